@@ -1,0 +1,3 @@
+//! `pdtpd`, the server: arguments and presentation only.
+
+fn main() {}

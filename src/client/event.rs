@@ -1,0 +1,146 @@
+//! What the application is told.
+
+use std::time::Duration;
+
+use super::{Error, Listing, PeerTransfer, Progress, SessionState, TransferState};
+use crate::wire::{Digest, UrlPath};
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Given when the session, transfer or operation was started.
+    pub user_data: usize,
+    /// What.
+    pub body: EventBody,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventBody {
+    /// A session changed its state; only the latest state of each session is kept.
+    Session {
+        /// [`super::Session::id`].
+        session: u64,
+        /// Now.
+        state: SessionState,
+    },
+    /// A page of a listing. Never lost; the next page is fetched after this one was taken.
+    Listing {
+        /// From `list_start` or `stat_start`.
+        op: u64,
+        /// The page, or why there is none.
+        result: Result<Listing, Error>,
+        /// No more pages.
+        last: bool,
+    },
+    /// A transfer changed its state (ends come as `Done`). Only the latest is kept.
+    State {
+        /// [`super::Transfer::id`].
+        transfer: u64,
+        /// Now.
+        state: TransferState,
+    },
+    /// A transfer has ended. Exactly once per transfer, never lost.
+    Done {
+        /// [`super::Transfer::id`].
+        transfer: u64,
+        /// File or directory.
+        path: UrlPath,
+        /// Version, of a file.
+        root: Option<Digest>,
+        /// Well, or why not ([`super::ErrorKind::Cancelled`] among others).
+        result: Result<(), Error>,
+        /// Final numbers.
+        progress: Box<Progress>,
+    },
+    /// Numbers of a transfer: at most one in the queue per transfer, the newest, at most 10 a second.
+    Progress {
+        /// [`super::Transfer::id`].
+        transfer: u64,
+        /// Numbers.
+        progress: Box<Progress>,
+    },
+    /// A file of a tree is complete. Droppable; off at first.
+    FileDone {
+        /// [`super::Transfer::id`].
+        transfer: u64,
+        /// File.
+        path: UrlPath,
+        /// Bytes.
+        size: u64,
+    },
+    /// An exchange with a peer has ended. Droppable; off at first.
+    Peer {
+        /// [`super::Transfer::id`]; 0 for what was given to others.
+        transfer: u64,
+        /// Details.
+        exchange: Box<PeerTransfer>,
+    },
+    /// A word from the operator of a server. Droppable.
+    Notice {
+        /// [`super::Session::id`].
+        session: u64,
+        /// For people.
+        message: String,
+    },
+    /// The server goes down for a while. Droppable.
+    Goaway {
+        /// [`super::Session::id`].
+        session: u64,
+        /// For people.
+        reason: String,
+        /// When it expects to be back.
+        after: Duration,
+    },
+    /// Droppable events were dropped since the last event.
+    Overflow {
+        /// How many.
+        count: u64,
+        /// Of which types.
+        types: EventMask,
+    },
+}
+
+/// A set of event types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EventMask(pub u32);
+
+impl EventMask {
+    /// [`EventBody::Session`].
+    pub const SESSION: Self = Self(1 << 0);
+    /// [`EventBody::Listing`].
+    pub const LISTING: Self = Self(1 << 1);
+    /// [`EventBody::State`].
+    pub const STATE: Self = Self(1 << 2);
+    /// [`EventBody::Done`].
+    pub const DONE: Self = Self(1 << 3);
+    /// [`EventBody::Progress`].
+    pub const PROGRESS: Self = Self(1 << 4);
+    /// [`EventBody::FileDone`].
+    pub const FILE_DONE: Self = Self(1 << 5);
+    /// [`EventBody::Peer`].
+    pub const PEER: Self = Self(1 << 6);
+    /// [`EventBody::Notice`] and [`EventBody::Goaway`].
+    pub const NOTICE: Self = Self(1 << 7);
+    /// [`EventBody::Overflow`].
+    pub const OVERFLOW: Self = Self(1 << 8);
+
+    /// Whether all of `other` is in this.
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl std::ops::BitOr for EventMask {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl Default for EventMask {
+    /// Everything but noise.
+    fn default() -> Self {
+        Self(!(Self::FILE_DONE | Self::PEER).0)
+    }
+}

@@ -1,0 +1,30 @@
+//! PDTP, the Peer Distributed Transfer Protocol: serve a directory tree like anonymous FTP, at the cost of
+//! serving it once.
+//!
+//! The rooms, lowest first; a lower room never imports a higher one.
+//!
+//! - [`wire`]: the language of PDTP, sans-IO (bytes in, values out)
+//! - [`content`]: what is distributed, no network: pieces, hash tree
+//! - [`swarm`]: the scheduler, a pure state machine
+//! - [`peer`]: piece exchange between two hosts over HTTP/1.1
+//! - [`client`]: the download engine
+//! - [`hub`]: the repository
+//! - [`server`]: `pdtpd`'s server
+//! - [`ffi`]: the C ABI
+
+#![warn(missing_docs, unreachable_pub, unsafe_op_in_unsafe_fn)]
+#![deny(unsafe_code)]
+
+#[cfg(feature = "client")]
+pub mod client;
+pub mod content;
+#[cfg(feature = "ffi")]
+pub mod ffi;
+#[cfg(feature = "server")]
+pub mod hub;
+pub mod peer;
+#[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "server")]
+pub mod swarm;
+pub mod wire;

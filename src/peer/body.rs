@@ -1,0 +1,68 @@
+use std::io;
+use std::sync::Arc;
+
+use crate::content::Layout;
+use crate::wire::Digest;
+
+/// Bytes of an open file that are to be sent.
+#[derive(Debug, Clone)]
+pub struct FileSpan {
+    /// Open for reading; its cursor is not used.
+    pub file: Arc<std::fs::File>,
+    /// First byte.
+    pub offset: u64,
+    /// How many.
+    pub len: u64,
+}
+
+/// May this piece be written now?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Yes; end with [`PieceSink::finish`] or [`PieceSink::release`].
+    Granted,
+    /// It is already there and verified.
+    Have,
+    /// Somebody else is writing it.
+    Busy,
+}
+
+/// Where received pieces go. Called from blocking threads. Bytes go to their place at once, so that memory does not
+/// grow with piece size, but a piece counts only after `finish` said that it is right.
+pub trait PieceSink: Send + Sync + 'static {
+    /// How the file is cut.
+    fn layout(&self) -> Layout;
+    /// Reserves a piece for one writer.
+    fn claim(&self, piece: u32) -> Claim;
+    /// Writes bytes of claimed pieces.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Ends a claim: compares the hash of all bytes written, and marks the piece as there if it is right.
+    fn finish(&self, piece: u32, digest: Digest) -> io::Result<bool>;
+    /// Ends a claim without a whole piece.
+    fn release(&self, piece: u32);
+}
+
+/// What became of a body that was received.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Payload bytes that came.
+    pub bytes: u64,
+    /// From the first byte of the request to the last of the body.
+    pub elapsed: std::time::Duration,
+    /// Pieces verified and stored by this transfer.
+    pub pieces: Vec<u32>,
+}
+
+/// Why a transfer failed. Pieces verified before are kept; [`ReceiveError::received`] names them.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind:?}: {message}")]
+pub struct ReceiveError {
+    /// For `completed.error`.
+    pub kind: crate::wire::FailureKind,
+    /// For people: what was attempted, on what.
+    pub message: String,
+    /// What came all the same.
+    pub received: Received,
+    /// The local failure behind [`crate::wire::FailureKind::Disk`].
+    #[source]
+    pub disk: Option<io::Error>,
+}

@@ -1,0 +1,26 @@
+//! Piece exchange between two hosts: HTTP/1.1 GET and PUT, both ends (docs/protocol.md, sections 4 and 8).
+//!
+//! This room moves bytes under deadlines and rate limits and checks them against piece hashes. It does not know who
+//! should send what to whom (the server decides, [`crate::client`] obeys), nor where bytes live ([`PieceSink`] and
+//! [`FileSpan`] say).
+
+mod body;
+pub mod connect;
+pub mod head;
+mod limit;
+pub mod serve;
+
+pub use body::{Claim, FileSpan, PieceSink, ReceiveError, Received};
+pub use limit::RateLimiter;
+
+/// Header fields of PDTP, as written (read without regard to case).
+pub mod field {
+    /// Client id of the side that dials.
+    pub const PEER_ID: &str = "X-PDTP-Peer-Id";
+    /// `transfer.token`.
+    pub const TOKEN: &str = "X-PDTP-Token";
+    /// The acceptor's answer to a token.
+    pub const PROOF: &str = "X-PDTP-Proof";
+    /// `transfer.id`, so that both sides name it alike in `completed`.
+    pub const TRANSFER: &str = "X-PDTP-Transfer";
+}

@@ -1,0 +1,58 @@
+//! Every bound that a stranger can push against, by name (docs/protocol.md, section 9).
+
+use std::time::Duration;
+
+/// Largest frame body in bytes: what a 16-bit length can say.
+pub const MAX_FRAME: usize = 65_535;
+/// Smallest frame body in bytes (`[]`).
+pub const MIN_FRAME: usize = 2;
+/// Deepest nesting of arrays and objects in a message.
+pub const MAX_JSON_DEPTH: usize = 16;
+/// A client id must be shorter than this many bytes.
+pub const MAX_CLIENT_ID: usize = 4096;
+/// Longest URL in bytes.
+pub const MAX_URL: usize = 4096;
+/// Longest path component in bytes, after percent-decoding.
+pub const MAX_COMPONENT: usize = 255;
+/// Most pieces one `ask_hashes` may name.
+pub const MAX_HASHES: u32 = 1024;
+/// Most entries in one `listing`.
+pub const MAX_LIST_ENTRIES: usize = 1024;
+/// Outstanding `list` and `ask_*` of one client.
+pub const MAX_OUTSTANDING: usize = 64;
+/// Standing request ranges of one client for one file.
+pub const MAX_RANGES_PER_FILE: usize = 1024;
+/// Files one client may have standing requests for.
+pub const MAX_FILES_PER_CLIENT: usize = 4096;
+/// Connections from one address.
+pub const MAX_CONNECTIONS_PER_ADDRESS: usize = 256;
+/// Bytes queued towards one client before it is dropped as a slow consumer.
+pub const MAX_WRITE_BACKLOG: usize = 1024 * 1024;
+/// Recoverable errors a client may make before it is dropped.
+pub const MAX_ERRORS_PER_CLIENT: u32 = 64;
+/// HTTP header block in bytes.
+pub const MAX_HTTP_HEAD: usize = 16 * 1024;
+/// HTTP header fields.
+pub const MAX_HTTP_FIELDS: usize = 64;
+/// Bytes by which a connection must have said what it speaks.
+pub const SNIFF_BYTES: usize = 8;
+
+/// A connection that has not said what it speaks, or not registered, is closed after this.
+pub const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
+/// An HTTP connection without a request is closed after this.
+pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A body that moves fewer than [`MIN_BODY_BYTES`] in this time is cut.
+pub const MIN_BODY_WINDOW: Duration = Duration::from_secs(30);
+/// See [`MIN_BODY_WINDOW`]: 1 KiB/s over 30 s.
+pub const MIN_BODY_BYTES: u64 = 30 * 1024;
+/// An acceptor that asked `ask_verify` refuses when there is no answer within this.
+pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(5);
+/// A `transfer`'s token is good for this long, to allow for waiting in line at a busy giver.
+pub const TOKEN_LIFETIME: Duration = Duration::from_secs(300);
+/// Default interval of `ping` on an idle control connection; three missed mean dead.
+pub const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Smallest piece size in bytes.
+pub const MIN_PIECE_SIZE: u32 = 16 * 1024;
+/// Largest piece size in bytes.
+pub const MAX_PIECE_SIZE: u32 = 4 * 1024 * 1024;

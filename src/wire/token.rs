@@ -1,0 +1,133 @@
+//! What lets two strangers trust that the server put them together (docs/protocol.md, section 8).
+//!
+//! All values are HMAC-SHA-256 (RFC 2104) under a secret that only the server and one client know. Fields of the
+//! input are each preceded by their length as 32-bit big-endian number, so that no two inputs share bytes.
+//! Comparison takes the same time whatever differs.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::{Digest, UrlPath};
+
+/// 32 random bytes known to the server and one client.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub [u8; 32]);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl Secret {
+    /// From the base64 text of `registered`.
+    pub fn from_base64(text: &str) -> Option<Self> {
+        use base64::Engine as _;
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// As base64 text.
+    pub fn to_base64(&self) -> String {
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD.encode(self.0)
+    }
+}
+
+/// Who dials whom to do what: the words of `transfer.method`, from the dialling side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// The connector receives.
+    Get,
+    /// The connector sends.
+    Put,
+}
+
+impl Method {
+    /// As on the wire and in token input: lower case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Put => "put",
+        }
+    }
+}
+
+/// Everything a token binds.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenScope<'a> {
+    /// Method.
+    pub method: Method,
+    /// The path of the file, in its one canonical spelling ([`UrlPath`]); not the whole URL, because the two ends
+    /// may know the server by different names.
+    pub path: &'a UrlPath,
+    /// Version of the file.
+    pub root: &'a Digest,
+    /// First byte.
+    pub min: u64,
+    /// Last byte.
+    pub max: u64,
+    /// Client id of the side that dials.
+    pub connector: &'a str,
+}
+
+/// `EXPIRES.HMAC`: what the connector shows the acceptor. `secret` is the acceptor's; `expires` is in seconds of
+/// the server's clock (`registered.time` tells clients what that clock says).
+pub fn make_token(secret: &Secret, scope: &TokenScope<'_>, expires: u64) -> String {
+    format!("{expires}.{}", hex(&token_mac(secret, scope, expires)))
+}
+
+/// Whether `token` was made by the server for exactly this and has not expired at `now` (seconds of the server's
+/// clock).
+pub fn check_token(secret: &Secret, scope: &TokenScope<'_>, token: &str, now: u64) -> bool {
+    let Some((expires, mac)) = token.split_once('.') else { return false };
+    let Ok(expires) = expires.parse::<u64>() else { return false };
+    let expected = hex(&token_mac(secret, scope, expires));
+    same(expected.as_bytes(), mac.as_bytes()) && now <= expires
+}
+
+/// What a genuine acceptor returns for `token`, and what `transfer.proof` tells the connector to expect.
+pub fn make_proof(secret: &Secret, token: &str) -> String {
+    hex(&mac(secret, &[b"proof", token.as_bytes()]))
+}
+
+/// What a client answers to `GET /.pdtp/hello?n=NONCE`.
+pub fn make_hello(secret: &Secret, nonce: &str) -> String {
+    hex(&mac(secret, &[b"hello", nonce.as_bytes()]))
+}
+
+/// Compares two strings in time that depends on their lengths only.
+pub fn same(a: &[u8], b: &[u8]) -> bool {
+    use subtle::ConstantTimeEq as _;
+    a.ct_eq(b).into()
+}
+
+fn token_mac(secret: &Secret, scope: &TokenScope<'_>, expires: u64) -> [u8; 32] {
+    mac(
+        secret,
+        &[
+            b"transfer",
+            scope.method.as_str().as_bytes(),
+            scope.path.as_str().as_bytes(),
+            scope.root.to_string().as_bytes(),
+            scope.min.to_string().as_bytes(),
+            scope.max.to_string().as_bytes(),
+            scope.connector.as_bytes(),
+            expires.to_string().as_bytes(),
+        ],
+    )
+}
+
+fn mac(secret: &Secret, fields: &[&[u8]]) -> [u8; 32] {
+    // HMAC takes keys of any length, so this cannot fail.
+    let mut mac = Hmac::<Sha256>::new_from_slice(&secret.0).expect("HMAC accepts any key length");
+    for field in fields {
+        mac.update(&(field.len() as u32).to_be_bytes());
+        mac.update(field);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+fn hex(bytes: &[u8; 32]) -> String {
+    Digest(*bytes).to_string()
+}
