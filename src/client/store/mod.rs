@@ -1,0 +1,474 @@
+//! The piece store: one file being received, or complete and being given to others.
+//!
+//! Received bytes go straight to their place in `NAME.part`, but a piece counts only once its hash was right. What
+//! is on disk is never believed, only checked: a store opened again hashes what it finds, so that no kill, crash
+//! or other program's write can turn into a wrong byte. The state file beside it (see [`state_file`]) is there for
+//! people and for lists of unfinished downloads, not for trust.
+//!
+//! Not responsible for: where pieces come from, when to ask for them, when to stop offering them.
+
+mod check;
+mod positional;
+mod state_file;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::Overwrite;
+use crate::content::{Layout, PieceHashes, PieceSet};
+use crate::peer::{Claim, FileSpan, PieceSink};
+use crate::wire::Digest;
+use positional::{read_full_at, write_all_at};
+use state_file::{State, part_path, state_path};
+
+/// Files of this size and more are flushed to the disk before they get their final name. For smaller ones a flush
+/// would cost more than fetching them again, and the next download of the same name checks them by hash anyway.
+const FLUSH_FROM: u64 = 1024 * 1024;
+
+/// How often to look again when the part file was renamed away between opening and locking it.
+const LOCK_ATTEMPTS: u32 = 8;
+
+/// Why the store cannot do it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The disk says no.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was attempted, on which file.
+        what: String,
+        /// The answer.
+        source: io::Error,
+    },
+    /// Another process or transfer is writing the same file.
+    #[error("{0} is being written by another download")]
+    Locked(PathBuf),
+    /// A complete file with other content is there, and must not be replaced.
+    #[error("{0} exists with other content")]
+    Exists(PathBuf),
+    /// Something that is not a file has the name.
+    #[error("{0} is there and is not a regular file")]
+    NotAFile(PathBuf),
+}
+
+impl StoreError {
+    fn io(what: impl std::fmt::Display, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let what = format!("{what} {}", path.display());
+        move |source| Self::Io { what, source }
+    }
+}
+
+/// One file on disk. Blocking calls, from any thread.
+#[derive(Debug)]
+pub struct PieceStore {
+    hashes: Arc<PieceHashes>,
+    file: Arc<File>,
+    /// `None`: no name on disk.
+    names: Option<Names>,
+    /// Valid bytes when opened.
+    found: u64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Names {
+    target: PathBuf,
+    part: PathBuf,
+    state: PathBuf,
+    uri: String,
+}
+
+#[derive(Debug)]
+struct Inner {
+    verified: PieceSet,
+    /// Claimed by a writer.
+    busy: PieceSet,
+    verified_bytes: u64,
+    /// `verified_bytes` as in the state file.
+    saved_bytes: Option<u64>,
+    place: Place,
+}
+
+/// Under which name the file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// `NAME.part`, or no name.
+    Part,
+    /// Its final one, as it was then: offered only as long as it stays so.
+    Final(Stamp),
+    /// Its final one, touched by somebody else since, or removed by us.
+    Retired,
+}
+
+/// What tells that a file was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    size: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(file: &File) -> io::Result<Self> {
+        let meta = file.metadata()?;
+        Ok(Self { size: meta.len(), modified: meta.modified().ok() })
+    }
+}
+
+impl PieceStore {
+    /// Opens or creates `NAME.part` beside `target` and finds out by hash what is already there: in the part file,
+    /// and in an existing `target` (whose right pieces are copied, never changed in place). If `target` is complete
+    /// and right, it is opened as it is, and [`PieceStore::is_complete`] holds. `uri` is remembered in the state
+    /// file. `progress` gets bytes checked and bytes to check. One store per part file: a lock is held on it.
+    pub fn open(
+        target: &Path,
+        uri: &str,
+        hashes: Arc<PieceHashes>,
+        overwrite: Overwrite,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, StoreError> {
+        let names = Names {
+            target: target.to_owned(),
+            part: part_path(target),
+            state: state_path(target),
+            uri: uri.to_owned(),
+        };
+        let layout = hashes.layout();
+        let mut old = None;
+        if let Some(file) = open_existing(target)? {
+            let right = match overwrite {
+                Overwrite::Replace => PieceSet::new(layout.count()),
+                _ => check::right_pieces(&file, &hashes, progress)
+                    .map_err(StoreError::io("cannot read", target))?,
+            };
+            let stamp = Stamp::of(&file).map_err(StoreError::io("cannot read", target))?;
+            if overwrite != Overwrite::Replace && right.is_full() && stamp.size == layout.size() {
+                return Ok(Self::complete(hashes, file, names, stamp));
+            }
+            match overwrite {
+                Overwrite::Never => return Err(StoreError::Exists(target.to_owned())),
+                _ => old = Some((file, right)),
+            }
+        }
+
+        let part = names.part.clone();
+        let file = open_locked(&part)?;
+        let read = StoreError::io("cannot read", &part);
+        let verified = match overwrite {
+            Overwrite::Replace => PieceSet::new(layout.count()),
+            _ => check::right_pieces(&file, &hashes, progress).map_err(read)?,
+        };
+        // To nothing first where nothing counts, so that no old byte is left behind in a hole.
+        if verified.count() == 0 {
+            file.set_len(0).map_err(StoreError::io("cannot truncate", &part))?;
+        }
+        file.set_len(layout.size()).map_err(StoreError::io("cannot set the length of", &part))?;
+        let store = Self::partial(hashes, file, Some(names), verified);
+        if let Some((old, right)) = old {
+            store.adopt(&old, &right).map_err(StoreError::io("cannot write", &part))?;
+        }
+        let store = Self { found: store.verified_bytes(), ..store };
+        store.save_state()?;
+        Ok(store)
+    }
+
+    /// A store without a name in `dir`, for streams; gone when dropped.
+    pub fn anonymous(dir: &Path, hashes: Arc<PieceHashes>) -> Result<Self, StoreError> {
+        let layout = hashes.layout();
+        let file = positional::unnamed_file(dir)
+            .map_err(StoreError::io("cannot create a temporary file in", dir))?;
+        file.set_len(layout.size()).map_err(StoreError::io("cannot enlarge a temporary file in", dir))?;
+        Ok(Self::partial(hashes, file, None, PieceSet::new(layout.count())))
+    }
+
+    fn complete(hashes: Arc<PieceHashes>, file: File, names: Names, stamp: Stamp) -> Self {
+        let layout = hashes.layout();
+        let mut verified = PieceSet::new(layout.count());
+        (0..layout.count()).for_each(|piece| {
+            verified.insert(piece);
+        });
+        let found = layout.size();
+        let mut store = Self::partial(hashes, file, Some(names), verified);
+        store.found = found;
+        store.inner.get_mut().unwrap_or_else(PoisonError::into_inner).place = Place::Final(stamp);
+        store
+    }
+
+    fn partial(hashes: Arc<PieceHashes>, file: File, names: Option<Names>, verified: PieceSet) -> Self {
+        let layout = hashes.layout();
+        let verified_bytes = verified.iter().map(|piece| length_of(&layout, piece)).sum();
+        let inner = Inner {
+            busy: PieceSet::new(layout.count()),
+            verified,
+            verified_bytes,
+            saved_bytes: None,
+            place: Place::Part,
+        };
+        Self { hashes, file: Arc::new(file), names, found: verified_bytes, inner: Mutex::new(inner) }
+    }
+
+    /// Copies the right pieces of an older file that are not yet here. Each is hashed again on the way: the older
+    /// file may be changing.
+    fn adopt(&self, old: &File, right: &PieceSet) -> io::Result<()> {
+        let layout = self.hashes.layout();
+        let mut buffer = vec![0; layout.piece_size().bytes() as usize];
+        for piece in right.iter() {
+            if PieceSink::claim(self, piece) != Claim::Granted {
+                continue;
+            }
+            let bytes = layout.bytes_of(piece);
+            let piece_bytes = &mut buffer[..(bytes.end - bytes.start) as usize];
+            let copied = read_full_at(old, piece_bytes, bytes.start)
+                .and_then(|_| self.write_at(bytes.start, piece_bytes))
+                .and_then(|()| PieceSink::finish(self, piece, crate::content::hash_piece(piece_bytes)));
+            if let Err(error) = copied {
+                self.release(piece);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// What it is verified against.
+    pub fn hashes(&self) -> &Arc<PieceHashes> {
+        &self.hashes
+    }
+
+    /// Bytes found valid when it was opened.
+    pub fn found(&self) -> u64 {
+        self.found
+    }
+
+    /// Bytes verified.
+    pub fn verified_bytes(&self) -> u64 {
+        self.inner().verified_bytes
+    }
+
+    /// The verified pieces, as they are now.
+    pub fn pieces(&self) -> PieceSet {
+        self.inner().verified.clone()
+    }
+
+    /// Whether one piece is verified.
+    pub fn has(&self, piece: u32) -> bool {
+        self.inner().verified.contains(piece)
+    }
+
+    /// Whether all pieces are verified.
+    pub fn is_complete(&self) -> bool {
+        self.inner().verified.is_full()
+    }
+
+    /// Verified bytes for sending. `None` if a piece of the run is missing, or the file was touched by somebody
+    /// else since (then it is never offered again).
+    pub fn span(&self, pieces: Range<u32>) -> Option<FileSpan> {
+        if pieces.is_empty() {
+            return None;
+        }
+        let mut inner = self.inner();
+        if !pieces.clone().all(|piece| inner.verified.contains(piece)) {
+            return None;
+        }
+        match inner.place {
+            Place::Retired => return None,
+            Place::Final(stamp) if Stamp::of(&self.file).ok() != Some(stamp) => {
+                inner.place = Place::Retired;
+                return None;
+            }
+            _ => {}
+        }
+        let bytes = self.hashes.layout().bytes_of_run(pieces);
+        Some(FileSpan { file: Arc::clone(&self.file), offset: bytes.start, len: bytes.end - bytes.start })
+    }
+
+    /// Whether the file still is what was verified, so that it may be offered to others.
+    pub fn is_offerable(&self) -> bool {
+        match self.inner().place {
+            Place::Part => true,
+            Place::Final(stamp) => Stamp::of(&self.file).ok() == Some(stamp),
+            Place::Retired => false,
+        }
+    }
+
+    /// Reads verified bytes; short at the end of what is verified in a row. 0 when the first is not.
+    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let layout = self.hashes.layout();
+        let wanted = offset..offset.saturating_add(buffer.len() as u64).min(layout.size());
+        let touched = layout.touched(wanted.clone());
+        let have = {
+            let inner = self.inner();
+            touched.clone().take_while(|&piece| inner.verified.contains(piece)).count() as u32
+        };
+        if have == 0 {
+            return Ok(0);
+        }
+        let end = layout.bytes_of_run(touched.start..touched.start + have).end.min(wanted.end);
+        let length = (end - offset) as usize;
+        read_full_at(&self.file, &mut buffer[..length], offset)?;
+        Ok(length)
+    }
+
+    /// Writes the state file if something was verified since it was written last.
+    pub fn save_state(&self) -> Result<(), StoreError> {
+        let Some(names) = &self.names else { return Ok(()) };
+        let done = {
+            let inner = self.inner();
+            if inner.place != Place::Part || inner.saved_bytes == Some(inner.verified_bytes) {
+                return Ok(());
+            }
+            inner.verified_bytes
+        };
+        let layout = self.hashes.layout();
+        State {
+            format: state_file::FORMAT,
+            uri: names.uri.clone(),
+            root: self.hashes.root(),
+            size: layout.size(),
+            piece_size: layout.piece_size().bytes(),
+            done,
+        }
+        .write(&names.state)
+        .map_err(StoreError::io("cannot write", &names.state))?;
+        self.inner().saved_bytes = Some(done);
+        Ok(())
+    }
+
+    /// All there: flushes, sets the modification time (Unix seconds), renames to the target atomically, removes the
+    /// state file. The store goes on to serve reads. Does nothing when that is done already.
+    pub fn finish(&self, mtime: Option<i64>) -> Result<(), StoreError> {
+        let Some(names) = &self.names else { return Ok(()) };
+        if self.inner().place != Place::Part || !self.is_complete() {
+            return Ok(());
+        }
+        if self.hashes.layout().size() >= FLUSH_FROM {
+            self.file.sync_data().map_err(StoreError::io("cannot flush", &names.part))?;
+        }
+        if let Some(time) = mtime.and_then(system_time) {
+            // A file system that keeps no such times is no reason to fail.
+            let _ = self.file.set_modified(time);
+        }
+        std::fs::rename(&names.part, &names.target)
+            .map_err(StoreError::io(format!("cannot rename {} to", names.part.display()), &names.target))?;
+        let stamp = Stamp::of(&self.file).map_err(StoreError::io("cannot read", &names.target))?;
+        self.inner().place = Place::Final(stamp);
+        // The part file has gone; its lock would only keep others from the finished file.
+        let _ = self.file.unlock();
+        remove_if_there(&names.state)
+    }
+
+    /// Removes part and state files.
+    pub fn discard(&self) -> Result<(), StoreError> {
+        let Some(names) = &self.names else { return Ok(()) };
+        {
+            let mut inner = self.inner();
+            if inner.place != Place::Part {
+                return Ok(());
+            }
+            inner.place = Place::Retired;
+        }
+        remove_if_there(&names.part)?;
+        remove_if_there(&names.state)
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Nothing under this lock can panic half-way through a change.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PieceSink for PieceStore {
+    fn layout(&self) -> Layout {
+        self.hashes.layout()
+    }
+
+    fn claim(&self, piece: u32) -> Claim {
+        let mut inner = self.inner();
+        if inner.verified.contains(piece) {
+            Claim::Have
+        } else if inner.place == Place::Part && inner.busy.insert(piece) {
+            Claim::Granted
+        } else {
+            Claim::Busy
+        }
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        write_all_at(&self.file, bytes, offset)
+    }
+
+    fn finish(&self, piece: u32, digest: Digest) -> io::Result<bool> {
+        let right = self.hashes.is_right(piece, &digest);
+        let mut inner = self.inner();
+        inner.busy.remove(piece);
+        if right && inner.verified.insert(piece) {
+            inner.verified_bytes += length_of(&self.hashes.layout(), piece);
+        }
+        Ok(right)
+    }
+
+    fn release(&self, piece: u32) {
+        self.inner().busy.remove(piece);
+    }
+}
+
+fn length_of(layout: &Layout, piece: u32) -> u64 {
+    let bytes = layout.bytes_of(piece);
+    bytes.end - bytes.start
+}
+
+fn system_time(unix_seconds: i64) -> Option<SystemTime> {
+    let distance = Duration::from_secs(unix_seconds.unsigned_abs());
+    if unix_seconds < 0 {
+        SystemTime::UNIX_EPOCH.checked_sub(distance)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(distance)
+    }
+}
+
+/// A complete file that may be there under its final name.
+fn open_existing(target: &Path) -> Result<Option<File>, StoreError> {
+    // Looked at before it is opened: opening a FIFO would block.
+    match std::fs::metadata(target) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::io("cannot look at", target)(error)),
+        Ok(meta) if !meta.is_file() => Err(StoreError::NotAFile(target.to_owned())),
+        Ok(_) => File::open(target).map(Some).map_err(StoreError::io("cannot open", target)),
+    }
+}
+
+/// Opens or creates the part file and locks it against other downloads.
+fn open_locked(part: &Path) -> Result<File, StoreError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    positional::refuse_symlinks(&mut options);
+    for _ in 0..LOCK_ATTEMPTS {
+        let file = options.open(part).map_err(StoreError::io("cannot open", part))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => return Err(StoreError::Locked(part.to_owned())),
+            // A file system without locks: go on without.
+            Err(std::fs::TryLockError::Error(_)) => return Ok(file),
+        }
+        // Between opening and locking, the download that held the lock may have renamed the file to its final name.
+        // Writing to it then would destroy a finished file.
+        if positional::is_at(&file, part).map_err(StoreError::io("cannot look at", part))? {
+            return Ok(file);
+        }
+    }
+    Err(StoreError::Locked(part.to_owned()))
+}
+
+fn remove_if_there(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("cannot remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}

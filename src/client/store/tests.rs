@@ -1,0 +1,342 @@
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::content::{PieceSize, hash_piece};
+
+const PIECE: u32 = 16 * 1024;
+
+/// Bytes that differ from piece to piece.
+fn content(size: usize) -> Vec<u8> {
+    (0..size).map(|i| (i / 7 + i / PIECE as usize * 31) as u8).collect()
+}
+
+fn hashes_of(content: &[u8]) -> Arc<PieceHashes> {
+    let layout = Layout::new(content.len() as u64, PieceSize::new(PIECE).unwrap()).unwrap();
+    let hashes = content.chunks(PIECE as usize).map(hash_piece).collect();
+    Arc::new(PieceHashes::new(layout, hashes).unwrap())
+}
+
+struct Scratch {
+    dir: TempDir,
+}
+
+impl Scratch {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn open(&self, hashes: &Arc<PieceHashes>, overwrite: Overwrite) -> Result<PieceStore, StoreError> {
+        PieceStore::open(
+            &self.path("file"),
+            "pdtp://host/file",
+            Arc::clone(hashes),
+            overwrite,
+            &mut |_, _| {},
+        )
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(self.dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+fn put(store: &PieceStore, content: &[u8], piece: u32) {
+    let bytes = store.layout().bytes_of(piece);
+    assert_eq!(store.claim(piece), Claim::Granted);
+    let data = &content[bytes.start as usize..bytes.end as usize];
+    store.write_at(bytes.start, data).unwrap();
+    assert!(PieceSink::finish(store, piece, hash_piece(data)).unwrap());
+}
+
+fn put_all(store: &PieceStore, content: &[u8]) {
+    for piece in 0..store.layout().count() {
+        if !store.has(piece) {
+            put(store, content, piece);
+        }
+    }
+}
+
+#[test]
+fn receives_every_size_and_renames() {
+    let piece = PIECE as usize;
+    for size in [0, 1, piece - 1, piece, piece + 1, 3 * piece, 3 * piece + 5] {
+        let scratch = Scratch::new();
+        let content = content(size);
+        let hashes = hashes_of(&content);
+        let store = scratch.open(&hashes, Overwrite::Resume).unwrap();
+        assert_eq!(store.found(), 0);
+        put_all(&store, &content);
+        assert!(store.is_complete());
+        assert_eq!(store.verified_bytes(), size as u64);
+        store.finish(Some(1_000_000_000)).unwrap();
+        store.finish(None).unwrap();
+        assert_eq!(scratch.names(), ["file"], "size {size}");
+        assert_eq!(std::fs::read(scratch.path("file")).unwrap(), content);
+        let modified = std::fs::metadata(scratch.path("file")).unwrap().modified().unwrap();
+        assert_eq!(modified, SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
+    }
+}
+
+#[test]
+fn a_wrong_piece_does_not_count_and_can_come_again() {
+    let scratch = Scratch::new();
+    let content = content(2 * PIECE as usize);
+    let store = scratch.open(&hashes_of(&content), Overwrite::Resume).unwrap();
+    assert_eq!(store.claim(0), Claim::Granted);
+    assert_eq!(store.claim(0), Claim::Busy, "one writer at a time");
+    store.write_at(0, b"lies").unwrap();
+    assert!(!PieceSink::finish(&store, 0, hash_piece(b"lies")).unwrap());
+    assert!(!store.has(0));
+    assert!(store.span(0..1).is_none());
+    assert_eq!(store.read_at(0, &mut [0; 10]).unwrap(), 0);
+    put(&store, &content, 0);
+    assert_eq!(store.claim(0), Claim::Have, "a verified piece is never written again");
+    assert_eq!(store.span(0..1).unwrap().len, u64::from(PIECE));
+    assert!(store.span(0..2).is_none());
+    let mut buffer = vec![0; 2 * PIECE as usize];
+    assert_eq!(
+        store.read_at(10, &mut buffer).unwrap(),
+        PIECE as usize - 10,
+        "up to what is verified in a row"
+    );
+    assert_eq!(buffer[..100], content[10..110]);
+}
+
+#[test]
+fn a_released_claim_is_free_again() {
+    let scratch = Scratch::new();
+    let content = content(PIECE as usize);
+    let store = scratch.open(&hashes_of(&content), Overwrite::Resume).unwrap();
+    assert_eq!(store.claim(0), Claim::Granted);
+    store.release(0);
+    put(&store, &content, 0);
+    assert!(store.is_complete());
+}
+
+#[test]
+fn resumes_with_what_is_right_whatever_the_state_file_says() {
+    let scratch = Scratch::new();
+    let content = content(5 * PIECE as usize + 9);
+    let hashes = hashes_of(&content);
+    {
+        let store = scratch.open(&hashes, Overwrite::Resume).unwrap();
+        for piece in [0, 2, 3, 5] {
+            put(&store, &content, piece);
+        }
+        // No save_state: as after kill -9.
+    }
+    // Somebody scribbles into one of them.
+    let part = OpenOptions::new().write(true).open(scratch.path("file.part")).unwrap();
+    write_all_at(&part, b"scribble", 2 * u64::from(PIECE) + 77).unwrap();
+    std::fs::remove_file(scratch.path("file.part.pdtp")).unwrap();
+    let store = scratch.open(&hashes, Overwrite::Resume).unwrap();
+    assert_eq!(store.pieces().iter().collect::<Vec<_>>(), [0, 3, 5]);
+    assert_eq!(store.found(), 2 * u64::from(PIECE) + 9);
+    put_all(&store, &content);
+    store.finish(None).unwrap();
+    assert_eq!(std::fs::read(scratch.path("file")).unwrap(), content);
+}
+
+#[test]
+fn a_part_file_of_another_version_gives_what_is_the_same() {
+    let scratch = Scratch::new();
+    let old = content(6 * PIECE as usize);
+    {
+        let store = scratch.open(&hashes_of(&old), Overwrite::Resume).unwrap();
+        put_all(&store, &old);
+    }
+    let mut new = old[..4 * PIECE as usize + 100].to_vec();
+    new[PIECE as usize] ^= 1;
+    let store = scratch.open(&hashes_of(&new), Overwrite::Resume).unwrap();
+    assert_eq!(store.pieces().iter().collect::<Vec<_>>(), [0, 2, 3, 4], "also the shorter last piece");
+    put_all(&store, &new);
+    store.finish(None).unwrap();
+    assert_eq!(std::fs::read(scratch.path("file")).unwrap(), new);
+}
+
+#[test]
+fn a_complete_file_is_left_alone() {
+    let scratch = Scratch::new();
+    let content = content(3 * PIECE as usize + 1);
+    let hashes = hashes_of(&content);
+    std::fs::write(scratch.path("file"), &content).unwrap();
+    for overwrite in [Overwrite::Never, Overwrite::Resume] {
+        let store = scratch.open(&hashes, overwrite).unwrap();
+        assert!(store.is_complete());
+        assert_eq!(store.found(), content.len() as u64);
+        store.finish(Some(5)).unwrap();
+        store.discard().unwrap();
+        assert!(store.span(0..4).is_some());
+        assert_eq!(scratch.names(), ["file"]);
+        assert_eq!(std::fs::read(scratch.path("file")).unwrap(), content);
+    }
+}
+
+#[test]
+fn another_file_is_replaced_only_if_allowed_and_only_at_the_end() {
+    let scratch = Scratch::new();
+    let new = content(3 * PIECE as usize);
+    let mut old = new.clone();
+    old[PIECE as usize + 3] ^= 0xff;
+    old.extend_from_slice(b"more");
+    std::fs::write(scratch.path("file"), &old).unwrap();
+    let hashes = hashes_of(&new);
+    assert!(matches!(scratch.open(&hashes, Overwrite::Never), Err(StoreError::Exists(_))));
+    assert_eq!(scratch.names(), ["file"]);
+
+    let store = scratch.open(&hashes, Overwrite::Resume).unwrap();
+    assert_eq!(store.pieces().iter().collect::<Vec<_>>(), [0, 2], "what is the same is taken over");
+    assert_eq!(std::fs::read(scratch.path("file")).unwrap(), old);
+    put(&store, &new, 1);
+    assert_eq!(std::fs::read(scratch.path("file")).unwrap(), old);
+    store.finish(None).unwrap();
+    assert_eq!(std::fs::read(scratch.path("file")).unwrap(), new);
+}
+
+#[test]
+fn replace_starts_from_nothing() {
+    let scratch = Scratch::new();
+    let content = content(2 * PIECE as usize);
+    let hashes = hashes_of(&content);
+    std::fs::write(scratch.path("file"), &content).unwrap();
+    std::fs::write(scratch.path("file.part"), &content).unwrap();
+    let store = scratch.open(&hashes, Overwrite::Replace).unwrap();
+    assert_eq!((store.found(), store.pieces().count()), (0, 0));
+}
+
+#[test]
+fn two_downloads_to_one_name_do_not_mix() {
+    let scratch = Scratch::new();
+    let content = content(PIECE as usize);
+    let hashes = hashes_of(&content);
+    let first = scratch.open(&hashes, Overwrite::Resume).unwrap();
+    assert!(matches!(scratch.open(&hashes, Overwrite::Resume), Err(StoreError::Locked(_))));
+    put_all(&first, &content);
+    first.finish(None).unwrap();
+    // The finished file is free for others while the first still serves it.
+    assert!(scratch.open(&hashes, Overwrite::Resume).unwrap().is_complete());
+}
+
+#[test]
+fn a_finished_file_that_somebody_touches_is_not_offered() {
+    let scratch = Scratch::new();
+    let content = content(2 * PIECE as usize);
+    let store = scratch.open(&hashes_of(&content), Overwrite::Resume).unwrap();
+    put_all(&store, &content);
+    store.finish(Some(1_000_000_000)).unwrap();
+    assert!(store.span(0..2).is_some());
+    let file = OpenOptions::new().append(true).open(scratch.path("file")).unwrap();
+    io::Write::write_all(&mut &file, b"x").unwrap();
+    assert!(!store.is_offerable());
+    assert!(store.span(0..2).is_none());
+}
+
+#[test]
+fn discard_leaves_nothing() {
+    let scratch = Scratch::new();
+    let content = content(2 * PIECE as usize);
+    let store = scratch.open(&hashes_of(&content), Overwrite::Resume).unwrap();
+    put(&store, &content, 1);
+    store.save_state().unwrap();
+    assert_eq!(scratch.names(), ["file.part", "file.part.pdtp"]);
+    store.discard().unwrap();
+    assert_eq!(scratch.names(), [""; 0]);
+    assert_eq!(store.claim(0), Claim::Busy, "and nobody writes into it any more");
+}
+
+#[test]
+fn the_state_file_says_what_it_is() {
+    let scratch = Scratch::new();
+    let content = content(2 * PIECE as usize + 1);
+    let hashes = hashes_of(&content);
+    let store = scratch.open(&hashes, Overwrite::Resume).unwrap();
+    put(&store, &content, 2);
+    store.save_state().unwrap();
+    let state: State =
+        serde_json::from_slice(&std::fs::read(scratch.path("file.part.pdtp")).unwrap()).unwrap();
+    let expected = State {
+        format: 1,
+        uri: "pdtp://host/file".to_owned(),
+        root: hashes.root(),
+        size: content.len() as u64,
+        piece_size: PIECE,
+        done: 1,
+    };
+    assert_eq!(state, expected);
+}
+
+#[test]
+fn names_that_are_no_files_are_refused() {
+    let scratch = Scratch::new();
+    let hashes = hashes_of(b"x");
+    std::fs::create_dir(scratch.path("file")).unwrap();
+    assert!(matches!(scratch.open(&hashes, Overwrite::Resume), Err(StoreError::NotAFile(_))));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_planted_symlink_is_not_written_through() {
+    let scratch = Scratch::new();
+    std::fs::write(scratch.path("victim"), "precious").unwrap();
+    std::os::unix::fs::symlink(scratch.path("victim"), scratch.path("file.part")).unwrap();
+    assert!(matches!(scratch.open(&hashes_of(b"x"), Overwrite::Resume), Err(StoreError::Io { .. })));
+    assert_eq!(std::fs::read(scratch.path("victim")).unwrap(), b"precious");
+}
+
+#[test]
+fn holes_of_a_sparse_file_count_when_zeros_are_right() {
+    let scratch = Scratch::new();
+    let mut content = vec![0; 64 * PIECE as usize + 5];
+    content[10 * PIECE as usize] = 1;
+    let hashes = hashes_of(&content);
+    {
+        let store = scratch.open(&hashes, Overwrite::Resume).unwrap();
+        assert_eq!(store.found(), 0);
+        put(&store, &content, 10);
+    }
+    assert!(scratch.open(&hashes, Overwrite::Resume).unwrap().is_complete());
+    let other = vec![7; content.len()];
+    assert_eq!(scratch.open(&hashes_of(&other), Overwrite::Resume).unwrap().found(), 0);
+}
+
+#[test]
+fn an_anonymous_store_has_no_name() {
+    let scratch = Scratch::new();
+    let content = content(PIECE as usize + 1);
+    let store = PieceStore::anonymous(scratch.dir.path(), hashes_of(&content)).unwrap();
+    assert_eq!(scratch.names(), [""; 0]);
+    put_all(&store, &content);
+    store.save_state().unwrap();
+    store.finish(None).unwrap();
+    let mut read = vec![0; content.len()];
+    assert_eq!(store.read_at(0, &mut read).unwrap(), content.len());
+    assert_eq!(read, content);
+}
+
+#[test]
+fn checking_reports_progress_to_the_end() {
+    let scratch = Scratch::new();
+    let content = content(400 * PIECE as usize);
+    let hashes = hashes_of(&content);
+    std::fs::write(scratch.path("file"), &content).unwrap();
+    let mut last = (0, 0);
+    let store = PieceStore::open(&scratch.path("file"), "", hashes, Overwrite::Resume, &mut |done, total| {
+        assert!(done <= total);
+        last = (last.0.max(done), total);
+    })
+    .unwrap();
+    assert!(store.is_complete());
+    assert_eq!(last.1, content.len() as u64);
+    assert!(last.0 > 0);
+}
