@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# What `make check-slow` does: the tests that take minutes (valgrind, large files, floods), which `make check` skips.
+set -eu
+cd "$(dirname "$0")/.."
+
+bash .ci/install.sh cc c++ clang curl openssl pkg-config python3 nm valgrind ip
+
+export PDTP_SLOW=1
+bash .ci/test.sh --locked --test 'slow_*'

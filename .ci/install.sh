@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Installs what the checks need and the machine lacks. Arguments: programs, each mapped to its Debian package below.
+# Without root or apt it says what is missing; the tests that need it then skip, loudly.
+set -u
+
+declare -A package=(
+  [cc]=gcc [c++]=g++ [curl]=curl [openssl]=openssl [pkg-config]=pkg-config [python3]=python3 [nm]=binutils
+  [clang]=clang [valgrind]=valgrind [nginx]=nginx-light [ip]=iproute2 [ld.lld]=lld
+)
+
+missing=()
+for program in "$@"; do
+  command -v "$program" >/dev/null 2>&1 || missing+=("${package[$program]:-$program}")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+  echo "installing: ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get install -y --no-install-recommends "${missing[@]}" >/dev/null 2>&1 && exit 0
+  apt-get update >/dev/null 2>&1
+  apt-get install -y --no-install-recommends "${missing[@]}" >/dev/null || echo "could not install: ${missing[*]}"
+else
+  echo "missing, and this user cannot install them: ${missing[*]}"
+fi
+exit 0
