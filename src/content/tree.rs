@@ -52,6 +52,13 @@ impl PieceHashes {
         Self::new(layout, hashes).filter(|this| this.root == *root)
     }
 
+    /// Of a file of one piece, whose root is all that needs to be known: [`PieceHashes::is_right`] compares
+    /// [`root_of_single`] of what came. [`PieceHashes::all`] is empty then. `None` for a layout of other than one
+    /// piece.
+    pub fn from_single_root(layout: Layout, root: Digest) -> Option<Self> {
+        (layout.count() == 1).then(|| Self { layout, hashes: Box::default(), root })
+    }
+
     /// How the file is cut.
     pub fn layout(&self) -> Layout {
         self.layout
@@ -62,14 +69,17 @@ impl PieceHashes {
         self.root
     }
 
-    /// All of them, in order.
+    /// All of them, in order; empty when made by [`PieceHashes::from_single_root`].
     pub fn all(&self) -> &[Digest] {
         &self.hashes
     }
 
     /// Whether `digest` is that of `piece`.
     pub fn is_right(&self, piece: u32, digest: &Digest) -> bool {
-        self.hashes.get(piece as usize) == Some(digest)
+        match self.hashes.get(piece as usize) {
+            Some(right) => right == digest,
+            None => piece == 0 && self.layout.count() == 1 && self.root == root_of_single(digest),
+        }
     }
 }
 
@@ -109,5 +119,26 @@ impl PieceHasher {
     fn take(&mut self) -> Digest {
         self.filled = 0;
         Digest(self.hasher.finalize_reset().into())
+    }
+}
+
+#[cfg(test)]
+mod single_root_tests {
+    use super::*;
+    use crate::content::PieceSize;
+
+    #[test]
+    fn a_single_piece_is_known_by_the_root() {
+        let piece = PieceSize::new(64 * 1024).unwrap();
+        let digest = hash_piece(b"small");
+        let hashes =
+            PieceHashes::from_single_root(Layout::new(5, piece).unwrap(), root_of_single(&digest)).unwrap();
+        assert!(hashes.is_right(0, &digest));
+        assert!(!hashes.is_right(1, &digest));
+        assert!(!hashes.is_right(0, &hash_piece(b"other")));
+        assert!(PieceHashes::from_single_root(Layout::new(0, piece).unwrap(), Digest::default()).is_none());
+        assert!(
+            PieceHashes::from_single_root(Layout::new(65537, piece).unwrap(), Digest::default()).is_none()
+        );
     }
 }

@@ -454,6 +454,9 @@ pub struct Entry {
     /// Version, once hashed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<Digest>,
+    /// Piece size in bytes, with `root`: so a tree is downloaded without an `ask_info` for each file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk_size: Option<u32>,
     /// Media type.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mime: Option<String>,
