@@ -92,6 +92,11 @@ pub enum EventBody {
         /// When it expects to be back.
         after: Duration,
     },
+    /// [`super::Client::post`] was called. Never lost, never masked; `Event::user_data` is 0.
+    Posted {
+        /// As posted.
+        tag: u64,
+    },
     /// Droppable events were dropped since the last event.
     Overflow {
         /// How many.

@@ -65,6 +65,15 @@ impl Client {
         todo!()
     }
 
+    /// Puts [`EventBody::Posted`] at the end of the event queue: how another source of work (the C ABI hands data of
+    /// streams to the application's own thread this way) shares the one queue, descriptor and wake-up. Never dropped
+    /// and not maskable, so whoever posts bounds how many are outstanding. From any thread; does nothing once the
+    /// client has ended.
+    pub fn post(&self, tag: u64) {
+        let _ = tag;
+        todo!()
+    }
+
     /// Calls `wake` from a thread of the library whenever the event queue becomes non-empty.
     pub fn set_wakeup(&self, wake: Option<Arc<dyn Fn() + Send + Sync>>) {
         let _ = wake;

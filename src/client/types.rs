@@ -61,8 +61,8 @@ pub enum Target {
     File(PathBuf),
     /// Into this directory: a file under its own name, a directory as a tree of its content.
     Dir(PathBuf),
-    /// To a function, in order, from a thread of the library: offset and bytes, never unverified. The function may
-    /// block: no more than a window is fetched ahead.
+    /// To a function, in order, from a thread of the library that is no worker of the runtime: offset and bytes,
+    /// never unverified. The function may block for as long as it likes: no more than a window is fetched ahead.
     Stream(Box<dyn FnMut(u64, &[u8]) -> Flow + Send>),
 }
 
