@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use crate::wire::limits::{MAX_PIECE_SIZE, MIN_PIECE_SIZE};
+use crate::wire::limits::{MAX_PIECE_SIZE, MAX_PIECES, MIN_PIECE_SIZE};
 
 /// Bytes in a piece: a power of two from 16 KiB to 4 MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,9 +34,10 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// `None` where there would be more than 2^32 - 1 pieces.
+    /// `None` where there would be more than [`MAX_PIECES`]: what a stranger says of a file must not decide how much
+    /// memory it takes here.
     pub fn new(size: u64, piece: PieceSize) -> Option<Self> {
-        u32::try_from(size.div_ceil(u64::from(piece.0))).ok().map(|_| Self { size, piece })
+        (size.div_ceil(u64::from(piece.0)) <= u64::from(MAX_PIECES)).then_some(Self { size, piece })
     }
 
     /// Bytes of the file.
@@ -70,9 +71,9 @@ impl Layout {
         self.start(run.start).min(self.size)..self.start(run.end).min(self.size)
     }
 
-    /// The piece that holds the byte at `offset`.
+    /// The piece that holds the byte at `offset`; one that does not exist where `offset` is past the end.
     pub fn piece_at(&self, offset: u64) -> u32 {
-        (offset / u64::from(self.piece.0)) as u32
+        if offset < self.size { (offset / u64::from(self.piece.0)) as u32 } else { self.count() }
     }
 
     /// All pieces that `bytes` touches.

@@ -15,7 +15,8 @@ pub fn merkle_root(pieces: &[Digest]) -> Digest {
         [] => hash_piece(&[]),
         [one] => root_of_single(one),
         more => {
-            // The left side is the largest power of two smaller than the number of leaves.
+            // The left side is the largest power of two smaller than the number of leaves, so the recursion is only
+            // as deep as the tree.
             let left = more.len().next_power_of_two() / 2;
             let (left, right) = more.split_at(left);
             node(&merkle_root(left), &merkle_root(right))
@@ -43,8 +44,10 @@ pub struct PieceHashes {
 impl PieceHashes {
     /// From hashes computed here. `None` where their number does not fit the layout.
     pub fn new(layout: Layout, hashes: Vec<Digest>) -> Option<Self> {
-        let root = merkle_root(&hashes);
-        (hashes.len() == layout.count() as usize).then(|| Self { layout, hashes: hashes.into(), root })
+        (hashes.len() == layout.count() as usize).then(|| {
+            let root = merkle_root(&hashes);
+            Self { layout, hashes: hashes.into(), root }
+        })
     }
 
     /// From hashes somebody sent: `None` unless they are those of `root`.

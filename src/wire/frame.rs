@@ -14,19 +14,25 @@ pub enum Dialect {
 /// Cuts message bodies out of a byte stream that arrives in any portions.
 ///
 /// Holds at most one frame plus what the last [`FrameReader::feed`] brought; the caller drains it with
-/// [`FrameReader::next_body`] before it feeds more.
+/// [`FrameReader::next_body`] before it feeds more. Between frames it holds next to nothing, so that idle
+/// connections are cheap.
 #[derive(Debug)]
 pub struct FrameReader {
     dialect: Dialect,
     buffer: BytesMut,
     /// Line dialect: bytes of `buffer` known to hold no line end, so that one-byte reads stay linear.
     scanned: usize,
+    /// After an error nobody can say where the next message begins.
+    broken: Option<WireError>,
 }
+
+/// Room for one read: most messages are shorter, and a buffer that is outgrown doubles.
+const READ_SIZE: usize = 4096;
 
 impl FrameReader {
     /// A reader at the start of a stream.
     pub fn new(dialect: Dialect) -> Self {
-        Self { dialect, buffer: BytesMut::new(), scanned: 0 }
+        Self { dialect, buffer: BytesMut::new(), scanned: 0, broken: None }
     }
 
     /// Adds received bytes.
@@ -34,17 +40,33 @@ impl FrameReader {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The buffer to read into directly, instead of [`FrameReader::feed`].
+    /// The buffer to append to directly, instead of [`FrameReader::feed`]; with room for a read.
     pub fn buffer_mut(&mut self) -> &mut BytesMut {
+        // In steps as large as what has come, not as large as what a length prefix promises.
+        self.buffer.reserve(READ_SIZE.max(self.buffer.len()));
         &mut self.buffer
     }
 
-    /// The next whole body, or `None` until more bytes come. An error is final.
+    /// The next whole body, or `None` until more bytes come.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError::FrameTooShort`] or [`WireError::FrameTooLong`]. It is final: every later call returns it again.
     pub fn next_body(&mut self) -> Result<Option<Bytes>, WireError> {
-        match self.dialect {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        let body = match self.dialect {
             Dialect::Framed => self.next_framed(),
             Dialect::Line => self.next_line(),
+        };
+        if let Err(error) = &body {
+            self.broken = Some(error.clone());
         }
+        if self.buffer.is_empty() || self.broken.is_some() {
+            self.buffer = BytesMut::new();
+        }
+        body
     }
 
     /// Whether the stream may end here without cutting a message in two.
@@ -81,6 +103,7 @@ impl FrameReader {
                     _ => Ok(Some(line.freeze())),
                 }
             }
+            // One more than fits could still be the CR of the line end.
             None if self.buffer.len() > limits::MAX_FRAME + 1 => {
                 Err(WireError::FrameTooLong(self.buffer.len()))
             }
@@ -94,6 +117,10 @@ impl FrameReader {
 
 /// Appends `json` to `out` as one message of `dialect`. Framed messages end in CRLF inside the body, which makes
 /// captures readable and old line readers hang up instead of waiting for ever.
+///
+/// # Errors
+///
+/// [`WireError::FrameTooLong`]; nothing is appended then.
 pub fn encode_frame(dialect: Dialect, json: &[u8], out: &mut BytesMut) -> Result<(), WireError> {
     match dialect {
         Dialect::Framed => {

@@ -14,6 +14,8 @@ pub const MAX_CLIENT_ID: usize = 4096;
 pub const MAX_URL: usize = 4096;
 /// Longest path component in bytes, after percent-decoding.
 pub const MAX_COMPONENT: usize = 255;
+/// Longest `transfer.token` and `transfer.proof` in bytes.
+pub const MAX_TOKEN: usize = 256;
 /// Most pieces one `ask_hashes` may name.
 pub const MAX_HASHES: u32 = 1024;
 /// Most entries in one `listing`.
@@ -54,5 +56,7 @@ pub const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Smallest piece size in bytes.
 pub const MIN_PIECE_SIZE: u32 = 16 * 1024;
+/// Most pieces of a file: 16 TiB in the largest pieces, and 128 MiB of piece hashes.
+pub const MAX_PIECES: u32 = 1 << 22;
 /// Largest piece size in bytes.
 pub const MAX_PIECE_SIZE: u32 = 4 * 1024 * 1024;

@@ -6,6 +6,7 @@
 mod digest;
 mod error;
 mod frame;
+mod json;
 pub mod limits;
 mod message;
 mod path;

@@ -53,7 +53,8 @@ impl UrlPath {
         Self("/".to_owned())
     }
 
-    /// From the path of a URL. A query or fragment is not part of it.
+    /// From the path of a URL, percent-encoded or not; a `%` that begins no escape stands for itself. A query or
+    /// fragment is not part of it: where there is a `?` or `#`, it belongs to a name.
     pub fn parse(text: &str) -> Result<Self, PathError> {
         if text.len() > limits::MAX_URL {
             return Err(PathError::TooLong);
@@ -64,7 +65,7 @@ impl UrlPath {
             let bytes: Vec<u8> = percent_decode_str(part).collect();
             push_component(&mut path, &bytes)?;
         }
-        Self::finish(path)
+        Ok(Self::finish(path))
     }
 
     /// From raw file names, root first.
@@ -73,21 +74,18 @@ impl UrlPath {
         for part in parts {
             push_component(&mut path, part)?;
         }
-        Self::finish(path)
+        Ok(Self::finish(path))
     }
 
-    fn finish(path: String) -> Result<Self, PathError> {
-        if path.len() > limits::MAX_URL {
-            return Err(PathError::TooLong);
-        }
-        Ok(if path.is_empty() { Self::root() } else { Self(path) })
+    fn finish(path: String) -> Self {
+        if path.is_empty() { Self::root() } else { Self(path) }
     }
 
-    /// This path and one more component, given as raw bytes.
+    /// This path and one more component, given as raw bytes. Nothing is added for an empty one and for `.`.
     pub fn join(&self, name: &[u8]) -> Result<Self, PathError> {
         let mut path = if self.is_root() { String::new() } else { self.0.clone() };
         push_component(&mut path, name)?;
-        Self::finish(path)
+        Ok(Self::finish(path))
     }
 
     /// The percent-encoded text, starting with `/`.
@@ -140,7 +138,8 @@ fn push_component(path: &mut String, bytes: &[u8]) -> Result<(), PathError> {
     }
     path.push('/');
     path.extend(percent_encode(bytes, ENCODE));
-    Ok(())
+    // Here and not only at the end, so that no caller can make it grow.
+    if path.len() > limits::MAX_URL { Err(PathError::TooLong) } else { Ok(()) }
 }
 
 impl fmt::Display for UrlPath {

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeStruct};
 
+use super::json::Object;
+
 /// A range of bytes, both ends included; without `max` it runs to the end of the file.
 ///
 /// On the wire `{"min":a,"max":b}`. `min` defaults to 0; `max` of -1 or null means "to the end", as
@@ -48,7 +50,7 @@ impl<'de> Deserialize<'de> for ByteRange {
             min: Option<u64>,
             max: Option<i128>,
         }
-        let raw = Raw::deserialize(d)?;
+        let Object(raw) = Object::<Raw>::deserialize(d)?;
         let min = raw.min.unwrap_or(0);
         let max = match raw.max {
             None | Some(-1) => None,

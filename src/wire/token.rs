@@ -4,14 +4,23 @@
 //! input are each preceded by their length as 32-bit big-endian number, so that no two inputs share bytes.
 //! Comparison takes the same time whatever differs.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::{Digest, UrlPath};
 
 /// 32 random bytes known to the server and one client.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Eq)]
 pub struct Secret(pub [u8; 32]);
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        same(&self.0, &other.0)
+    }
+}
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -22,24 +31,26 @@ impl std::fmt::Debug for Secret {
 impl Secret {
     /// From the base64 text of `registered`.
     pub fn from_base64(text: &str) -> Option<Self> {
-        use base64::Engine as _;
-        let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+        let bytes = STANDARD.decode(text).ok()?;
         bytes.try_into().ok().map(Self)
     }
 
     /// As base64 text.
     pub fn to_base64(&self) -> String {
-        use base64::Engine as _;
-        base64::engine::general_purpose::STANDARD.encode(self.0)
+        STANDARD.encode(self.0)
     }
 }
 
 /// Who dials whom to do what: the words of `transfer.method`, from the dialling side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Method {
     /// The connector receives.
+    #[default]
+    #[serde(alias = "GET")]
     Get,
     /// The connector sends.
+    #[serde(alias = "PUT")]
     Put,
 }
 
@@ -80,10 +91,11 @@ pub fn make_token(secret: &Secret, scope: &TokenScope<'_>, expires: u64) -> Stri
 /// Whether `token` was made by the server for exactly this and has not expired at `now` (seconds of the server's
 /// clock).
 pub fn check_token(secret: &Secret, scope: &TokenScope<'_>, token: &str, now: u64) -> bool {
-    let Some((expires, mac)) = token.split_once('.') else { return false };
-    let Ok(expires) = expires.parse::<u64>() else { return false };
-    let expected = hex(&token_mac(secret, scope, expires));
-    same(expected.as_bytes(), mac.as_bytes()) && now <= expires
+    let Some(expires) = token.split_once('.').and_then(|(expires, _)| expires.parse().ok()) else {
+        return false;
+    };
+    // Compared as a whole, so that a token has one spelling only.
+    same(make_token(secret, scope, expires).as_bytes(), token.as_bytes()) && now <= expires
 }
 
 /// What a genuine acceptor returns for `token`, and what `transfer.proof` tells the connector to expect.
@@ -119,8 +131,10 @@ fn token_mac(secret: &Secret, scope: &TokenScope<'_>, expires: u64) -> [u8; 32] 
 }
 
 fn mac(secret: &Secret, fields: &[&[u8]]) -> [u8; 32] {
-    // HMAC takes keys of any length, so this cannot fail.
-    let mut mac = Hmac::<Sha256>::new_from_slice(&secret.0).expect("HMAC accepts any key length");
+    // A key of 32 bytes is shorter than a block, so it stands padded with zeros (RFC 2104, section 2).
+    let mut key = hmac::digest::Key::<Hmac<Sha256>>::default();
+    key[..secret.0.len()].copy_from_slice(&secret.0);
+    let mut mac = Hmac::<Sha256>::new(&key);
     for field in fields {
         mac.update(&(field.len() as u32).to_be_bytes());
         mac.update(field);

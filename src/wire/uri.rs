@@ -78,6 +78,9 @@ impl FromStr for PdtpUri {
     }
 }
 
+/// Longest host name in bytes (RFC 1035).
+const MAX_HOST: usize = 253;
+
 /// `host`, `host:port`, `[v6]` or `[v6]:port`.
 fn split_authority(text: &str) -> Result<(String, u16), UriError> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
@@ -87,7 +90,7 @@ fn split_authority(text: &str) -> Result<(String, u16), UriError> {
     } else {
         let (host, port) = text.split_once(':').map_or((text, None), |(h, p)| (h, Some(p)));
         let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-        if host.is_empty() || host.len() > limits::MAX_COMPONENT || !host.bytes().all(valid) {
+        if host.is_empty() || host.len() > MAX_HOST || !host.bytes().all(valid) {
             return Err(UriError::Host);
         }
         (host, port)
@@ -123,9 +126,13 @@ impl fmt::Display for PdtpUri {
 }
 
 /// The URL of a file in messages: `http://VHOST/path`, as every generation of PDTP writes it. `vhost` is the host
-/// the user typed, without port (an IPv6 address in brackets).
+/// the user typed, without port; an IPv6 address with or without its brackets.
 pub fn file_url(vhost: &str, path: &UrlPath) -> String {
-    if vhost.contains(':') { format!("http://[{vhost}]{path}") } else { format!("http://{vhost}{path}") }
+    if vhost.contains(':') && !vhost.starts_with('[') {
+        format!("http://[{vhost}]{path}")
+    } else {
+        format!("http://{vhost}{path}")
+    }
 }
 
 /// The path of a URL in a message: `http` or `pdtp`, any host and port. A query or fragment is not part of it.

@@ -1,0 +1,197 @@
+//! Messages about files and directories: what is there, and in which version.
+
+use serde::{Deserialize, Serialize};
+
+use super::ErrorCode;
+use crate::wire::Digest;
+use crate::wire::json::{Base64, is_false, null_is_absent, objects};
+
+/// client: what is at this URL?
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct AskInfo {
+    /// File or directory.
+    pub url: String,
+}
+
+/// server: the file at this URL. Without `size`: not found, or `error` says what else.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct TellInfo {
+    /// As asked.
+    pub url: String,
+    /// Bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Piece size in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk_size: Option<u32>,
+    /// Always false; version 2 has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub streaming: Option<bool>,
+    /// Version: root of the hash tree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<Digest>,
+    /// SHA-256 of the whole file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// Modification time, Unix seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtime: Option<i64>,
+    /// Media type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mime: Option<String>,
+    /// `dir` when the URL names a directory (which has no size).
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<EntryKind>,
+    /// Why there is no size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorCode>,
+}
+
+/// The draft of 2007 says `chunkSize` for `chunk_size`.
+#[derive(Deserialize)]
+pub(super) struct DraftTellInfo {
+    #[serde(rename = "chunkSize")]
+    pub(super) chunk_size: Option<u32>,
+}
+
+/// server: the file is being hashed; `tell_info` follows.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Hashing {
+    /// As asked.
+    pub url: String,
+    /// Bytes hashed.
+    pub done: u64,
+    /// Bytes to hash.
+    pub total: u64,
+}
+
+/// client: the hashes of some consecutive pieces.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct AskHashes {
+    /// File.
+    pub url: String,
+    /// Version.
+    pub root: Digest,
+    /// Index of the first piece.
+    pub first: u64,
+    /// How many, 1 to [`crate::wire::limits::MAX_HASHES`].
+    pub count: u32,
+}
+
+/// server: the hashes asked for, as many as there are.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct TellHashes {
+    /// As asked.
+    pub url: String,
+    /// As asked.
+    pub root: Digest,
+    /// As asked.
+    pub first: u64,
+    /// 32 bytes a piece, base64; of at most [`crate::wire::limits::MAX_HASHES`] pieces.
+    pub hashes: Base64,
+}
+
+/// client: what is in this directory?
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct List {
+    /// Directory.
+    pub url: String,
+    /// Levels to descend: absent or 1 = this directory only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<u32>,
+    /// `listing.next` of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// `rdl` for XML; absent for entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    /// Comes back in the answer, so that equal questions can be told apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+}
+
+/// server: one page of a directory, in order of name bytes (of relative path, when deeper than one level).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Listing {
+    /// As asked.
+    pub url: String,
+    /// As asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// What is there: at most [`crate::wire::limits::MAX_LIST_ENTRIES`].
+    #[serde(deserialize_with = "objects")]
+    pub entries: Vec<Entry>,
+    /// Cursor of the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// File or directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntryKind {
+    /// Regular file.
+    #[default]
+    File,
+    /// Directory.
+    Dir,
+}
+
+/// One line of a listing.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Entry {
+    /// Name, or path relative to the listed directory when deeper than one level. For people: bytes that are not
+    /// UTF-8 are replaced, and `path` has the truth.
+    pub name: String,
+    /// Relative percent-encoded path, where it differs from the percent-encoding of `name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// File or directory.
+    #[serde(rename = "type")]
+    pub kind: EntryKind,
+    /// Bytes; 0 for directories.
+    #[serde(default, deserialize_with = "null_is_absent")]
+    pub size: u64,
+    /// Modification time, Unix seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtime: Option<i64>,
+    /// Version, once hashed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<Digest>,
+    /// Piece size in bytes, with `root`: so a tree is downloaded without an `ask_info` for each file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk_size: Option<u32>,
+    /// Media type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mime: Option<String>,
+    /// Whether there is a signature.
+    #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub signed: bool,
+}
+
+/// client: tell me what changes at or below this URL.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Watch {
+    /// File or directory.
+    pub url: String,
+}
+
+/// client: no longer.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Unwatch {
+    /// As watched.
+    pub url: String,
+}
+
+/// server: a file you have to do with is another one now, or gone.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Changed {
+    /// File.
+    pub url: String,
+    /// Its new version, if already known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<Digest>,
+    /// It is gone.
+    #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub removed: bool,
+}

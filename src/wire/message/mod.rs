@@ -1,0 +1,273 @@
+//! The messages of the control connection, versions 2 and 3 (docs/protocol.md, sections 3 to 7).
+//!
+//! One model for both versions and both dialects. Names that differ between the draft of 2007 and the programs
+//! are all read; what is written is what the other end knows. Not responsible for who may say what when: that is
+//! decided by the rooms that hold a connection.
+
+mod files;
+mod session;
+mod transfers;
+
+use std::fmt;
+
+use serde::de::{Deserializer as _, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+pub use self::files::*;
+pub use self::session::*;
+pub use self::transfers::*;
+pub use super::json::Base64;
+use super::json::check_depth;
+pub use super::token::Method as TransferMethod;
+use super::{WireError, limits};
+
+/// Declares [`Message`] with its type names, so that parsing, writing and naming cannot disagree.
+macro_rules! messages {
+    ($( $variant:ident = $name:literal $(| $alias:literal)* ),+ $(,)?) => {
+        /// A message: its type, and the members of that type.
+        #[derive(Debug, Clone, PartialEq)]
+        #[allow(missing_docs, reason = "each variant is documented at its struct")]
+        pub enum Message {
+            $( $variant($variant), )+
+        }
+
+        impl Message {
+            /// The type name on the wire.
+            pub fn kind(&self) -> &'static str {
+                match self { $( Self::$variant(_) => $name, )+ }
+            }
+
+            fn parse_members(kind: &str, members: &str) -> Result<Self, WireError> {
+                match kind {
+                    $( $name $(| $alias)* => members_of(kind, members).map(Self::$variant), )+
+                    _ => Err(WireError::UnknownType(kind.chars().take(64).collect())),
+                }
+            }
+
+            fn write_members(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+                match self { $( Self::$variant(members) => serde_json::to_writer(out, members), )+ }
+            }
+        }
+
+        $( impl From<$variant> for Message {
+            fn from(members: $variant) -> Self { Self::$variant(members) }
+        } )+
+    };
+}
+
+messages! {
+    Register = "register" | "client_info",
+    Registered = "registered",
+    Ping = "ping",
+    Pong = "pong",
+    Reachable = "reachable",
+    AskInfo = "ask_info",
+    TellInfo = "tell_info",
+    Hashing = "hashing",
+    AskHashes = "ask_hashes",
+    TellHashes = "tell_hashes",
+    List = "list",
+    Listing = "listing",
+    Watch = "watch",
+    Unwatch = "unwatch",
+    Changed = "changed",
+    Request = "request",
+    Unrequest = "unrequest",
+    Provide = "provide",
+    Unprovide = "unprovide",
+    Transfer = "transfer",
+    AskVerify = "ask_verify",
+    TellVerify = "tell_verify",
+    Completed = "completed",
+    HashVerify = "hash_verify",
+    Progress = "progress",
+    Cancel = "cancel",
+    Waiting = "waiting",
+    Redirect = "redirect",
+    Notice = "notice",
+    Goaway = "goaway",
+    Error = "error",
+    ProtocolError = "protocol_error",
+    ProtocolWarn = "protocol_warn",
+}
+
+impl Message {
+    /// Parses one body, as cut by [`super::FrameReader`].
+    ///
+    /// # Errors
+    ///
+    /// [`WireError::Json`] and [`WireError::Shape`] are fatal to the connection; an unknown type and wrong members
+    /// are not ([`WireError::is_fatal`]).
+    pub fn parse(body: &[u8]) -> Result<Self, WireError> {
+        let text = std::str::from_utf8(body).map_err(|e| WireError::Json(e.to_string()))?;
+        check_depth(text)?;
+        let (kind, members) = split_envelope(text)?;
+        let mut message = Self::parse_members(&kind, members)?;
+        message.adopt_other_names(members)?;
+        message.check_bounds()?;
+        Ok(message)
+    }
+
+    /// The JSON text, without framing.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError::FrameTooLong`] where no frame could carry it, [`WireError::Field`] where [`Message::parse`]
+    /// would refuse it at the other end.
+    pub fn to_json(&self) -> Result<Vec<u8>, WireError> {
+        self.check_bounds()?;
+        let mut out = Vec::with_capacity(256);
+        out.extend_from_slice(b"[\"");
+        out.extend_from_slice(self.kind().as_bytes());
+        out.extend_from_slice(b"\",");
+        self.write_members(&mut out).map_err(|e| WireError::Json(e.to_string()))?;
+        out.push(b']');
+        // The framed dialect adds CRLF.
+        if out.len() + 2 > limits::MAX_FRAME {
+            return Err(WireError::FrameTooLong(out.len() + 2));
+        }
+        Ok(out)
+    }
+
+    /// The URL the message is about, where it is about one.
+    pub fn url(&self) -> Option<&str> {
+        Some(match self {
+            Self::AskInfo(m) => &m.url,
+            Self::TellInfo(m) => &m.url,
+            Self::Hashing(m) => &m.url,
+            Self::AskHashes(m) => &m.url,
+            Self::TellHashes(m) => &m.url,
+            Self::List(m) => &m.url,
+            Self::Listing(m) => &m.url,
+            Self::Watch(m) => &m.url,
+            Self::Unwatch(m) => &m.url,
+            Self::Changed(m) => &m.url,
+            Self::Request(m) => &m.url,
+            Self::Unrequest(m) => &m.url,
+            Self::Provide(m) => &m.url,
+            Self::Unprovide(m) => &m.url,
+            Self::Transfer(m) => &m.url,
+            Self::AskVerify(m) => &m.url,
+            Self::TellVerify(m) => &m.url,
+            Self::Completed(m) => &m.url,
+            Self::HashVerify(m) => &m.url,
+            Self::Waiting(m) => &m.url,
+            Self::Redirect(m) => m.url.as_deref()?,
+            Self::Error(m) => m.url.as_deref()?,
+            Self::Register(_)
+            | Self::Registered(_)
+            | Self::Ping(_)
+            | Self::Pong(_)
+            | Self::Reachable(_)
+            | Self::Progress(_)
+            | Self::Cancel(_)
+            | Self::Notice(_)
+            | Self::Goaway(_)
+            | Self::ProtocolError(_)
+            | Self::ProtocolWarn(_) => return None,
+        })
+    }
+
+    /// Reads members by the names that other generations of the protocol give them, where the usual name is absent.
+    fn adopt_other_names(&mut self, members: &str) -> Result<(), WireError> {
+        match self {
+            Self::TellInfo(m) if m.chunk_size.is_none() => {
+                m.chunk_size = members_of::<files::DraftTellInfo>("tell_info", members)?.chunk_size;
+            }
+            Self::Transfer(m) if m.host.is_empty() => m.host = m.peer.clone().unwrap_or_default(),
+            Self::TellVerify(m) => {
+                // An explicit no stays a no, whatever the other name says.
+                let usual = members_of::<transfers::UsualVerdict>("tell_verify", members)?.is_authorized;
+                match usual.or(m.authorized) {
+                    Some(verdict) => m.is_authorized = verdict,
+                    None => return Err(self.refuse("no is_authorized")),
+                }
+            }
+            Self::ProtocolError(ProtocolError { message }) | Self::ProtocolWarn(ProtocolWarn { message })
+                if message.is_none() =>
+            {
+                *message = members_of::<session::UnfinishedProtocolError>("protocol_error", members)?.reason;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Bounds that types cannot express.
+    fn check_bounds(&self) -> Result<(), WireError> {
+        if self.url().is_some_and(|url| url.len() > limits::MAX_URL) {
+            return Err(self.refuse("url too long"));
+        }
+        let wrong = match self {
+            Self::Register(m) if m.client_id.is_empty() => "empty client_id",
+            Self::Register(m) if m.client_id.len() >= limits::MAX_CLIENT_ID => "client_id too long",
+            // It travels in HTTP header fields and in logs.
+            Self::Register(m) if !is_visible(&m.client_id) => "client_id not of visible ASCII characters",
+            Self::AskHashes(m) if m.count == 0 || m.count > limits::MAX_HASHES => "count out of bounds",
+            Self::TellHashes(m) if m.hashes.0.len() % 32 != 0 => "hashes are not a multiple of 32 bytes",
+            Self::TellHashes(m) if m.hashes.0.len() / 32 > limits::MAX_HASHES as usize => "too many hashes",
+            Self::Listing(m) if m.entries.len() > limits::MAX_LIST_ENTRIES => "too many entries",
+            Self::Transfer(m) if m.host.is_empty() => "no host",
+            Self::Transfer(m) if m.range.max.is_none() => "range without max",
+            // What a server says here is written into HTTP header fields towards a stranger.
+            Self::Transfer(m) if !m.token.iter().chain(&m.proof).all(|text| is_token(text)) => {
+                "token or proof malformed"
+            }
+            _ => return Ok(()),
+        };
+        Err(self.refuse(wrong))
+    }
+
+    fn refuse(&self, reason: &str) -> WireError {
+        WireError::Field { kind: self.kind().to_owned(), reason: reason.to_owned() }
+    }
+}
+
+fn is_visible(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+fn is_token(text: &str) -> bool {
+    text.len() <= limits::MAX_TOKEN && is_visible(text)
+}
+
+/// Cuts `["type", {…}]` into the type and the text of the object.
+fn split_envelope(text: &str) -> Result<(String, &str), WireError> {
+    struct Envelope;
+
+    impl<'de> Visitor<'de> for Envelope {
+        type Value = (String, &'de RawValue);
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array of a type and an object")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let absent = |at| serde::de::Error::invalid_length(at, &self);
+            let kind = seq.next_element()?.ok_or_else(|| absent(0))?;
+            let members = seq.next_element()?.ok_or_else(|| absent(1))?;
+            if seq.next_element::<IgnoredAny>()?.is_some() {
+                return Err(absent(3));
+            }
+            Ok((kind, members))
+        }
+    }
+
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let (kind, members) = reader
+        .deserialize_seq(Envelope)
+        .and_then(|found| reader.end().map(|()| found))
+        .map_err(|e| match e.classify() {
+            serde_json::error::Category::Data => WireError::Shape,
+            _ => WireError::Json(e.to_string()),
+        })?;
+    if members.get().starts_with('{') { Ok((kind, members.get())) } else { Err(WireError::Shape) }
+}
+
+fn members_of<T: serde::de::DeserializeOwned>(kind: &str, members: &str) -> Result<T, WireError> {
+    serde_json::from_str(members).map_err(|e| WireError::Field {
+        kind: kind.to_owned(),
+        // A wrong value is quoted in full, which may be a whole frame.
+        reason: e.to_string().chars().take(200).collect(),
+    })
+}

@@ -1,0 +1,278 @@
+//! Messages that move bytes: who wants and has what, who sends what to whom, and how it went.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::wire::json::{known_word, null_is_absent, word};
+use crate::wire::token::Method as TransferMethod;
+use crate::wire::{ByteRange, Digest};
+
+/// client: send me this. Requests are standing and additive.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Request {
+    /// File.
+    pub url: String,
+    /// Bytes; absent = all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range: Option<ByteRange>,
+    /// Version; `error{code:"changed"}` when the server no longer has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<Digest>,
+    /// In which order; [`Order::Rarest`] where absent or a word not known here.
+    #[serde(default, deserialize_with = "known_word", skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
+    /// Where a reader reads, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
+    /// What it needs soon, bytes from `position`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<u64>,
+}
+
+/// `request.order`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// Best for the swarm.
+    #[default]
+    Rarest,
+    /// From front to back.
+    Sequential,
+}
+
+/// client: do not send this after all. What is under way is finished.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Unrequest {
+    /// File.
+    pub url: String,
+    /// Bytes; absent = all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range: Option<ByteRange>,
+    /// Version; absent = any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<Digest>,
+}
+
+/// client: I have this, verified, and can send it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Provide {
+    /// File.
+    pub url: String,
+    /// Bytes; absent = all. Only pieces wholly inside count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range: Option<ByteRange>,
+    /// Version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<Digest>,
+}
+
+/// client: I no longer have this, or no longer send it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Unprovide {
+    /// File.
+    pub url: String,
+    /// Bytes; absent = all. Every piece touched counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range: Option<ByteRange>,
+    /// Version; absent = any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<Digest>,
+}
+
+/// server, to the side that dials: move these bytes.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Transfer {
+    /// Number of this transfer. Version 3 only, like all below it that may be absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// Address of the side to be dialled.
+    #[serde(default, deserialize_with = "null_is_absent")]
+    pub host: String,
+    /// The draft's name for `host`: read when there is no `host`, written for version 2 clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// Its port.
+    pub port: u16,
+    /// `get` or `put`.
+    pub method: TransferMethod,
+    /// File.
+    pub url: String,
+    /// Version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<Digest>,
+    /// Bytes, `max` always present: one piece or a run of consecutive pieces.
+    pub range: ByteRange,
+    /// Client id of the side to be dialled.
+    pub peer_id: String,
+    /// To be shown to it as `X-PDTP-Token`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// To be expected from it as `X-PDTP-Proof`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
+    /// Why this transfer: `origin`, `rarest`, `deadline`, `locality`, `endgame`, `repair`. A word not known here counts as absent.
+    #[serde(default, deserialize_with = "known_word", skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+}
+
+/// `transfer.reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reason {
+    /// No peer has it yet.
+    Origin,
+    /// Few have it.
+    Rarest,
+    /// A reader waits for it.
+    Deadline,
+    /// A near peer has it.
+    Locality,
+    /// Among the last of a file.
+    Endgame,
+    /// Sent again after a failure.
+    Repair,
+}
+
+/// client: a stranger asks me for this. Is it meant to?
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct AskVerify {
+    /// The stranger's address.
+    pub peer: String,
+    /// File.
+    pub url: String,
+    /// Bytes.
+    pub range: ByteRange,
+    /// The stranger's client id.
+    pub peer_id: String,
+}
+
+/// server: the answer to `ask_verify`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct TellVerify {
+    /// As asked.
+    pub peer: String,
+    /// As asked.
+    pub url: String,
+    /// As asked.
+    pub range: ByteRange,
+    /// As asked.
+    pub peer_id: String,
+    /// The verdict.
+    #[serde(default, deserialize_with = "null_is_absent")]
+    pub is_authorized: bool,
+    /// The draft's name for `is_authorized`: read when that is absent, written for version 2 clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorized: Option<bool>,
+}
+
+/// Whether `tell_verify` has the usual name for the verdict.
+#[derive(Deserialize)]
+pub(super) struct UsualVerdict {
+    pub(super) is_authorized: Option<bool>,
+}
+
+/// client: a transfer has ended on my side. From both sides; what the taker says counts.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Completed {
+    /// Version 3: the transfer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// File.
+    pub url: String,
+    /// Bytes of the transfer.
+    pub range: ByteRange,
+    /// The other side.
+    pub peer_id: String,
+    /// Its address (version 2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// Version 2 taker: SHA-256 of what came; absent = failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+    /// Version 3: payload bytes moved, whatever became of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Version 3: milliseconds from the first byte of the request or answer to the last of the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ms: Option<u64>,
+    /// Version 3: how it failed; absent = well.
+    #[serde(default, deserialize_with = "failure", skip_serializing_if = "Option::is_none")]
+    pub error: Option<FailureKind>,
+}
+
+/// A failure for reasons unheard of is still a failure.
+fn failure<'de, D: Deserializer<'de>>(d: D) -> Result<Option<FailureKind>, D::Error> {
+    let text = Option::<String>::deserialize(d)?;
+    Ok(text.map(|text| word(text).unwrap_or(FailureKind::Refused)))
+}
+
+/// `completed.error`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FailureKind {
+    /// The acceptor said no. Also read for any word that only a later version knows.
+    Refused,
+    /// It could not be dialled.
+    Unreachable,
+    /// It stopped answering.
+    Timeout,
+    /// It is too slow to be worth it.
+    Slow,
+    /// What came was not what the hash says.
+    Hash,
+    /// The giver no longer has it.
+    Gone,
+    /// The taker could not store it.
+    Disk,
+    /// Given up by intention.
+    Cancelled,
+}
+
+/// server: version 2's verdict on a `completed`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct HashVerify {
+    /// File.
+    pub url: String,
+    /// Bytes.
+    pub range: ByteRange,
+    /// The hash was right.
+    pub hash_ok: bool,
+}
+
+/// client, as taker of a run: these pieces are verified and stored; the run goes on.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// The transfer.
+    pub id: u64,
+    /// Indices within the file, those new since the last `progress` of this transfer.
+    pub pieces: Vec<u64>,
+}
+
+/// server: stop this transfer. Pieces already whole are kept.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Cancel {
+    /// The transfer.
+    pub id: u64,
+}
+
+/// server: why nothing is being sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// File.
+    pub url: String,
+    /// Why.
+    pub reason: WaitReason,
+}
+
+/// `waiting.reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitReason {
+    /// The origin's uplink is full.
+    OriginBusy,
+    /// Nobody connected has it.
+    NoProvider,
+    /// The client is at its own limit.
+    YourLimit,
+    /// Those who have it cannot be reached from here.
+    Unreachable,
+}
