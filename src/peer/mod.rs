@@ -5,9 +5,15 @@
 //! [`FileSpan`] say).
 
 mod body;
+mod buffer;
 pub mod connect;
+mod date;
+mod deadlines;
 pub mod head;
+mod intake;
 mod limit;
+mod link;
+mod send;
 pub mod serve;
 
 pub use body::{Claim, FileSpan, PieceSink, ReceiveError, Received};
@@ -24,3 +30,6 @@ pub mod field {
     /// `transfer.id`, so that both sides name it alike in `completed`.
     pub const TRANSFER: &str = "X-PDTP-Transfer";
 }
+
+#[cfg(test)]
+mod tests;

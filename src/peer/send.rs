@@ -1,0 +1,201 @@
+//! Writing to a connection: heads, and the bytes of files.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::deadlines::{Deadlines, Pace, TooSlow};
+use super::{FileSpan, RateLimiter};
+
+/// Bytes of a file asked of the system in one go.
+const STEP: usize = 1024 * 1024;
+
+/// One message on its way out, watched that it moves.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    stream: Arc<TcpStream>,
+    pace: Pace,
+    /// Bytes of earlier messages that were still on their way when this one began.
+    before: u64,
+    /// Bytes of this message handed to the system.
+    handed: u64,
+}
+
+/// Why a message was not sent to its end.
+#[derive(Debug)]
+pub(super) enum SendTrouble {
+    /// The connection broke.
+    Broken(io::Error),
+    /// The other side takes the bytes too slowly.
+    Slow(TooSlow),
+    /// The file is shorter than it was, or cannot be read.
+    File(io::Error),
+}
+
+impl Outgoing {
+    pub(super) fn new(stream: &Arc<TcpStream>, deadlines: &Deadlines) -> Self {
+        Self {
+            stream: stream.clone(),
+            pace: Pace::new(deadlines, Instant::now()),
+            before: unacknowledged(stream),
+            handed: 0,
+        }
+    }
+
+    /// Writes all of `bytes`. `more` lets the system wait for what follows, so that a head and the start of its body
+    /// travel together. `progress` counts along, so that it is right also when this future is dropped.
+    pub(super) async fn write_all(
+        &mut self,
+        bytes: &[u8],
+        more: bool,
+        progress: &mut u64,
+    ) -> Result<(), SendTrouble> {
+        let mut written = 0;
+        while written < bytes.len() {
+            let rest = &bytes[written..];
+            match self.stream.try_io(Interest::WRITABLE, || send(&self.stream, rest, more)) {
+                Ok(n) => {
+                    written += n;
+                    self.handed += n as u64;
+                    *progress += n as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(SendTrouble::Broken(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends bytes of a file; `progress` as above.
+    pub(super) async fn send_file(
+        &mut self,
+        span: &FileSpan,
+        limiter: &RateLimiter,
+        progress: &mut u64,
+    ) -> Result<(), SendTrouble> {
+        let mut done = 0;
+        while done < span.len {
+            let left = usize::try_from(span.len - done).unwrap_or(usize::MAX).min(STEP);
+            let mut allowed = limited(limiter, left, &mut self.pace).await;
+            while allowed > 0 {
+                let (stream, file, offset) = (self.stream.clone(), span.file.clone(), span.offset + done);
+                let before = Instant::now();
+                let went =
+                    tokio::task::spawn_blocking(move || send_until_full(&stream, &file, offset, allowed))
+                        .await;
+                // A slow disk is not the other side's fault.
+                self.pace.excuse(before.elapsed());
+                let went = went.unwrap_or_else(|panic| Went { bytes: 0, end: Err(io::Error::other(panic)) });
+                done += went.bytes as u64;
+                allowed -= went.bytes;
+                self.handed += went.bytes as u64;
+                *progress += went.bytes as u64;
+                match went.end {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                        return Err(SendTrouble::File(error));
+                    }
+                    Err(error) => return Err(SendTrouble::Broken(error)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until more can be sent, as long as bytes move.
+    async fn writable(&mut self) -> Result<(), SendTrouble> {
+        loop {
+            match tokio::time::timeout_at(self.pace.deadline(), self.stream.writable()).await {
+                Ok(ready) => return ready.map_err(SendTrouble::Broken),
+                Err(_) => self.check()?,
+            }
+        }
+    }
+
+    /// When to call [`Outgoing::check`].
+    pub(super) fn deadline(&self) -> Instant {
+        self.pace.deadline()
+    }
+
+    /// Whether the other side still takes bytes as fast as it must.
+    pub(super) fn check(&mut self) -> Result<(), SendTrouble> {
+        let arrived = (self.before + self.handed).saturating_sub(unacknowledged(&self.stream));
+        self.pace.check(arrived, Instant::now()).map_err(SendTrouble::Slow)
+    }
+
+    /// Whether all of it has arrived, as far as the system can tell.
+    pub(super) fn has_arrived(&self) -> bool {
+        unacknowledged(&self.stream) == 0
+    }
+}
+
+/// Asks the limiter, without counting the wait against the other side.
+pub(super) async fn limited(limiter: &RateLimiter, want: usize, pace: &mut Pace) -> usize {
+    if limiter.rate() == 0 {
+        return want;
+    }
+    let before = Instant::now();
+    let granted = limiter.take(want).await;
+    pace.excuse(before.elapsed());
+    granted
+}
+
+struct Went {
+    bytes: usize,
+    /// `Ok`: all of it; `WouldBlock`: the socket is full; `UnexpectedEof`: the file has ended.
+    end: io::Result<()>,
+}
+
+fn send_until_full(stream: &TcpStream, file: &File, offset: u64, len: usize) -> Went {
+    let mut bytes = 0;
+    while bytes < len {
+        let went =
+            stream.try_io(Interest::WRITABLE, || sendfile(stream, file, offset + bytes as u64, len - bytes));
+        match went {
+            Ok(0) => return Went { bytes, end: Err(io::ErrorKind::UnexpectedEof.into()) },
+            Ok(n) => bytes += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Went { bytes, end: Err(error) },
+        }
+    }
+    Went { bytes, end: Ok(()) }
+}
+
+fn sendfile(stream: &TcpStream, file: &File, offset: u64, len: usize) -> io::Result<usize> {
+    let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::Unsupported)?;
+    socket2::SockRef::from(stream).sendfile(file, offset, std::num::NonZeroUsize::new(len))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn send(stream: &TcpStream, bytes: &[u8], more: bool) -> io::Result<usize> {
+    socket2::SockRef::from(stream).send_with_flags(bytes, if more { libc::MSG_MORE } else { 0 })
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn send(stream: &TcpStream, bytes: &[u8], _more: bool) -> io::Result<usize> {
+    socket2::SockRef::from(stream).send(bytes)
+}
+
+/// Bytes handed to the system that the other side has not acknowledged. What the system takes in one go can be
+/// megabytes, so the pace of a slow reader shows only here.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn unacknowledged(stream: &TcpStream) -> u64 {
+    use std::os::fd::AsRawFd as _;
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open as long as `stream` is borrowed, and TIOCOUTQ writes one int.
+    #[allow(unsafe_code, reason = "no safe wrapper of this ioctl among our dependencies")]
+    let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { u64::try_from(bytes).unwrap_or(0) } else { 0 }
+}
+
+/// Not known on this system: what was handed over counts as arrived.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn unacknowledged(_stream: &TcpStream) -> u64 {
+    0
+}
