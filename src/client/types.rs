@@ -55,6 +55,9 @@ pub struct Listing {
     pub complete: bool,
 }
 
+/// Takes a stream in order: offset and bytes.
+pub type StreamFn = Box<dyn FnMut(u64, &[u8]) -> Flow + Send>;
+
 /// Where a download goes.
 pub enum Target {
     /// A file with exactly this name. Beside it, `NAME.part` and `NAME.part.pdtp` while it is incomplete.
@@ -63,7 +66,7 @@ pub enum Target {
     Dir(PathBuf),
     /// To a function, in order, from a thread of the library that is no worker of the runtime: offset and bytes,
     /// never unverified. The function may block for as long as it likes: no more than a window is fetched ahead.
-    Stream(Box<dyn FnMut(u64, &[u8]) -> Flow + Send>),
+    Stream(StreamFn),
 }
 
 impl std::fmt::Debug for Target {

@@ -26,6 +26,9 @@ pub(super) struct Link {
     ahead: BytesMut,
 }
 
+/// Reads a head off the start of some bytes, and says how many it takes; `None`: more are needed.
+type HeadParser<H> = fn(&[u8]) -> Result<Option<(H, usize)>, HeadError>;
+
 /// Why no head came.
 #[derive(Debug)]
 pub(super) enum HeadTrouble {
@@ -65,22 +68,17 @@ impl Link {
     }
 
     /// Reads a head with `parse`, and nothing after it is lost.
-    pub(super) async fn read_head<H>(
-        &mut self,
-        parse: fn(&[u8]) -> Result<Option<(H, usize)>, HeadError>,
-    ) -> Result<H, HeadTrouble> {
+    pub(super) async fn read_head<H>(&mut self, parse: HeadParser<H>) -> Result<H, HeadTrouble> {
         let mut seen = 0usize;
         loop {
             // Without an end of a head among the new bytes, parsing again would be in vain; doing it for each of
             // 16,384 single bytes would also be expensive.
-            if seen == 0
+            let may_be_whole = seen == 0
                 || has_blank_line(&self.ahead[seen.saturating_sub(3)..])
-                || self.ahead.len() >= MAX_HTTP_HEAD
-            {
-                if let Some((head, len)) = parse(&self.ahead).map_err(HeadTrouble::Bad)? {
-                    self.ahead.advance(len);
-                    return Ok(head);
-                }
+                || self.ahead.len() >= MAX_HTTP_HEAD;
+            if may_be_whole && let Some((head, len)) = parse(&self.ahead).map_err(HeadTrouble::Bad)? {
+                self.ahead.advance(len);
+                return Ok(head);
             }
             seen = self.ahead.len();
             let ended = if seen == 0 { HeadTrouble::Closed } else { HeadTrouble::Cut };
