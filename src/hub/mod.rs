@@ -1,16 +1,47 @@
 //! The repository: owns the served directory. Walks it, hashes it, remembers the hashes, hands out open files.
 //!
 //! Confined to the directory by `cap-std`, whatever a path or a symlink says. Knows nothing of clients or messages.
+//!
+//! What is told is always what is on disk at that moment: every question looks at the file's stamp (size, times,
+//! inode), and hashes are believed for that stamp only. So nothing needs to be told of changes, and the background
+//! scan is only there to have the hashes ready before somebody asks.
 
+mod catalogue;
+mod census;
+mod handles;
+mod hasher;
+mod listing;
+mod live;
+mod scan;
+mod stamp;
+mod sys;
+#[cfg(test)]
+mod tests;
+mod tree;
 mod version;
 
 pub use version::FileVersion;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crate::content::PieceSize;
-use crate::wire::{EntryKind, Listing, UrlPath};
+use self::catalogue::Catalogue;
+use self::census::Census;
+use self::handles::Handles;
+use self::hasher::{Pool, State};
+use self::live::Live;
+use self::stamp::Stamp;
+use self::tree::{Found, Tree};
+use self::version::Source;
+use crate::content::{PieceHashes, PieceSize};
+use crate::wire::{Digest, EntryKind, Listing, UrlPath};
+
+/// A file that changed while it was read is read again, up to so many times in all.
+const MAX_ATTEMPTS: u32 = 5;
+/// More hashing threads than this are not started, whatever is configured.
+const MAX_HASH_THREADS: usize = 256;
 
 /// How to open a repository.
 #[derive(Debug, Clone, Default)]
@@ -80,41 +111,165 @@ pub struct HubStats {
     pub scanned: bool,
 }
 
-/// The repository. Cloning shares it. All functions may be called from any thread.
-#[derive(Clone)]
+/// A file as it is on disk, open for reading, hashed or not.
+#[derive(Debug)]
+pub struct PlainFile {
+    /// The file; its cursor is at the start and free to use.
+    pub file: Arc<std::fs::File>,
+    /// Bytes.
+    pub size: u64,
+    /// Modification time, Unix seconds.
+    pub mtime: i64,
+    /// Modification time, nanoseconds within the second.
+    pub mtime_nanos: u32,
+    /// Media type by name, where known.
+    pub mime: Option<&'static str>,
+    /// The version these bytes are, if it is hashed.
+    pub version: Option<Arc<FileVersion>>,
+}
+
+/// The repository. Cloning shares it. All functions may be called from any thread. The background work ends when
+/// the last clone is dropped, which waits for it like [`Hub::close`].
+#[derive(Debug, Clone)]
 pub struct Hub {
-    _inner: Arc<()>,
+    owner: Arc<Owner>,
+}
+
+/// What all clones share, and the threads do not hold.
+#[derive(Debug)]
+struct Owner {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the threads share.
+struct Shared {
+    source: Arc<Source>,
+    piece_size: Option<PieceSize>,
+    live: Live,
+    catalogue: Catalogue,
+    pool: Pool,
+    census: Census,
+    stop: Stop,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("source", &self.source).finish_non_exhaustive()
+    }
 }
 
 impl Hub {
     /// Opens `dir` and starts to scan and hash it in the background, several files at a time; what is asked for
-    /// goes first.
+    /// goes first. Blocks on the disk: the catalogue of before is checked.
+    ///
+    /// The directory stays the one that it is now, even if another takes its name.
     pub fn open(dir: &Path, config: HubConfig) -> Result<Self, HubError> {
-        let _ = (dir, config);
-        todo!()
+        // The catalogue first: the state directory must exist before it can be found within the tree.
+        let catalogue = match Tree::check(dir) {
+            Ok(()) => Catalogue::open(config.state_dir.as_deref())?,
+            Err(error) => return Err(error),
+        };
+        let tree = Tree::open(dir, config.hidden, config.state_dir.as_deref())?;
+        let hashers = match config.hash_threads {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get() / 2).max(1),
+            n => n.min(MAX_HASH_THREADS),
+        };
+        let shared = Arc::new(Shared {
+            source: Arc::new(Source { tree, handles: Handles::for_this_process() }),
+            piece_size: config.piece_size,
+            live: Live::default(),
+            catalogue,
+            pool: Pool::new(hashers),
+            census: Census::default(),
+            stop: Stop::default(),
+        });
+        // From here on dropping the owner ends what was started, also when a thread cannot be had.
+        let owner = Arc::new(Owner { shared, threads: Mutex::default() });
+        owner.start("pdtp-scan".to_owned(), scan::run)?;
+        for i in 0..hashers {
+            owner.start(format!("pdtp-hash-{i}"), hasher::run)?;
+        }
+        Ok(Self { owner })
     }
 
     /// Looks at a path as it is on disk now. Blocks on the disk.
     pub fn stat(&self, path: &UrlPath) -> Result<Stat, HubError> {
-        let _ = path;
-        todo!()
+        let shared = &self.owner.shared;
+        let found = shared.stat(path)?;
+        let is_file = found.kind == EntryKind::File;
+        Ok(Stat {
+            kind: found.kind,
+            size: if is_file { found.stamp.size } else { 0 },
+            mtime: found.stamp.mtime.seconds,
+            version: is_file.then(|| shared.known(path, &found.stamp, None)).flatten(),
+        })
+    }
+
+    /// Opens a file to be served as it is, without waiting for it to be hashed. Blocks on the disk.
+    pub fn open_file(&self, path: &UrlPath) -> Result<PlainFile, HubError> {
+        let shared = &self.owner.shared;
+        let (file, stamp) = shared.source.tree.open_file(path)?;
+        let file = Arc::new(file);
+        Ok(PlainFile {
+            version: shared.known(path, &stamp, Some(&file)),
+            file,
+            size: stamp.size,
+            mtime: stamp.mtime.seconds,
+            mtime_nanos: stamp.mtime.nanos,
+            mime: mime_of(path),
+        })
     }
 
     /// The current version of a file, hashing it first if it is new or has changed since. Every caller for the same
     /// file shares one hashing; `progress` gets (bytes done, bytes to do) now and then. The answer is immediate, with
-    /// no thread hop, when the file is hashed and was looked at within the last moments.
+    /// no thread hop, when the file is hashed and was asked for recently.
+    ///
+    /// When the future is dropped and nobody else waits for the file, its hashing becomes background work.
     pub async fn version(
         &self,
         path: &UrlPath,
-        progress: impl FnMut(u64, u64) + Send,
+        mut progress: impl FnMut(u64, u64) + Send,
     ) -> Result<Arc<FileVersion>, HubError> {
-        let _ = (path, progress);
-        todo!()
+        let shared = &self.owner.shared;
+        let mut hashed: Option<Arc<FileVersion>> = None;
+        for _ in 0..MAX_ATTEMPTS {
+            // Asks the disk from the async thread: it is one path lookup (about 3 us), which the system has in memory
+            // for a file that is asked for twice. A thread hop would cost ten times as much, and to believe what was
+            // seen a moment ago would serve the old version of a file after it was replaced.
+            let found = shared.stat(path)?;
+            if found.kind == EntryKind::Dir {
+                return Err(HubError::IsDirectory);
+            }
+            if let Some(version) = hashed.take().filter(|version| version.stamp == found.stamp) {
+                return Ok(version);
+            }
+            if let Some(version) = shared.live.get(path, &found.stamp) {
+                return Ok(version);
+            }
+            let mut watch = shared.pool.want(path)?;
+            hashed = loop {
+                let state = watch.borrow_and_update().clone();
+                match state {
+                    State::Done(result) => break Some(result?),
+                    State::Running(_, 0) => {}
+                    State::Running(done, total) => progress(done, total),
+                }
+                if watch.changed().await.is_err() {
+                    return Err(HubError::Io("the repository is closed".to_owned()));
+                }
+            };
+            // Once more: the path may have got another file while this one was hashed.
+        }
+        Err(HubError::Unstable)
     }
 
     /// One page of a directory, `depth` levels deep, in byte order of percent-encoded relative paths. `cursor` is
-    /// [`Listing::next`] of the page before. At most `max_entries`, and at most `max_bytes` of JSON. Blocks.
-    /// `url` and `id` of the answer are left empty.
+    /// [`Listing::next`] of the page before. At most `max_entries`, and at most `max_bytes` of JSON for entries and
+    /// cursor, but always one entry. Blocks. `url` and `id` of the answer are left empty.
+    ///
+    /// Entries that cannot be served are left out: hidden and special files, symlinks that lead nowhere or out of
+    /// the tree, and symlinks to a directory that they are in, or a recursive reader would never end.
     pub fn list(
         &self,
         dir: &UrlPath,
@@ -123,24 +278,133 @@ impl Hub {
         max_entries: usize,
         max_bytes: usize,
     ) -> Result<Listing, HubError> {
-        let _ = (dir, depth, cursor, max_entries, max_bytes);
-        todo!()
+        listing::list(&self.owner.shared, dir, depth, cursor, max_entries, max_bytes)
     }
 
     /// Somebody received wrong bytes of this version from here: look whether the file changed under it. `false` when
     /// it did, and the version is no longer served. Blocks.
     pub fn still_good(&self, version: &FileVersion) -> bool {
-        let _ = version;
-        todo!()
+        let is_good = version.open().is_ok();
+        if !is_good {
+            self.owner.shared.live.remove(version);
+            self.owner.shared.catalogue.remove(&version.path);
+        }
+        is_good
     }
 
     /// Numbers.
     pub fn stats(&self) -> HubStats {
-        todo!()
+        self.owner.shared.census.stats()
     }
 
     /// Stops background work and closes the catalogue. Blocks for as long as a piece takes.
     pub fn close(&self) {
-        todo!()
+        self.owner.close();
+    }
+}
+
+impl Owner {
+    fn start(&self, name: String, run: fn(&Shared)) -> Result<(), HubError> {
+        let shared = self.shared.clone();
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || run(&shared))
+            .map_err(|e| HubError::Io(format!("cannot start a thread: {e}")))?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
+    }
+
+    fn close(&self) {
+        self.shared.stop.set();
+        self.shared.pool.stop();
+        for thread in std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner)) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the repository has panicked");
+            }
+        }
+        self.shared.pool.abandon();
+        self.shared.catalogue.close();
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn stat(&self, path: &UrlPath) -> Result<Found, HubError> {
+        self.source.tree.stat(path)
+    }
+
+    fn piece_size_for(&self, size: u64) -> PieceSize {
+        self.piece_size.unwrap_or_else(|| PieceSize::for_file(size))
+    }
+
+    /// The root of the file at `path` if it is hashed.
+    fn root(&self, path: &UrlPath, stamp: &Stamp) -> Option<Digest> {
+        self.catalogue.root(path, stamp, self.piece_size_for(stamp.size))
+    }
+
+    /// The version of the file at `path` if it is hashed; `file` is it, if already open.
+    fn known(
+        &self,
+        path: &UrlPath,
+        stamp: &Stamp,
+        file: Option<&Arc<std::fs::File>>,
+    ) -> Option<Arc<FileVersion>> {
+        if let Some(version) = self.live.get(path, stamp) {
+            return Some(version);
+        }
+        let hashes = self.catalogue.find(path, stamp, self.piece_size_for(stamp.size))?;
+        let version = self.adopt(path, file.cloned(), *stamp, hashes);
+        self.live.remember(&version);
+        Some(version)
+    }
+
+    /// Makes a version of what is known of a file.
+    fn adopt(
+        &self,
+        path: &UrlPath,
+        file: Option<Arc<std::fs::File>>,
+        stamp: Stamp,
+        hashes: PieceHashes,
+    ) -> Arc<FileVersion> {
+        self.live.insert(FileVersion::new(self.source.clone(), path.clone(), file, stamp, hashes))
+    }
+}
+
+/// Media type by the extension of the name.
+fn mime_of(path: &UrlPath) -> Option<&'static str> {
+    let name = path.file_name();
+    mime_guess::from_path(std::str::from_utf8(&name).ok()?).first_raw()
+}
+
+/// Says once that the end has come.
+#[derive(Debug, Default)]
+struct Stop {
+    is_set: Mutex<bool>,
+    change: Condvar,
+}
+
+impl Stop {
+    fn set(&self) {
+        *self.is_set.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.change.notify_all();
+    }
+
+    fn is_set(&self) -> bool {
+        *self.is_set.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the end, for at most `time`; whether it has come.
+    fn wait(&self, time: Duration) -> bool {
+        let is_set = self.is_set.lock().unwrap_or_else(PoisonError::into_inner);
+        *self
+            .change
+            .wait_timeout_while(is_set, time, |is_set| !*is_set)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
     }
 }

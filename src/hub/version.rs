@@ -1,11 +1,17 @@
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use super::handles::{Handle, Handles};
+use super::stamp::Stamp;
+use super::tree::Tree;
+use super::{HubError, mime_of};
 use crate::content::PieceHashes;
 use crate::wire::{Digest, UrlPath};
 
-/// One version of one file: immutable. While somebody holds it, its bytes stay readable, even if the path has got
-/// another file since (the descriptor is kept).
+/// One version of one file: immutable. While somebody holds its [open file](FileVersion::open), its bytes stay
+/// readable, even if the path has got another file since. The hub keeps the descriptors of versions in use open too,
+/// as far as the process's limit of descriptors allows.
 #[derive(Debug)]
 pub struct FileVersion {
     /// Where it is, or was.
@@ -18,9 +24,60 @@ pub struct FileVersion {
     pub mime: &'static str,
     /// SHA-256 of the whole file, where known.
     pub digest: Option<Digest>,
+
+    pub(super) stamp: Stamp,
+    pub(super) use_mark: UseMark,
+    source: Arc<Source>,
+    handle: Arc<Handle>,
+}
+
+/// For the cache of recent versions.
+#[derive(Debug, Default)]
+pub(super) struct UseMark {
+    /// Somebody asked for it since the cache last looked.
+    pub(super) used: AtomicBool,
+    /// The cache has it.
+    pub(super) cached: AtomicBool,
+}
+
+/// Where versions get their files.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) tree: Tree,
+    pub(super) handles: Handles,
 }
 
 impl FileVersion {
+    pub(super) fn new(
+        source: Arc<Source>,
+        path: UrlPath,
+        file: Option<Arc<std::fs::File>>,
+        stamp: Stamp,
+        hashes: PieceHashes,
+    ) -> Self {
+        let handle = Arc::new(Handle::default());
+        if let Some(file) = file {
+            source.handles.keep(&handle, file);
+        }
+        // The hash of the only piece is the hash of the file. With no piece, the root is: both are SHA-256 of nothing.
+        let digest = match hashes.all() {
+            [] => Some(hashes.root()),
+            [only] => Some(*only),
+            _ => None,
+        };
+        Self {
+            mime: mime_of(&path).unwrap_or("application/octet-stream"),
+            mtime: stamp.mtime.seconds,
+            use_mark: UseMark::default(),
+            path,
+            hashes,
+            digest,
+            stamp,
+            source,
+            handle,
+        }
+    }
+
     /// Names the version.
     pub fn root(&self) -> Digest {
         self.hashes.root()
@@ -29,12 +86,25 @@ impl FileVersion {
     /// The file, open for reading, and still the one that was hashed: same inode, size and times. An error of kind
     /// `NotFound` or `Other` means that this version can no longer be served. Blocks on the disk, rarely.
     pub fn open(&self) -> io::Result<Arc<std::fs::File>> {
-        todo!()
+        if let Some(file) = self.handle.get()
+            && self.is_unchanged(&file)
+        {
+            return Ok(file);
+        }
+        let (file, stamp) = self.source.tree.open_file(&self.path).map_err(|error| match error {
+            HubError::NotFound => io::ErrorKind::NotFound.into(),
+            other => io::Error::other(other),
+        })?;
+        if stamp != self.stamp {
+            return Err(io::Error::other("the file has changed"));
+        }
+        let file = Arc::new(file);
+        self.source.handles.keep(&self.handle, file.clone());
+        Ok(file)
     }
 
     /// Whether the open file still has the size and times it was hashed with. Cheap: one fstat.
     pub fn is_unchanged(&self, file: &std::fs::File) -> bool {
-        let _ = file;
-        todo!()
+        self.stamp.holds_for(file)
     }
 }

@@ -1,0 +1,435 @@
+//! The catalogue: which file had which hashes under which stamp. A cache that survives restarts and crashes; what
+//! is lost of it is hashed again.
+//!
+//! Kept in a `redb` database, on disk or in memory. One thread writes, many changes to a commit, so that hashing
+//! thousands of small files does not cost thousands of `fsync`s.
+//!
+//! - `files`: path to stamp, piece size, root, and the hash of the piece where there is just one
+//! - `pieces`: path to the piece hashes of files of several pieces
+//! - `inodes`: inode to path, so that hard links and symlinks to a file find its hashes
+//! - `about`: the format's number
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use redb::backends::InMemoryBackend;
+use redb::{Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition};
+
+use super::HubError;
+use super::stamp::{STAMP_LEN, Stamp};
+use super::version::FileVersion;
+use crate::content::{Layout, PieceHashes, PieceSize};
+use crate::wire::{Digest, UrlPath};
+
+const FILES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("files");
+const PIECES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("pieces");
+const INODES: TableDefinition<'_, u64, &str> = TableDefinition::new("inodes");
+const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
+
+const FORMAT_KEY: &str = "format";
+const FORMAT: u64 = 1;
+/// Name of the database in the state directory.
+pub(super) const FILE_NAME: &str = "catalogue.redb";
+/// What becomes of one that cannot be read.
+pub(super) const BROKEN_NAME: &str = "catalogue.redb.broken";
+
+/// Memory for pages of the database.
+const CACHE_BYTES: usize = 4 * 1024 * 1024;
+/// A commit waits this long for more changes to share it with.
+const BATCH_WAIT: Duration = Duration::from_millis(500);
+/// But not when there are so many.
+const BATCH_FILES: usize = 512;
+/// Or when they have so many piece hashes (1 MiB).
+const BATCH_HASHES: usize = 32 * 1024;
+/// Whoever adds to so many full batches waits for the disk.
+const MAX_BATCHES: usize = 4;
+/// Paths looked at in one go by [`Catalogue::sweep`].
+const SWEEP_PATHS: usize = 1024;
+
+/// Hashes by path and stamp.
+pub(super) struct Catalogue {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    /// `None` when closed.
+    db: RwLock<Option<Database>>,
+    queue: Mutex<Queue>,
+    /// There is something to write, or enough, or the end has come.
+    wake: Condvar,
+    /// There is room in the queue, or all is written.
+    room: Condvar,
+    /// Trouble is told once, not once per file.
+    has_warned: AtomicBool,
+}
+
+/// What a path has become; `None` = it is gone.
+type Changes = HashMap<UrlPath, Option<Arc<FileVersion>>>;
+
+#[derive(Default)]
+struct Queue {
+    waiting: Changes,
+    waiting_hashes: usize,
+    writing: Arc<Changes>,
+    stop: bool,
+}
+
+impl Queue {
+    fn is_over(&self, batches: usize) -> bool {
+        self.waiting.len() >= batches * BATCH_FILES || self.waiting_hashes >= batches * BATCH_HASHES
+    }
+}
+
+impl Catalogue {
+    /// Opens the catalogue in `state_dir`, or an empty one in memory.
+    pub(super) fn open(state_dir: Option<&Path>) -> Result<Self, HubError> {
+        let db = match state_dir {
+            Some(dir) => open_in(dir)?,
+            None => builder()
+                .create_with_backend(InMemoryBackend::new())
+                .map_err(|e| HubError::Io(e.to_string()))?,
+        };
+        let shared = Arc::new(Shared {
+            db: RwLock::new(Some(db)),
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            room: Condvar::new(),
+            has_warned: AtomicBool::new(false),
+        });
+        let writer = std::thread::Builder::new()
+            .name("pdtp-catalogue".to_owned())
+            .spawn({
+                let shared = shared.clone();
+                move || shared.write_on()
+            })
+            .map_err(|e| HubError::Io(format!("cannot start a thread: {e}")))?;
+        Ok(Self { shared, writer: Mutex::new(Some(writer)) })
+    }
+
+    /// The hashes of the file at `path`, if they are known for this stamp and piece size.
+    pub(super) fn find(&self, path: &UrlPath, stamp: &Stamp, piece: PieceSize) -> Option<PieceHashes> {
+        if let Some(change) = self.shared.unwritten(path) {
+            let version = change.filter(|version| version.stamp == *stamp)?;
+            return (version.hashes.layout().piece_size() == piece).then(|| version.hashes.clone());
+        }
+        self.shared.read(|db| {
+            let Some((owner, record)) = find_record(db, path.as_str(), stamp)? else { return Ok(None) };
+            let Some(layout) = Layout::new(stamp.size, piece).filter(|_| record.piece == piece) else {
+                return Ok(None);
+            };
+            let hashes = match (layout.count(), record.only) {
+                (0, _) => Vec::new(),
+                (1, Some(only)) => vec![only],
+                (1, None) => return Ok(None),
+                _ => match db.begin_read()?.open_table(PIECES)?.get(owner.as_str())? {
+                    Some(bytes) => bytes.value().chunks_exact(32).map(digest_of).collect(),
+                    None => return Ok(None),
+                },
+            };
+            // Whatever may have happened to the bytes on disk: hashes that do not make the root are not used.
+            Ok(PieceHashes::verified(layout, hashes, &record.root))
+        })
+    }
+
+    /// The root of the file at `path`, if known for this stamp and piece size.
+    pub(super) fn root(&self, path: &UrlPath, stamp: &Stamp, piece: PieceSize) -> Option<Digest> {
+        if let Some(change) = self.shared.unwritten(path) {
+            let version = change.filter(|version| version.stamp == *stamp)?;
+            return (version.hashes.layout().piece_size() == piece).then(|| version.root());
+        }
+        self.shared.read(|db| {
+            let record = find_record(db, path.as_str(), stamp)?.map(|(_, record)| record);
+            Ok(record.filter(|record| record.piece == piece).map(|record| record.root))
+        })
+    }
+
+    /// Remembers a version. Returns at once, unless the disk is far behind.
+    pub(super) fn put(&self, version: &Arc<FileVersion>) {
+        let mut queue = self.shared.lock();
+        while queue.is_over(MAX_BATCHES) && !queue.stop {
+            queue = self.shared.room.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.waiting_hashes += version.hashes.all().len();
+        queue.waiting.insert(version.path.clone(), Some(version.clone()));
+        self.shared.wake.notify_one();
+    }
+
+    /// Forgets a path.
+    pub(super) fn remove(&self, path: &UrlPath) {
+        self.shared.lock().waiting.insert(path.clone(), None);
+        self.shared.wake.notify_one();
+    }
+
+    /// Forgets all paths that `is_gone`.
+    pub(super) fn sweep(&self, mut is_gone: impl FnMut(&UrlPath) -> bool) {
+        let mut last = String::new();
+        loop {
+            let page = self.shared.read(|db| {
+                let table = db.begin_read()?.open_table(FILES)?;
+                let mut page = Vec::new();
+                let from = (std::ops::Bound::Excluded(last.as_str()), std::ops::Bound::Unbounded);
+                for row in table.range::<&str>(from)?.take(SWEEP_PATHS) {
+                    page.push(row?.0.value().to_owned());
+                }
+                Ok(Some(page))
+            });
+            let Some(page) = page.filter(|page| !page.is_empty()) else { return };
+            for path in page.iter().filter_map(|path| UrlPath::parse(path).ok()) {
+                if is_gone(&path) {
+                    self.remove(&path);
+                }
+            }
+            last = page.into_iter().next_back().unwrap_or_default();
+        }
+    }
+
+    /// Writes what is to be written, and closes. Nothing is found from here on.
+    pub(super) fn close(&self) {
+        self.shared.lock().stop = true;
+        self.shared.wake.notify_one();
+        self.shared.room.notify_all();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if writer.is_some_and(|writer| writer.join().is_err()) {
+            tracing::error!("the catalogue was not written to the end");
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The change of `path` that is not yet in the database.
+    fn unwritten(&self, path: &UrlPath) -> Option<Option<Arc<FileVersion>>> {
+        let queue = self.lock();
+        queue.waiting.get(path).or_else(|| queue.writing.get(path)).cloned()
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Database) -> Result<Option<T>, redb::Error>) -> Option<T> {
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        look(db.as_ref()?).unwrap_or_else(|error| {
+            self.warn("cannot read the catalogue; files will be hashed again", &error);
+            None
+        })
+    }
+
+    fn warn(&self, what: &str, error: &redb::Error) {
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, "{what}");
+        }
+    }
+
+    /// The writer's thread.
+    fn write_on(&self) {
+        loop {
+            let mut queue = self.lock();
+            while queue.waiting.is_empty() && !queue.stop {
+                queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            if queue.waiting.is_empty() {
+                break;
+            }
+            queue = self
+                .wake
+                .wait_timeout_while(queue, BATCH_WAIT, |queue| !queue.stop && !queue.is_over(1))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+            let batch = Arc::new(std::mem::take(&mut queue.waiting));
+            queue.waiting_hashes = 0;
+            queue.writing = batch.clone();
+            drop(queue);
+            self.room.notify_all();
+            if let Some(db) = &*self.db.read().unwrap_or_else(PoisonError::into_inner)
+                && let Err(error) = write(db, &batch)
+            {
+                self.warn("cannot write the catalogue; files will be hashed again after a restart", &error);
+            }
+            self.lock().writing = Arc::default();
+        }
+        *self.db.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// A row of `files`.
+struct Record {
+    stamp: [u8; STAMP_LEN],
+    piece: PieceSize,
+    root: Digest,
+    only: Option<Digest>,
+}
+
+impl Record {
+    fn encode(version: &FileVersion) -> Vec<u8> {
+        let mut row = version.stamp.encode().to_vec();
+        row.extend(version.hashes.layout().piece_size().bytes().to_le_bytes());
+        row.extend(version.root().0);
+        if let [only] = version.hashes.all() {
+            row.extend(only.0);
+        }
+        row
+    }
+
+    fn decode(row: &[u8]) -> Option<Self> {
+        let (stamp, row) = row.split_first_chunk::<STAMP_LEN>()?;
+        let (piece, row) = row.split_first_chunk::<4>()?;
+        let (root, row) = row.split_first_chunk::<32>()?;
+        let only = match row.len() {
+            0 => None,
+            32 => Some(digest_of(row)),
+            _ => return None,
+        };
+        Some(Self {
+            stamp: *stamp,
+            piece: PieceSize::new(u32::from_le_bytes(*piece))?,
+            root: Digest(*root),
+            only,
+        })
+    }
+}
+
+fn digest_of(bytes: &[u8]) -> Digest {
+    let mut digest = Digest::default();
+    digest.0.copy_from_slice(bytes);
+    digest
+}
+
+/// The record of `path`, or of another path of the same file, and whose it is.
+fn find_record(db: &Database, path: &str, stamp: &Stamp) -> Result<Option<(String, Record)>, redb::Error> {
+    let transaction = db.begin_read()?;
+    let files = transaction.open_table(FILES)?;
+    let wanted = stamp.encode();
+    let look = |path: &str| -> Result<Option<Record>, redb::Error> {
+        Ok(files
+            .get(path)?
+            .and_then(|row| Record::decode(row.value()))
+            .filter(|record| record.stamp == wanted))
+    };
+    if let Some(record) = look(path)? {
+        return Ok(Some((path.to_owned(), record)));
+    }
+    let Some(other) = transaction.open_table(INODES)?.get(stamp.ino)?.map(|row| row.value().to_owned())
+    else {
+        return Ok(None);
+    };
+    Ok(look(&other)?.map(|record| (other, record)))
+}
+
+fn write(db: &Database, changes: &Changes) -> Result<(), redb::Error> {
+    let transaction = db.begin_write()?;
+    {
+        let mut files = transaction.open_table(FILES)?;
+        let mut pieces = transaction.open_table(PIECES)?;
+        let mut inodes = transaction.open_table(INODES)?;
+        for (path, change) in changes {
+            let path = path.as_str();
+            match change {
+                Some(version) => {
+                    files.insert(path, Record::encode(version).as_slice())?;
+                    inodes.insert(version.stamp.ino, path)?;
+                    if let hashes @ [_, _, ..] = version.hashes.all() {
+                        let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
+                        pieces.insert(path, bytes.as_slice())?;
+                    } else {
+                        pieces.remove(path)?;
+                    }
+                }
+                None => {
+                    files.remove(path)?;
+                    pieces.remove(path)?;
+                }
+            }
+        }
+        // An inode's row may outlive its path: it leads to a record that is not there or has another stamp, and the
+        // next file with this inode takes its place.
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    // With the check, a file that something else wrote into is reported; without, it is believed.
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    builder
+}
+
+fn open_in(dir: &Path) -> Result<Database, HubError> {
+    let trouble = |what: &str, path: &Path, error: &dyn std::fmt::Display| {
+        HubError::Io(format!("cannot {what} {}: {error}", path.display()))
+    };
+    std::fs::create_dir_all(dir).map_err(|e| trouble("create the state directory", dir, &e))?;
+    let path = dir.join(FILE_NAME);
+    let broken = match try_open(&path) {
+        Ok(db) => return Ok(db),
+        Err(Refusal::Unusable(why)) => return Err(trouble("open the catalogue", &path, &why)),
+        Err(Refusal::Broken(why)) => why,
+    };
+    let aside: PathBuf = dir.join(BROKEN_NAME);
+    tracing::warn!(
+        catalogue = %path.display(), moved_to = %aside.display(), why = broken,
+        "the catalogue cannot be used; all files will be hashed again"
+    );
+    std::fs::rename(&path, &aside).map_err(|e| trouble("set aside the broken catalogue", &path, &e))?;
+    try_open(&path).map_err(|refusal| match refusal {
+        Refusal::Unusable(why) | Refusal::Broken(why) => trouble("create the catalogue", &path, &why),
+    })
+}
+
+/// Why a database was not opened.
+enum Refusal {
+    /// It is not for us to repair this: no permission, disk trouble, another process has it.
+    Unusable(String),
+    /// Its content is no catalogue of ours.
+    Broken(String),
+}
+
+fn try_open(path: &Path) -> Result<Database, Refusal> {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    let db = builder().create(path).map_err(|error| match &error {
+        DatabaseError::DatabaseAlreadyOpen => Refusal::Unusable("another process uses it".to_owned()),
+        DatabaseError::Storage(StorageError::Io(io)) if !matches!(io.kind(), InvalidData | UnexpectedEof) => {
+            Refusal::Unusable(error.to_string())
+        }
+        _ => Refusal::Broken(error.to_string()),
+    })?;
+    let format = set_up(&db).map_err(|error| match error {
+        redb::Error::Io(_) => Refusal::Unusable(error.to_string()),
+        other => Refusal::Broken(other.to_string()),
+    })?;
+    match format {
+        FORMAT => Ok(db),
+        other => Err(Refusal::Broken(format!("it has format {other}, this program writes format {FORMAT}"))),
+    }
+}
+
+/// Makes sure that all tables are there, and says which format they have.
+fn set_up(db: &Database) -> Result<u64, redb::Error> {
+    let read = db.begin_read()?;
+    match read.open_table(ABOUT) {
+        Ok(about) => {
+            let format = about.get(FORMAT_KEY)?.map_or(0, |row| row.value());
+            if format == FORMAT {
+                read.open_table(FILES)?;
+                read.open_table(PIECES)?;
+                read.open_table(INODES)?;
+            }
+            return Ok(format);
+        }
+        Err(redb::TableError::TableDoesNotExist(_)) => {}
+        Err(other) => return Err(other.into()),
+    }
+    drop(read);
+    let transaction = db.begin_write()?;
+    transaction.open_table(FILES)?;
+    transaction.open_table(PIECES)?;
+    transaction.open_table(INODES)?;
+    transaction.open_table(ABOUT)?.insert(FORMAT_KEY, FORMAT)?;
+    transaction.commit()?;
+    Ok(FORMAT)
+}

@@ -1,0 +1,101 @@
+//! Open descriptors of versions, bounded: a mirror has more files than a process may hold open.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// Fewest descriptors that are kept, whatever the process is allowed.
+const MIN_KEPT: usize = 64;
+/// Most descriptors that are kept.
+const MAX_KEPT: usize = 4096;
+
+/// The place for one version's descriptor.
+#[derive(Debug, Default)]
+pub(super) struct Handle {
+    file: Mutex<Option<Arc<File>>>,
+    /// Since it was last considered for closing.
+    used: AtomicBool,
+}
+
+impl Handle {
+    pub(super) fn get(&self) -> Option<Arc<File>> {
+        self.used.store(true, Ordering::Relaxed);
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn put(&self, file: Option<Arc<File>>) {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+    }
+}
+
+/// Closes the descriptors that were not used for longest (by second chance) when there are too many. A file that
+/// somebody is sending stays open: they hold it themselves.
+#[derive(Debug)]
+pub(super) struct Handles {
+    limit: usize,
+    open: Mutex<VecDeque<Weak<Handle>>>,
+}
+
+impl Handles {
+    /// Keeps a quarter of the descriptors that the process may have: the rest is for connections.
+    pub(super) fn for_this_process() -> Self {
+        let allowed = super::sys::descriptor_limit().unwrap_or(0);
+        Self::new(usize::try_from(allowed / 4).unwrap_or(MAX_KEPT).clamp(MIN_KEPT, MAX_KEPT))
+    }
+
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, open: Mutex::new(VecDeque::new()) }
+    }
+
+    /// Keeps `file` open for `handle`.
+    pub(super) fn keep(&self, handle: &Arc<Handle>, file: Arc<File>) {
+        handle.put(Some(file));
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= self.limit {
+            open.retain(|handle| handle.strong_count() > 0);
+        }
+        // Each is given a second chance at most once, so this ends even while others use them.
+        let mut chances = open.len();
+        while open.len() >= self.limit {
+            let Some(weak) = open.pop_front() else { break };
+            let Some(oldest) = weak.upgrade() else { continue };
+            if chances > 0 && oldest.used.swap(false, Ordering::Relaxed) {
+                chances -= 1;
+                open.push_back(weak);
+            } else {
+                oldest.put(None);
+            }
+        }
+        open.push_back(Arc::downgrade(handle));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closes_the_one_not_used_for_longest() {
+        let handles = Handles::new(3);
+        let all: Vec<Arc<Handle>> = (0..4).map(|_| Arc::default()).collect();
+        for handle in &all[..3] {
+            handles.keep(handle, Arc::new(tempfile::tempfile().unwrap()));
+        }
+        assert!(all[0].get().is_some());
+        handles.keep(&all[3], Arc::new(tempfile::tempfile().unwrap()));
+        let open: Vec<bool> = all.iter().map(|h| h.file.lock().unwrap().is_some()).collect();
+        assert_eq!(open, [true, false, true, true]);
+    }
+
+    #[test]
+    fn versions_that_are_gone_do_not_count() {
+        let handles = Handles::new(2);
+        let kept: Arc<Handle> = Arc::default();
+        handles.keep(&kept, Arc::new(tempfile::tempfile().unwrap()));
+        for _ in 0..10 {
+            handles.keep(&Arc::default(), Arc::new(tempfile::tempfile().unwrap()));
+        }
+        assert!(kept.file.lock().unwrap().is_some());
+    }
+}

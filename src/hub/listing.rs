@@ -1,0 +1,231 @@
+//! Pages of directories.
+//!
+//! A page begins after its cursor, which is the last path of the page before. Nothing is remembered between pages, so
+//! a directory may change meanwhile: what stays is listed exactly once. A directory is read as a whole for each page,
+//! but only as many names as fit the page are kept in memory, however many there are.
+
+use std::collections::BinaryHeap;
+
+use super::tree::{Hint, Identity};
+use super::{HubError, Shared, mime_of};
+use crate::wire::limits::MAX_COMPONENT;
+use crate::wire::{Entry, EntryKind, Listing, UrlPath};
+
+/// JSON around the entries and the cursor.
+const ENVELOPE: usize = 32;
+
+pub(super) fn list(
+    shared: &Shared,
+    dir: &UrlPath,
+    depth: u32,
+    cursor: Option<&str>,
+    max_entries: usize,
+    max_bytes: usize,
+) -> Result<Listing, HubError> {
+    if let Some(cursor) = cursor {
+        // Exactly what a page can have ended with: a canonical relative path.
+        let path = UrlPath::parse(&format!("/{cursor}")).map_err(|_| HubError::Cursor)?;
+        if path.is_root() || path.as_str()[1..] != *cursor {
+            return Err(HubError::Cursor);
+        }
+    }
+    if shared.stat(dir)?.kind != EntryKind::Dir {
+        return Err(HubError::NotDirectory);
+    }
+    let mut page = Page {
+        shared,
+        max_entries: max_entries.max(1),
+        max_bytes,
+        entries: Vec::new(),
+        bytes: ENVELOPE,
+        last: String::new(),
+        is_full: false,
+    };
+    page.walk(dir, "", depth.max(1), cursor)?;
+    let next = page.is_full.then_some(page.last);
+    Ok(Listing { entries: page.entries, next, ..Listing::default() })
+}
+
+/// A page being filled.
+struct Page<'a> {
+    shared: &'a Shared,
+    max_entries: usize,
+    max_bytes: usize,
+    entries: Vec<Entry>,
+    bytes: usize,
+    /// Relative path of the last entry.
+    last: String,
+    /// There was one entry too many.
+    is_full: bool,
+}
+
+/// A name in a directory, percent-encoded, which is also what it is sorted by.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Name {
+    encoded: String,
+    may_be_dir: bool,
+}
+
+/// What there is to do with a name. Paths are in byte order when a directory and what is in it are two steps: of the
+/// files `a!` and `a/b`, `a!` comes first.
+enum Step {
+    Emit,
+    Descend,
+}
+
+impl Page<'_> {
+    /// Adds what is in `dir` after the path `after`, which is relative to it.
+    fn walk(&mut self, dir: &UrlPath, prefix: &str, depth: u32, after: Option<&str>) -> Result<(), HubError> {
+        let descends = depth > 1;
+        let mut after = after.map(str::to_owned);
+        loop {
+            let (names, is_all) = self.names(dir, descends, after.as_deref())?;
+            let end = names.last().filter(|_| !is_all).map(|name| name.encoded.clone());
+            let mut steps: Vec<(String, Step)> = Vec::new();
+            for name in names {
+                if descends && name.may_be_dir {
+                    steps.push((format!("{}/", name.encoded), Step::Descend));
+                }
+                steps.push((name.encoded, Step::Emit));
+            }
+            steps.sort_by(|a, b| a.0.cmp(&b.0));
+            for (key, step) in steps {
+                if end.as_ref().is_some_and(|end| key > *end) {
+                    // Names that were left out may come before this.
+                    break;
+                }
+                let inner = after.as_ref().and_then(|after| after.strip_prefix(&key));
+                match step {
+                    Step::Emit if after.as_ref().is_none_or(|after| key > *after) => {
+                        self.emit(dir, prefix, &key)?;
+                    }
+                    Step::Descend if inner.is_some() || after.as_ref().is_none_or(|after| key > *after) => {
+                        let name = key.trim_end_matches('/');
+                        if let Some(below) = self.subdirectory(dir, name) {
+                            // What cannot be read, or is gone by now, has no entries.
+                            let result = self.walk(&below, &format!("{prefix}{key}"), depth - 1, inner);
+                            if let Err(error @ HubError::Io(_)) = result {
+                                return Err(error);
+                            }
+                        }
+                    }
+                    _ => {}
+                }
+                if self.is_full {
+                    return Ok(());
+                }
+            }
+            match end {
+                Some(end) => after = Some(end),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// The first names in `dir` that matter after `after`, sorted, and whether that is all of them.
+    fn names(
+        &self,
+        dir: &UrlPath,
+        descends: bool,
+        after: Option<&str>,
+    ) -> Result<(Vec<Name>, bool), HubError> {
+        // Up to the name in it, `after` may begin with many names of directories in which there is still something to
+        // come; they are shorter than it. Besides these one more than fits the page is enough.
+        let most = self.max_entries.saturating_add(1 + 3 * MAX_COMPONENT);
+        let mut first = BinaryHeap::new();
+        let mut is_all = true;
+        self.shared.source.tree.read_dir(dir, |name, hint| {
+            // A path too long for a URL cannot be asked for, so it is not listed.
+            let Ok(path) = dir.join(name) else { return };
+            let Some((_, encoded)) = path.as_str().rsplit_once('/') else { return };
+            let may_be_dir = hint != Hint::File;
+            let matters = after.is_none_or(|after| {
+                encoded > after
+                    || (descends && may_be_dir && {
+                        let key = format!("{encoded}/");
+                        key.as_str() > after || after.starts_with(&key)
+                    })
+            });
+            if !matters {
+                return;
+            }
+            first.push(Name { encoded: encoded.to_owned(), may_be_dir });
+            if first.len() > most {
+                first.pop();
+                is_all = false;
+            }
+        })?;
+        Ok((first.into_sorted_vec(), is_all))
+    }
+
+    /// The directory called `name`, unless it is none, or leads back up.
+    fn subdirectory(&self, dir: &UrlPath, name: &str) -> Option<UrlPath> {
+        let path = path_of(dir, name)?;
+        let found = self.shared.stat(&path).ok()?;
+        (found.kind == EntryKind::Dir && !self.leads_up(dir, &path, found.identity())).then_some(path)
+    }
+
+    fn emit(&mut self, dir: &UrlPath, prefix: &str, name: &str) -> Result<(), HubError> {
+        let Some(path) = path_of(dir, name) else { return Ok(()) };
+        let found = match self.shared.stat(&path) {
+            Ok(found) => found,
+            // Gone, special, or a symlink to nowhere or out of the tree.
+            Err(HubError::NotFound | HubError::Denied) => return Ok(()),
+            Err(other) => return Err(other),
+        };
+        let is_dir = found.kind == EntryKind::Dir;
+        if is_dir && self.leads_up(dir, &path, found.identity()) {
+            return Ok(());
+        }
+        let relative = format!("{prefix}{name}");
+        let raw: Vec<u8> = percent_encoding::percent_decode_str(&relative).collect();
+        let text = String::from_utf8_lossy(&raw);
+        let entry = Entry {
+            path: std::str::from_utf8(&raw).is_err().then(|| relative.clone()),
+            name: text.into_owned(),
+            kind: found.kind,
+            size: if is_dir { 0 } else { found.stamp.size },
+            mtime: Some(found.stamp.mtime.seconds),
+            root: if is_dir { None } else { self.shared.root(&path, &found.stamp) },
+            mime: if is_dir { None } else { mime_of(&path).map(str::to_owned) },
+            signed: false,
+        };
+        // With its comma. The cursor of a page that ends here is this path once more, which has nothing to escape but
+        // what percent-encoding lets through: nothing. It comes with quotes.
+        let size = serde_json::to_vec(&entry).map_err(|e| HubError::Io(e.to_string()))?.len() + 1;
+        let with_cursor = self.bytes + size + relative.len() + 2;
+        if self.entries.len() >= self.max_entries
+            || (with_cursor > self.max_bytes && !self.entries.is_empty())
+        {
+            self.is_full = true;
+            return Ok(());
+        }
+        self.bytes += size;
+        self.entries.push(entry);
+        self.last = relative;
+        Ok(())
+    }
+
+    /// Whether the directory at `path` is really one that `dir` is in: then `path` is a symlink up, and below it
+    /// everything would come again, without end.
+    fn leads_up(&self, dir: &UrlPath, path: &UrlPath, identity: Identity) -> bool {
+        let tree = &self.shared.source.tree;
+        if tree.stat_unfollowed(path).is_ok() {
+            // No symlink.
+            return false;
+        }
+        let mut above = Some(dir.clone());
+        while let Some(path) = above {
+            if tree.stat(&path).is_ok_and(|found| found.identity() == identity) {
+                return true;
+            }
+            above = path.parent();
+        }
+        false
+    }
+}
+
+fn path_of(dir: &UrlPath, encoded: &str) -> Option<UrlPath> {
+    let name: Vec<u8> = percent_encoding::percent_decode_str(encoded).collect();
+    dir.join(&name).ok()
+}

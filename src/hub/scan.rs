@@ -1,0 +1,107 @@
+//! The walk over the served tree that finds what is to be hashed, at the start and now and then.
+//!
+//! Nothing depends on it for being right: what is asked for is looked at when it is asked for. It only makes sure
+//! that the answer is there already.
+
+use std::time::{Duration, Instant};
+
+use super::Shared;
+use super::census::Tally;
+use super::stamp::Stamp;
+use super::tree::Hint;
+use crate::wire::{EntryKind, UrlPath};
+
+/// From the end of one scan to the start of the next.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// But a scan takes at most this part of the time, however large the tree.
+const SHARE: u32 = 50;
+/// Files after which the numbers of the first scan are told.
+const TELL_EVERY: u64 = 256;
+
+/// The scanning thread.
+pub(super) fn run(shared: &Shared) {
+    for round in 0u64.. {
+        let start = Instant::now();
+        let (mut all, mut hashed) = (Tally::default(), Tally::default());
+        let is_whole = walk(shared, |path, stamp| {
+            all.add(stamp.size);
+            if shared.root(path, stamp).is_some() {
+                hashed.add(stamp.size);
+            }
+            if all.files.is_multiple_of(TELL_EVERY) {
+                shared.census.tell_so_far(all, hashed);
+            }
+            true
+        });
+        if !is_whole {
+            return;
+        }
+        let walked = start.elapsed();
+        let number = shared.census.tell(all, hashed);
+        tracing::debug!(files = all.files, hashed = hashed.files, ?walked, "scanned");
+        if round == 0 {
+            forget_removed(shared, all);
+        }
+        shared
+            .live
+            .sweep(|version| shared.stat(&version.path).is_ok_and(|found| found.stamp == version.stamp));
+        if hashed.files < all.files && !hash(shared, number) {
+            return;
+        }
+        if shared.stop.wait(INTERVAL.max(walked * SHARE)) {
+            return;
+        }
+    }
+}
+
+/// Has hashed what is not. `false` when the hub closes.
+fn hash(shared: &Shared, number: u64) -> bool {
+    walk(shared, |path, stamp| {
+        if shared.root(path, stamp).is_some() {
+            shared.census.count_hashed(number, stamp.size);
+            return true;
+        }
+        shared.pool.queue(path, number)
+    })
+}
+
+/// Takes out of the catalogue what is no longer there.
+fn forget_removed(shared: &Shared, all: Tally) {
+    if all.files == 0 {
+        // More likely a disk that is not mounted than a tree that was emptied.
+        return;
+    }
+    shared.catalogue.sweep(|path| {
+        !shared.stop.is_set() && shared.stat(path).map_or(true, |found| found.kind == EntryKind::Dir)
+    });
+}
+
+/// Calls `each` with every regular file that can be reached without symlinks (what they lead to has a path of its
+/// own), until it says `false`. `false` when it did, or when the hub closes.
+fn walk(shared: &Shared, mut each: impl FnMut(&UrlPath, &Stamp) -> bool) -> bool {
+    let tree = &shared.source.tree;
+    let mut dirs = vec![UrlPath::root()];
+    let mut goes_on = true;
+    while let Some(dir) = dirs.pop() {
+        let result = tree.read_dir(&dir, |name, hint| {
+            goes_on = goes_on && !shared.stop.is_set();
+            // A path too long for a URL cannot be asked for.
+            let Some(path) = dir.join(name).ok().filter(|_| goes_on) else { return };
+            if hint == Hint::Dir {
+                return dirs.push(path);
+            }
+            match tree.stat_unfollowed(&path) {
+                Ok(found) if found.kind == EntryKind::Dir => dirs.push(path),
+                Ok(found) => goes_on = each(&path, &found.stamp),
+                Err(_) => {}
+            }
+        });
+        if let Err(error) = result {
+            tracing::debug!(path = %dir, %error, "not scanned");
+        }
+        if !goes_on {
+            return false;
+        }
+    }
+    true
+}

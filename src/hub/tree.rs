@@ -1,0 +1,214 @@
+//! The served directory, and nothing outside of it: every look at the disk goes through here.
+//!
+//! Not responsible for what files contain.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, FileType, OpenOptions};
+
+use super::HubError;
+use super::stamp::Stamp;
+use crate::wire::{EntryKind, UrlPath};
+
+/// First component of the paths that are the server's own; never taken from the disk.
+const RESERVED: &[u8] = b".pdtp";
+
+/// A directory tree that cannot be left.
+#[derive(Debug)]
+pub(super) struct Tree {
+    dir: Dir,
+    hidden: bool,
+    /// The hub's own state, where somebody keeps it inside the served directory.
+    state: Option<UrlPath>,
+}
+
+/// What was found at a path.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    pub(super) kind: EntryKind,
+    pub(super) stamp: Stamp,
+    dev: u64,
+}
+
+/// Names one file or directory, whatever path leads to it.
+pub(super) type Identity = (u64, u64);
+
+impl Found {
+    fn of(meta: &cap_std::fs::Metadata) -> Result<Self, HubError> {
+        let kind = match () {
+            _ if meta.is_file() => EntryKind::File,
+            _ if meta.is_dir() => EntryKind::Dir,
+            _ => return Err(HubError::NotFound),
+        };
+        #[cfg(unix)]
+        let dev = cap_std::fs::MetadataExt::dev(meta);
+        #[cfg(not(unix))]
+        let dev = 0;
+        Ok(Self { kind, stamp: Stamp::of_confined(meta), dev })
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        (self.dev, self.stamp.ino)
+    }
+}
+
+/// What a directory says of a name, before the name is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hint {
+    File,
+    Dir,
+    /// A symlink, or a file system that does not tell.
+    Unknown,
+}
+
+impl Tree {
+    /// Whether `root` is a directory that can be read.
+    pub(super) fn check(root: &Path) -> Result<(), HubError> {
+        Self::open(root, false, None).map(|_| ())
+    }
+
+    pub(super) fn open(root: &Path, hidden: bool, state_dir: Option<&Path>) -> Result<Self, HubError> {
+        let dir = Dir::open_ambient_dir(root, ambient_authority()).map_err(|e| match e.kind() {
+            io::ErrorKind::NotADirectory => HubError::NotDirectory,
+            _ => error_of(&e),
+        })?;
+        // To open it needs no permission to read it.
+        dir.entries().map_err(|e| error_of(&e))?;
+        let state = state_dir.and_then(|state| {
+            let (state, root) = (state.canonicalize().ok()?, root.canonicalize().ok()?);
+            let inside = state.strip_prefix(&root).ok()?;
+            UrlPath::from_components(inside.components().map(|part| part.as_os_str().as_encoded_bytes()))
+                .ok()
+                .filter(|path| !path.is_root())
+        });
+        Ok(Self { dir, hidden, state })
+    }
+
+    /// What is at `path`, symlinks followed.
+    pub(super) fn stat(&self, path: &UrlPath) -> Result<Found, HubError> {
+        let meta = self.dir.metadata(self.locate(path)?).map_err(|e| error_of(&e))?;
+        Found::of(&meta)
+    }
+
+    /// Opens a regular file for reading.
+    pub(super) fn open_file(&self, path: &UrlPath) -> Result<(std::fs::File, Stamp), HubError> {
+        let place = self.locate(path)?;
+        // Merely to open a device or a pipe can have effects, so it is looked at first, and once more when open.
+        let meta = self.dir.metadata(&place).map_err(|e| error_of(&e))?;
+        if Found::of(&meta)?.kind == EntryKind::Dir {
+            return Err(HubError::IsDirectory);
+        }
+        let mut options = OpenOptions::new();
+        options.read(true);
+        #[cfg(unix)]
+        cap_std::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK | libc::O_NOCTTY);
+        let file = self.dir.open_with(&place, &options).map_err(|e| error_of(&e))?.into_std();
+        let meta = file.metadata().map_err(|e| error_of(&e))?;
+        match () {
+            _ if meta.is_file() => Ok((file, Stamp::of(&meta))),
+            _ if meta.is_dir() => Err(HubError::IsDirectory),
+            _ => Err(HubError::NotFound),
+        }
+    }
+
+    /// Calls `each` with the names in a directory that may be served, in the order of the disk.
+    pub(super) fn read_dir(&self, path: &UrlPath, mut each: impl FnMut(&[u8], Hint)) -> Result<(), HubError> {
+        let entries = match self.dir.read_dir(self.locate(path)?) {
+            Ok(entries) => entries,
+            Err(e) if is_not_directory(&e) && self.stat(path).is_ok() => return Err(HubError::NotDirectory),
+            Err(e) => return Err(error_of(&e)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(|e| error_of(&e))?;
+            let name = entry.file_name();
+            let Some(name) = bytes_of(&name) else { continue };
+            let hint = match entry.file_type() {
+                Ok(kind) if kind.is_file() => Hint::File,
+                Ok(kind) if kind.is_dir() => Hint::Dir,
+                Ok(kind) if kind.is_symlink() || kind == FileType::unknown() => Hint::Unknown,
+                Ok(_) => continue,
+                Err(_) => Hint::Unknown,
+            };
+            if self.is_servable(path, name) {
+                each(name, hint);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `name` in `dir` is itself a directory or file, not a symlink to one.
+    pub(super) fn stat_unfollowed(&self, path: &UrlPath) -> Result<Found, HubError> {
+        let meta = self.dir.symlink_metadata(self.locate(path)?).map_err(|e| error_of(&e))?;
+        Found::of(&meta)
+    }
+
+    fn is_servable(&self, dir: &UrlPath, name: &[u8]) -> bool {
+        let is_hidden = !self.hidden && name.starts_with(b".");
+        let is_reserved = dir.is_root() && name == RESERVED;
+        let is_state =
+            self.state.as_ref().is_some_and(|state| dir.join(name).is_ok_and(|path| path == *state));
+        !is_hidden && !is_reserved && !is_state
+    }
+
+    /// The path relative to the tree, if it may be served.
+    fn locate(&self, path: &UrlPath) -> Result<PathBuf, HubError> {
+        if self.state.as_ref().is_some_and(|state| path.is_under(state)) {
+            return Err(HubError::NotFound);
+        }
+        let mut place = PathBuf::new();
+        for (at, part) in path.components().enumerate() {
+            if (!self.hidden && part.starts_with(b".")) || (at == 0 && part == RESERVED) {
+                return Err(HubError::NotFound);
+            }
+            place.push(name_of(part).ok_or(HubError::NotFound)?);
+        }
+        if place.as_os_str().is_empty() {
+            place.push(".");
+        }
+        Ok(place)
+    }
+}
+
+#[cfg(unix)]
+fn name_of(bytes: Vec<u8>) -> Option<std::ffi::OsString> {
+    Some(std::os::unix::ffi::OsStringExt::from_vec(bytes))
+}
+
+#[cfg(unix)]
+fn bytes_of(name: &std::ffi::OsStr) -> Option<&[u8]> {
+    Some(std::os::unix::ffi::OsStrExt::as_bytes(name))
+}
+
+// Elsewhere names are text. What would be more than one plain name there (a separator, a drive, a stream) is none.
+#[cfg(not(unix))]
+fn name_of(bytes: Vec<u8>) -> Option<std::ffi::OsString> {
+    let name = String::from_utf8(bytes).ok()?;
+    (!name.contains(['\\', ':', '/'])).then(|| name.into())
+}
+
+#[cfg(not(unix))]
+fn bytes_of(name: &std::ffi::OsStr) -> Option<&[u8]> {
+    name.to_str().map(str::as_bytes)
+}
+
+fn is_not_directory(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotADirectory
+}
+
+/// In the words of the hub. That a path leads out of the tree is reported by `cap-std` as a missing permission.
+pub(super) fn error_of(error: &io::Error) -> HubError {
+    #[cfg(unix)]
+    if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENAMETOOLONG | libc::ENXIO)) {
+        return HubError::NotFound;
+    }
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => {
+            HubError::NotFound
+        }
+        io::ErrorKind::PermissionDenied => HubError::Denied,
+        io::ErrorKind::IsADirectory => HubError::IsDirectory,
+        _ => HubError::Io(error.to_string()),
+    }
+}
