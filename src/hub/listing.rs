@@ -180,13 +180,15 @@ impl Page<'_> {
         let relative = format!("{prefix}{name}");
         let raw: Vec<u8> = percent_encoding::percent_decode_str(&relative).collect();
         let text = String::from_utf8_lossy(&raw);
+        let root = if is_dir { None } else { self.shared.root(&path, &found.stamp) };
         let entry = Entry {
             path: std::str::from_utf8(&raw).is_err().then(|| relative.clone()),
             name: text.into_owned(),
             kind: found.kind,
             size: if is_dir { 0 } else { found.stamp.size },
             mtime: Some(found.stamp.mtime.seconds),
-            root: if is_dir { None } else { self.shared.root(&path, &found.stamp) },
+            root,
+            chunk_size: root.map(|_| self.shared.piece_size_for(found.stamp.size).bytes()),
             mime: if is_dir { None } else { mime_of(&path).map(str::to_owned) },
             signed: false,
         };

@@ -698,6 +698,7 @@ fn entries_say_what_is_known() {
             size: 5,
             mtime: Some(1_000_000_000),
             root: Some(root_of(b"hello")),
+            chunk_size: Some(65_536),
             mime: Some("text/html".into()),
             ..Entry::default()
         }
