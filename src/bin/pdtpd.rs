@@ -1,3 +1,90 @@
 //! `pdtpd`, the server: arguments and presentation only.
 
-fn main() {}
+#[path = "pdtpd/args.rs"]
+mod args;
+#[path = "pdtpd/failure.rs"]
+mod failure;
+#[path = "pdtpd/file.rs"]
+mod file;
+#[path = "pdtpd/print.rs"]
+mod print;
+#[path = "pdtpd/system.rs"]
+mod system;
+#[path = "pdtpd/units.rs"]
+mod units;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+use pdtp::hub::{Hub, HubConfig};
+use pdtp::server::{Server, ServerConfig};
+
+use self::args::{Cli, Command, Settings};
+use self::failure::Failure;
+
+/// For tasks that are still at a disk read when everything is over.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let Cli { command: Command::Serve(args) } = Cli::parse();
+    match Settings::resolve(args).and_then(serve) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("pdtpd: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn serve(settings: Settings) -> Result<(), Failure> {
+    print::init_logs(settings.log_level);
+    failure::check_directory(&settings.dir)?;
+    if let Some(state) = &settings.state {
+        failure::check_state(state)?;
+    }
+    let descriptors = system::raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::other("cannot start", &error))?;
+
+    let hub_config = HubConfig {
+        state_dir: settings.state.clone(),
+        piece_size: settings.piece_size,
+        hidden: settings.hidden,
+        ..HubConfig::default()
+    };
+    let hub = Hub::open(&settings.dir, hub_config)
+        .map_err(|error| Failure::hub(&settings.dir, &settings.state, &error))?;
+    let result = runtime.block_on(run(&settings, hub.clone(), descriptors));
+    runtime.shutdown_timeout(LAST_WAIT);
+    hub.close();
+    result
+}
+
+async fn run(settings: &Settings, hub: Hub, descriptors: u64) -> Result<(), Failure> {
+    // From here on a signal means to end in good order.
+    let shutdown =
+        system::shutdown_signal().map_err(|error| Failure::other("cannot handle signals", &error))?;
+    let defaults = ServerConfig::default();
+    let config = ServerConfig {
+        listen: settings.listen.clone().unwrap_or(defaults.listen),
+        name: settings.name.clone(),
+        up_limit: settings.limit_up.unwrap_or(defaults.up_limit),
+        notice: settings.notice.clone(),
+        grace: settings.grace.unwrap_or(defaults.grace),
+        max_connections: system::connections_for(descriptors).min(defaults.max_connections),
+        ..defaults
+    };
+    let server = Server::bind(config, hub.clone()).await.map_err(Failure::server)?;
+    let places = print::Places::new(&server, settings.name.is_some());
+    if settings.json {
+        print::as_json(&places, settings, &hub);
+    } else {
+        print::as_lines(&places);
+        tokio::spawn(print::files_when_known(settings.dir.clone(), hub));
+    }
+    server.run(shutdown).await;
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! `pdtp`, the command line client: arguments and presentation only.
+
+fn main() {}

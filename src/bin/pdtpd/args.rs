@@ -1,0 +1,274 @@
+//! What can be said on the command line, and what it means together with the configuration file.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use pdtp::content::PieceSize;
+
+use super::failure::Failure;
+use super::file::File;
+use super::units;
+
+/// Serve directories to PDTP clients and browsers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pdtpd",
+    version,
+    about,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve a directory
+    #[command(after_help = SHORT_EXAMPLE, after_long_help = EXAMPLES)]
+    Serve(ServeArgs),
+}
+
+const SHORT_EXAMPLE: &str = "Example: pdtpd serve /srv/files        (more with --help)";
+
+const EXAMPLES: &str = "\
+Examples:
+  Serve a directory on port 6086, to PDTP clients and to browsers alike:
+      pdtpd serve /srv/files
+
+  The same under a public name, and without hashing everything again after a restart:
+      pdtpd serve /srv/files --name files.example.org --state /var/lib/pdtpd
+
+  Try it out on one machine, on any free port:
+      pdtpd serve . --listen 127.0.0.1:0
+      pdtp ls pdtp://127.0.0.1:PORT/
+
+  All of it from a file, whose keys are the options without their dashes:
+      pdtpd serve --config /etc/pdtpd.toml
+
+      # /etc/pdtpd.toml
+      dir = \"/srv/files\"
+      listen = [\"[::]:6086\"]
+      name = \"files.example.org\"
+      state = \"/var/lib/pdtpd\"
+      limit-up = \"50M\"
+      grace = \"30s\"
+
+  How it is doing:
+      curl http://127.0.0.1:6086/.pdtp/status
+      curl http://127.0.0.1:6086/.pdtp/metrics
+
+Signals:
+  SIGTERM, SIGINT   let transfers finish for the time of --grace, then exit; a second one: exit at once
+
+Exit codes:
+  0  ended by a signal, in good order
+  1  anything not listed here
+  2  mistake on the command line or in the configuration file
+  3  an address cannot be listened on (port taken, not permitted, not of this machine)
+  4  the directory to serve is missing, unreadable or not a directory
+  5  the state directory cannot be used";
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Directory to serve, with everything below it
+    pub(crate) dir: Option<PathBuf>,
+
+    /// Address and port to listen on; repeatable [default: [::]:6086]
+    ///
+    /// `[::]` takes IPv4 as well. Port 0 takes any free one, and what was taken is printed. Without a port: 6086.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
+    pub(crate) listen: Vec<SocketAddr>,
+
+    /// Host name that the URIs of this server have [default: the name of this machine]
+    #[arg(long, value_name = "HOST", value_parser = parse_name)]
+    pub(crate) name: Option<String>,
+
+    /// Directory to keep the hashes of files in
+    ///
+    /// Without it they are in memory only, and all files are hashed again after a restart. It must not lie in the
+    /// served directory. Files are small: some 40 bytes for each piece of a file.
+    #[arg(long, value_name = "DIR", env = "STATE_DIRECTORY", hide_env_values = true)]
+    pub(crate) state: Option<PathBuf>,
+
+    /// TOML file with any of these options; the command line wins
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Cut all files into pieces of this size [default: by the size of the file]
+    ///
+    /// A power of two from 16K to 4M.
+    #[arg(long, value_name = "BYTES", value_parser = parse_piece_size)]
+    pub(crate) piece_size: Option<PieceSize>,
+
+    /// Most bytes a second that this server sends of pieces; 0 = no limit [default: 0]
+    ///
+    /// A number, optionally with K, M or G (powers of 1024).
+    #[arg(long, value_name = "RATE", value_parser = units::parse_bytes)]
+    pub(crate) limit_up: Option<u64>,
+
+    /// Serve names that start with a dot, too
+    #[arg(long)]
+    pub(crate) hidden: bool,
+
+    /// Greeting that clients show to their users
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) notice: Option<String>,
+
+    /// How long to let transfers finish at the end [default: 10s]
+    ///
+    /// Seconds, or a number with ms, s, m or h.
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
+    pub(crate) grace: Option<Duration>,
+
+    /// Print one line of JSON instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Log more, to standard error; -vv and -vvv even more
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Log errors only
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+/// What is to be done, all sources considered.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) dir: PathBuf,
+    pub(crate) listen: Option<Vec<SocketAddr>>,
+    pub(crate) name: Option<String>,
+    pub(crate) state: Option<PathBuf>,
+    pub(crate) piece_size: Option<PieceSize>,
+    pub(crate) limit_up: Option<u64>,
+    pub(crate) hidden: bool,
+    pub(crate) notice: Option<String>,
+    pub(crate) grace: Option<Duration>,
+    pub(crate) json: bool,
+    pub(crate) log_level: &'static str,
+}
+
+impl Settings {
+    /// Reads the configuration file, if there is one, and lets the command line win.
+    pub(crate) fn resolve(args: ServeArgs) -> Result<Self, Failure> {
+        let file = match &args.config {
+            Some(path) => File::read(path)?,
+            None => File::default(),
+        };
+        let dir = args.dir.or(file.dir).ok_or_else(|| {
+            Failure::usage("no directory to serve; say which: pdtpd serve DIR (or dir = \"…\" in the file)")
+        })?;
+        let log_level = match (args.quiet, args.verbose) {
+            (true, _) => "error",
+            (_, 0) => "warn",
+            (_, 1) => "info",
+            (_, 2) => "debug",
+            _ => "trace",
+        };
+        Ok(Self {
+            dir,
+            listen: Some(args.listen).filter(|all| !all.is_empty()).or(file.listen),
+            name: args.name.or(file.name),
+            state: args.state.or(file.state),
+            piece_size: args.piece_size.or(file.piece_size),
+            limit_up: args.limit_up.or(file.limit_up),
+            hidden: args.hidden || file.hidden.unwrap_or(false),
+            notice: args.notice.or(file.notice),
+            grace: args.grace.or(file.grace),
+            json: args.json || file.json.unwrap_or(false),
+            log_level,
+        })
+    }
+}
+
+/// `ADDR:PORT`, or one of the two.
+pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, pdtp::wire::DEFAULT_PORT));
+    }
+    if let Ok(port) = text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
+        return Ok(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port));
+    }
+    Err("not an address and port, such as 0.0.0.0:6086, [::]:6086 or 127.0.0.1:0".to_owned())
+}
+
+/// A host that can stand in a URI.
+pub(crate) fn parse_name(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let written = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    match format!("pdtp://{written}/").parse::<pdtp::wire::PdtpUri>() {
+        Ok(uri) if uri.host == host => Ok(uri.host),
+        _ => Err("not a host name or address (no port, no slash)".to_owned()),
+    }
+}
+
+pub(crate) fn parse_piece_size(text: &str) -> Result<PieceSize, String> {
+    let bytes = units::parse_bytes(text)?;
+    u32::try_from(bytes)
+        .ok()
+        .and_then(PieceSize::new)
+        .ok_or_else(|| "a piece size is a power of two from 16K to 4M".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn listen_takes_what_people_write() {
+        for (text, means) in [
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("[::]:6086", "[::]:6086"),
+            ("::1", "[::1]:6086"),
+            ("[::1]", "[::1]:6086"),
+            ("10.0.0.1", "10.0.0.1:6086"),
+            ("7000", "[::]:7000"),
+            (":7000", "[::]:7000"),
+        ] {
+            assert_eq!(parse_listen(text).unwrap().to_string(), means, "{text}");
+        }
+        for text in ["", "localhost:1", "1.2.3.4:99999", "[::", "70000"] {
+            assert!(parse_listen(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_can_stand_in_a_uri() {
+        for text in ["files.example.org", "10.0.0.1", "::1", "[2001:db8::1]"] {
+            assert!(parse_name(text).is_ok(), "{text}");
+        }
+        for text in ["", "a b", "host:80", "host/dir", "x@y", "a#b"] {
+            assert!(parse_name(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_option_is_a_key_of_the_file() {
+        let command = Cli::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        for arg in serve.get_arguments() {
+            let id = arg.get_id().as_str().replace('_', "-");
+            if matches!(id.as_str(), "config" | "verbose" | "quiet" | "help") {
+                continue;
+            }
+            assert!(super::super::file::KEYS.contains(&id.as_str()), "{id}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The configuration file: TOML with the options of the command line as keys.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pdtp::content::PieceSize;
+use toml::{Table, Value};
+
+use super::args::{parse_listen, parse_name, parse_piece_size};
+use super::failure::Failure;
+use super::units;
+
+/// The keys there are, as they are written.
+pub(crate) const KEYS: [&str; 10] =
+    ["dir", "listen", "name", "state", "piece-size", "limit-up", "hidden", "notice", "grace", "json"];
+
+/// How alike a word must be to a key to be worth suggesting, 0 to 1.
+const ALIKE: f64 = 0.7;
+
+/// What a configuration file says.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct File {
+    pub(crate) dir: Option<PathBuf>,
+    pub(crate) listen: Option<Vec<SocketAddr>>,
+    pub(crate) name: Option<String>,
+    pub(crate) state: Option<PathBuf>,
+    pub(crate) piece_size: Option<PieceSize>,
+    pub(crate) limit_up: Option<u64>,
+    pub(crate) hidden: Option<bool>,
+    pub(crate) notice: Option<String>,
+    pub(crate) grace: Option<Duration>,
+    pub(crate) json: Option<bool>,
+}
+
+impl File {
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let fail = |what: String| Failure::usage(format!("configuration file {}: {what}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+        Self::parse(&text).map_err(fail)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let table: Table =
+            text.parse().map_err(|error: toml::de::Error| error.to_string().trim_end().to_owned())?;
+        let mut file = Self::default();
+        for (key, value) in table {
+            // Both ways of writing a key are common.
+            let key = key.replace('_', "-");
+            file.set(&key, value)?;
+        }
+        Ok(file)
+    }
+
+    fn set(&mut self, key: &str, value: Value) -> Result<(), String> {
+        let wrong = |why: String| format!("{key}: {why}");
+        match key {
+            "dir" => self.dir = Some(text(value).map_err(wrong)?.into()),
+            "listen" => {
+                let all = match value {
+                    Value::Array(all) => all,
+                    one => vec![one],
+                };
+                let parse = |value| text_or_number(value).and_then(|text| parse_listen(&text));
+                self.listen = Some(all.into_iter().map(parse).collect::<Result<_, _>>().map_err(wrong)?);
+            }
+            "name" => self.name = Some(text(value).and_then(|text| parse_name(&text)).map_err(wrong)?),
+            "state" => self.state = Some(text(value).map_err(wrong)?.into()),
+            "piece-size" => {
+                let size = text_or_number(value).and_then(|text| parse_piece_size(&text));
+                self.piece_size = Some(size.map_err(wrong)?);
+            }
+            "limit-up" => {
+                let rate = text_or_number(value).and_then(|text| units::parse_bytes(&text));
+                self.limit_up = Some(rate.map_err(wrong)?);
+            }
+            "hidden" => self.hidden = Some(boolean(value).map_err(wrong)?),
+            "notice" => self.notice = Some(text(value).map_err(wrong)?),
+            "grace" => {
+                let time = text_or_number(value).and_then(|text| units::parse_duration(&text));
+                self.grace = Some(time.map_err(wrong)?);
+            }
+            "json" => self.json = Some(boolean(value).map_err(wrong)?),
+            unknown => return Err(unknown_key(unknown)),
+        }
+        Ok(())
+    }
+}
+
+fn unknown_key(key: &str) -> String {
+    let nearest = KEYS
+        .iter()
+        .map(|known| (strsim::jaro_winkler(key, known), known))
+        .filter(|(alike, _)| *alike >= ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((_, known)) => format!("unknown key {key:?}; did you mean {known:?}?"),
+        None => format!("unknown key {key:?}; there are: {}", KEYS.join(", ")),
+    }
+}
+
+fn text(value: Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text),
+        other => Err(format!("a text in quotes is expected, not {}", other.type_str())),
+    }
+}
+
+fn text_or_number(value: Value) -> Result<String, String> {
+    match value {
+        Value::Integer(number) => Ok(number.to_string()),
+        other => text(other),
+    }
+}
+
+fn boolean(value: Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| format!("true or false is expected, not {}", value.type_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_keys() {
+        let text = r#"
+            dir = "/srv"
+            listen = ["[::]:1", "127.0.0.1:2"]
+            name = "h.example"
+            state = "/var"
+            piece-size = "64K"
+            limit_up = 1000
+            hidden = true
+            notice = "hello"
+            grace = "5s"
+            json = false
+        "#;
+        let file = File::parse(text).unwrap();
+        assert_eq!(file.listen.unwrap().len(), 2);
+        assert_eq!(file.piece_size.unwrap().bytes(), 65536);
+        assert_eq!(file.limit_up, Some(1000));
+        assert_eq!(file.grace, Some(Duration::from_secs(5)));
+        assert_eq!(file.hidden, Some(true));
+        assert_eq!(File::parse("listen = 7000").unwrap().listen.unwrap()[0].port(), 7000);
+        assert_eq!(File::parse("").unwrap(), File::default());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, says) in [
+            ("lisen = \"[::]:1\"", "did you mean \"listen\"?"),
+            ("peice-size = 1", "did you mean \"piece-size\"?"),
+            ("zzz = 1", "there are: dir, listen"),
+            ("hidden = 1", "hidden: true or false"),
+            ("grace = \"soon\"", "grace: a time"),
+            ("name = 5", "name: a text in quotes"),
+            ("listen = [\"nowhere\"]", "listen: not an address"),
+            ("piece-size = 17", "piece-size: a piece size is a power of two"),
+            ("a = ", "line 1"),
+        ] {
+            let error = File::parse(text).unwrap_err();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What the operating system is asked for: descriptors and signals.
+
+use std::future::Future;
+use std::io;
+
+/// Fewest connections, whatever the process is allowed.
+const MIN_CONNECTIONS: usize = 64;
+
+/// How many connections fit: half of the descriptors; the other half is for files.
+pub(crate) fn connections_for(descriptors: u64) -> usize {
+    usize::try_from(descriptors / 2).unwrap_or(usize::MAX).max(MIN_CONNECTIONS)
+}
+
+/// Raises the number of descriptors the process may have as far as the system lets it, and says how many it is.
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "no safe interface to setrlimit among our dependencies")]
+pub(crate) fn raise_descriptor_limit() -> u64 {
+    /// What POSIX promises at least, and then some.
+    const FALLBACK: u64 = 256;
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is ours and of the type the call fills.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return FALLBACK;
+    }
+    let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+    // SAFETY: the structure is ours, initialised, and only read.
+    let ok = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } == 0;
+    if ok { raised.rlim_cur } else { limit.rlim_cur }
+}
+
+/// Elsewhere sockets are not counted among files.
+#[cfg(not(unix))]
+pub(crate) fn raise_descriptor_limit() -> u64 {
+    u64::MAX
+}
+
+/// Completes at the first SIGTERM or SIGINT. A second one ends the process at once.
+#[cfg(unix)]
+pub(crate) fn shutdown_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    use tokio::signal::unix::{Signal, SignalKind, signal};
+
+    /// A shell shows the end by a signal as 128 and its number.
+    const BY_SIGNAL: i32 = 128;
+
+    async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> i32 {
+        tokio::select! {
+            _ = terminate.recv() => libc::SIGTERM,
+            _ = interrupt.recv() => libc::SIGINT,
+        }
+    }
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        either(&mut terminate, &mut interrupt).await;
+        tokio::spawn(async move {
+            let number = either(&mut terminate, &mut interrupt).await;
+            std::process::exit(BY_SIGNAL + number);
+        });
+    })
+}
+
+/// Completes at the first Ctrl-C. A second one ends the process at once.
+#[cfg(not(unix))]
+pub(crate) fn shutdown_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    Ok(async move {
+        // Without Ctrl-C there is no other way to end than to kill the process.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::spawn(async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                std::process::exit(1);
+            }
+        });
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_for_files() {
+        assert_eq!(connections_for(1024), 512);
+        assert_eq!(connections_for(0), MIN_CONNECTIONS);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn the_limit_is_raised() {
+        let limit = raise_descriptor_limit();
+        assert!(limit >= 256);
+        assert_eq!(raise_descriptor_limit(), limit);
+    }
+}

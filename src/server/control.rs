@@ -1,0 +1,147 @@
+//! One control connection: bytes to messages for the dispatcher, messages from it to bytes.
+//!
+//! Thousands of these sit idle, so an idle one holds no buffer: memory for reading is taken when bytes are there and
+//! given back as soon as no part of a message is held.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::core::{ConnId, Input};
+use super::dispatcher::Event;
+use super::outbox::Outbox;
+use crate::wire::{Dialect, FrameReader, Message, WireError};
+
+/// Read at once, bytes.
+const READ_SIZE: usize = 4096;
+/// Messages of one client that may be in work at once. With [`super::outbox::READ_PAUSE`] this bounds what a client
+/// can make us queue by asking: 8 answers of at most a frame, and 256 KiB.
+const CREDITS: usize = 8;
+/// A message must be whole this long after its first byte.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
+/// A client that accepts no byte for this long is gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same, once the connection is being closed.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Serves a control connection until either side ends it. `first` are bytes already read.
+pub(super) async fn serve(
+    stream: TcpStream,
+    first: Bytes,
+    dialect: Dialect,
+    conn: ConnId,
+    dispatcher: mpsc::Sender<Event>,
+) {
+    let (Ok(remote), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
+    let outbox = Arc::new(Outbox::new(dialect));
+    let opened = Event::Opened { conn, remote, local, outbox: outbox.clone() };
+    if dispatcher.send(opened).await.is_err() {
+        return;
+    }
+    let end = tokio::select! {
+        end = read(&stream, first, dialect, conn, &dispatcher, &outbox) => end,
+        end = write(&stream, &outbox) => end,
+    };
+    if let Err(error) = end {
+        tracing::debug!(?conn, %error, "control connection ended");
+    }
+    // The dispatcher outlives all connections, or else nobody needs to know.
+    let _ = dispatcher.send(Event::Input(Input::Closed { conn })).await;
+}
+
+async fn read(
+    stream: &TcpStream,
+    first: Bytes,
+    dialect: Dialect,
+    conn: ConnId,
+    dispatcher: &mpsc::Sender<Event>,
+    outbox: &Outbox,
+) -> io::Result<()> {
+    let credits = Arc::new(Semaphore::new(CREDITS));
+    let mut frames = FrameReader::new(dialect);
+    frames.feed(&first);
+    drop(first);
+    let mut frame_deadline = None;
+    loop {
+        loop {
+            outbox.has_room().await;
+            let message = match frames.next_body() {
+                Ok(Some(body)) => Message::parse(&body),
+                Ok(None) => break,
+                Err(error) => Err(error),
+            };
+            let is_fatal = message.as_ref().is_err_and(WireError::is_fatal);
+            // The semaphore is never closed.
+            let credit = credits.clone().acquire_owned().await.ok();
+            let input = Input::Message { conn, message, credit };
+            if dispatcher.send(Event::Input(input)).await.is_err() {
+                return Ok(());
+            }
+            frame_deadline = None;
+            if is_fatal {
+                // Nothing that follows can be trusted. The dispatcher says why, and the writer ends the connection.
+                return std::future::pending().await;
+            }
+        }
+        if frames.is_between_frames() {
+            *frames.buffer_mut() = BytesMut::new();
+            stream.readable().await?;
+        } else {
+            let deadline = *frame_deadline.get_or_insert_with(|| Instant::now() + FRAME_TIMEOUT);
+            timeout_at(deadline, stream.readable()).await??;
+        }
+        let buffer = frames.buffer_mut();
+        buffer.reserve(READ_SIZE);
+        match stream.try_read_buf(buffer) {
+            Ok(0) if frames.is_between_frames() => return Ok(()),
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn write(stream: &TcpStream, outbox: &Outbox) -> io::Result<()> {
+    while let Some(mut bytes) = outbox.take().await {
+        while bytes.has_remaining() {
+            let patience = if outbox.is_closed() { LAST_WORDS_TIMEOUT } else { WRITE_TIMEOUT };
+            timeout(patience, stream.writable()).await??;
+            match stream.try_write(&bytes) {
+                Ok(n) => {
+                    bytes.advance(n);
+                    outbox.wrote(n);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    farewell(stream).await;
+    Ok(())
+}
+
+/// Ends the connection in such a way that the other side can read our last words: with bytes of its own still
+/// unread here, closing at once would make the kernel reset the connection, and what we said last would be lost.
+async fn farewell(stream: &TcpStream) {
+    // An error means that it is closed already.
+    let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write);
+    let mut rest = [0; 512];
+    let read_away = async {
+        // Until the other side closes too, or anything fails.
+        while stream.readable().await.is_ok() {
+            match stream.try_read(&mut rest) {
+                Ok(0) => return,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+                _ => {}
+            }
+        }
+    };
+    // Late is as good as never: it had its chance.
+    let _ = timeout(LAST_WORDS_TIMEOUT, read_away).await;
+}

@@ -1,0 +1,115 @@
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::ConnId;
+use super::ranges::Ranges;
+use crate::swarm::{FileId, PeerId, Time, TransferId};
+use crate::wire::token::Secret;
+use crate::wire::{Message, Register, WireError};
+
+/// A control connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) remote: SocketAddr,
+    pub(crate) local: SocketAddr,
+    /// When it was opened.
+    pub(crate) since: Time,
+    /// When something last came from it.
+    pub(crate) last_heard: Time,
+    /// Pings since then.
+    pub(crate) pings: u32,
+    /// Errors it was forgiven.
+    pub(crate) errors: u32,
+    /// Said that it speaks version 3; it may be sent what version 2 does not know.
+    pub(crate) is_v3: bool,
+    pub(crate) state: State,
+}
+
+/// How far a connection has come.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// Has not said who it is.
+    New,
+    /// Says it is somebody who is here already; waits for that to be settled.
+    Claiming(Box<Claimant>),
+    /// Is known.
+    Registered(Box<Session>),
+}
+
+/// A client whose id is still held by another connection.
+#[derive(Debug)]
+pub(crate) struct Claimant {
+    pub(crate) register: Register,
+    /// What it has said since.
+    pub(crate) held: Vec<Result<Message, WireError>>,
+}
+
+/// A claim on the id of a connection, which has been asked for a sign of life.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claim {
+    /// Who wants to take its place.
+    pub(crate) by: ConnId,
+    /// Silent until then = dead.
+    pub(crate) deadline: Time,
+}
+
+/// A registered client.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: String,
+    pub(crate) peer: PeerId,
+    pub(crate) agent: String,
+    pub(crate) secret: Secret,
+    /// Where it accepts peers; 0 = nowhere.
+    pub(crate) listen_port: u16,
+    pub(crate) gives: bool,
+    pub(crate) reachable: bool,
+    /// Files it has, wants or moves.
+    pub(crate) files: HashMap<FileId, ClientFile>,
+    /// How many of them it has standing requests for.
+    pub(crate) wanted: usize,
+    /// Transfers it is a side of.
+    pub(crate) open: Vec<TransferId>,
+    /// Questions not answered yet.
+    pub(crate) outstanding: usize,
+    /// Requests and the like that wait for a file to be looked up.
+    pub(crate) pending: usize,
+}
+
+/// One client's dealings with one version of a file.
+#[derive(Debug)]
+pub(crate) struct ClientFile {
+    /// As this client writes it.
+    pub(crate) url: Box<str>,
+    /// Standing requests.
+    pub(crate) wants: Ranges,
+}
+
+impl Client {
+    pub(crate) fn session(&self) -> Option<&Session> {
+        match &self.state {
+            State::Registered(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn session_mut(&mut self) -> Option<&mut Session> {
+        match &mut self.state {
+            State::Registered(session) => Some(session),
+            _ => None,
+        }
+    }
+}
+
+impl Session {
+    /// Takes pieces out of the standing requests for a file.
+    pub(crate) fn no_longer_wants(&mut self, file: FileId, pieces: std::ops::Range<u32>) {
+        let Some(entry) = self.files.get_mut(&file) else { return };
+        if !entry.wants.is_empty() {
+            entry.wants.remove(pieces);
+            if entry.wants.is_empty() {
+                self.wanted -= 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! What the dispatcher decides, sans-IO: who is here, what they asked for, and what they are told.
+//!
+//! Owns the [`Swarm`] and translates between it and the messages of the control connections. It opens no socket,
+//! reads no file and knows no clock: everything that happens is an [`Input`] with the time as an argument, everything
+//! to be done is an [`Output`]. Reading directories and hashing are outputs too, whose results come back as inputs.
+//!
+//! - `client`: the plain data about a connection;
+//! - `session`: registering, pings, errors, leaving;
+//! - `files`: versions of files, and the messages about them;
+//! - `transfers`: commands of the swarm, and the messages about transfers.
+
+mod client;
+mod files;
+mod ranges;
+mod session;
+mod transfers;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use self::client::{Claim, Client};
+use self::files::Files;
+use self::transfers::Open;
+use super::shelf::Shelf;
+use super::status::{ClientStatus, SwarmStatus};
+use crate::hub::{FileVersion, HubError};
+use crate::swarm::{self, Command, Event, FileId, PeerId, PeerInfo, Swarm, TransferId};
+use crate::wire::token::Secret;
+use crate::wire::{Listing, Message, UrlPath, WireError};
+
+/// The origin's number in the swarm.
+pub(crate) const ORIGIN: PeerId = PeerId(0);
+
+/// How often connections are looked over while there are any, microseconds.
+const HOUSEKEEPING_US: u64 = 5_000_000;
+/// How often while somebody has yet to register.
+const WATCHFUL_US: u64 = 1_000_000;
+
+/// Names one control connection; never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ConnId(pub(crate) u64);
+
+/// What time it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Now {
+    /// For durations.
+    pub(crate) time: swarm::Time,
+    /// Unix seconds, for tokens.
+    pub(crate) unix: u64,
+}
+
+/// Who the server is.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    /// Its peer id, random at every start.
+    pub(crate) id: String,
+    /// What its tokens are made with.
+    pub(crate) secret: Secret,
+    /// Program and version.
+    pub(crate) agent: String,
+    /// Greeting for clients.
+    pub(crate) notice: Option<String>,
+    /// Bytes a second the origin sends at most; 0 = no limit.
+    pub(crate) up_limit: u64,
+}
+
+/// The right of a connection to have one more message in work; given back when dropped.
+pub(crate) type Credit = Option<OwnedSemaphorePermit>;
+
+/// Something that has happened.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// A control connection was opened.
+    Connected {
+        conn: ConnId,
+        /// The other side.
+        remote: SocketAddr,
+        /// Our side, as it was dialled.
+        local: SocketAddr,
+    },
+    /// A message came on it, or something that is none.
+    Message { conn: ConnId, message: Result<Message, WireError>, credit: Credit },
+    /// It is gone.
+    Closed { conn: ConnId },
+    /// Answer to [`Output::Find`].
+    Found { path: UrlPath, result: Result<Arc<FileVersion>, HubError> },
+    /// A file that is being looked for is being hashed.
+    Hashing { path: UrlPath, done: u64, total: u64 },
+    /// Answer to [`Output::List`].
+    Listed { conn: ConnId, url: String, id: Option<u64>, result: Result<Listing, HubError>, credit: Credit },
+    /// Answer to [`Output::Probe`].
+    Probed { conn: ConnId, ok: bool },
+    /// Answer to [`Output::Check`].
+    Checked { file: FileId, good: bool },
+    /// The bytes of a version were found not to be what was hashed.
+    Suspect { version: Arc<FileVersion> },
+    /// The server is going down.
+    GoingDown,
+    /// Only time has passed.
+    Tick,
+}
+
+/// Something to be done.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// Write a message.
+    Send { conn: ConnId, message: Message },
+    /// Close a connection, once what was sent before has been written. Nothing more is said on it.
+    Close { conn: ConnId },
+    /// Look up the current version of a file.
+    Find { path: UrlPath },
+    /// Read a page of a directory.
+    List {
+        conn: ConnId,
+        url: String,
+        path: UrlPath,
+        id: Option<u64>,
+        depth: u32,
+        cursor: Option<String>,
+        credit: Credit,
+    },
+    /// Find out whether a client can be dialled.
+    Probe { conn: ConnId, address: SocketAddr, hello: Option<Hello> },
+    /// Look whether a version is still what is on disk.
+    Check { file: FileId, version: Arc<FileVersion> },
+}
+
+/// What a version 3 client proves itself with when it is dialled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hello {
+    /// The client's id.
+    pub(crate) client_id: String,
+    /// Never used twice.
+    pub(crate) nonce: String,
+    /// The answer that only this client can give.
+    pub(crate) answer: String,
+}
+
+/// Fills a buffer with random bytes.
+pub(crate) type Random = Box<dyn FnMut(&mut [u8]) + Send>;
+
+/// Totals that are not the swarm's.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct CoreStats {
+    /// Clients registered since the start.
+    pub(crate) registered: u64,
+    /// Messages received that were none, or made no sense.
+    pub(crate) protocol_errors: u64,
+    /// Versions that changed while they were distributed.
+    pub(crate) retired: u64,
+    /// Givers that sent wrong bytes too often.
+    pub(crate) distrusted: u64,
+}
+
+/// See the module.
+pub(crate) struct Core {
+    identity: Identity,
+    random: Random,
+    swarm: Swarm,
+    clients: HashMap<ConnId, Client>,
+    /// Registered clients by client id.
+    ids: HashMap<String, ConnId>,
+    /// Registered clients by number; index 0 is the origin.
+    peers: Vec<Option<ConnId>>,
+    free_peers: Vec<PeerId>,
+    unregistered: HashSet<ConnId>,
+    /// Connections whose id somebody else claims.
+    claims: HashMap<ConnId, Claim>,
+    files: Files,
+    open: HashMap<TransferId, Open>,
+    next_housekeeping: Option<swarm::Time>,
+    going_down: bool,
+    stats: CoreStats,
+
+    // Of the current call of `handle` only.
+    now: Now,
+    out: Vec<Output>,
+    /// Events that follow from commands; fed to the swarm when the command list is done.
+    followups: VecDeque<Event>,
+}
+
+impl Core {
+    /// With nobody here. Versions in distribution are put on `shelf` for the piece service to find.
+    pub(crate) fn new(
+        identity: Identity,
+        config: swarm::Config,
+        shelf: Arc<Shelf>,
+        random: Random,
+        now: Now,
+    ) -> Self {
+        let mut this = Self {
+            swarm: Swarm::new(config),
+            clients: HashMap::new(),
+            ids: HashMap::new(),
+            peers: vec![None],
+            free_peers: Vec::new(),
+            unregistered: HashSet::new(),
+            claims: HashMap::new(),
+            files: Files::new(shelf),
+            open: HashMap::new(),
+            next_housekeeping: None,
+            going_down: false,
+            stats: CoreStats::default(),
+            now,
+            out: Vec::new(),
+            followups: VecDeque::new(),
+            identity,
+            random,
+        };
+        let up_limit = Some(this.identity.up_limit).filter(|&limit| limit > 0);
+        this.tell_swarm(Event::PeerJoined {
+            peer: ORIGIN,
+            info: PeerInfo {
+                is_origin: true,
+                reachable: true,
+                gives: true,
+                runs: true,
+                up_limit,
+                down_limit: None,
+                address: None,
+            },
+        });
+        this
+    }
+
+    /// Takes an input in and appends what is to be done to `out`.
+    pub(crate) fn handle(&mut self, input: Input, now: Now, out: &mut Vec<Output>) {
+        self.now = now;
+        match input {
+            Input::Connected { conn, remote, local } => self.connected(conn, remote, local),
+            Input::Message { conn, message, credit } => self.received(conn, message, credit),
+            Input::Closed { conn } => self.forget(conn),
+            Input::Found { path, result } => self.found(&path, result),
+            Input::Hashing { path, done, total } => self.hashing(&path, done, total),
+            Input::Listed { conn, url, id, result, credit } => {
+                self.listed(conn, url, id, result);
+                drop(credit);
+            }
+            Input::Probed { conn, ok } => self.probed(conn, ok),
+            Input::Checked { file, good } => self.checked(file, good),
+            Input::Suspect { version } => self.suspect(&version),
+            Input::GoingDown => self.say_goodbye(),
+            Input::Tick => self.tick(),
+        }
+        out.append(&mut self.out);
+    }
+
+    /// When to hand in [`Input::Tick`] if nothing else happens before.
+    pub(crate) fn next_timeout(&self) -> Option<swarm::Time> {
+        [self.swarm.next_timeout(), self.next_housekeeping].into_iter().flatten().min()
+    }
+
+    /// Everything about the swarm for the status page.
+    pub(crate) fn status(&self) -> SwarmStatus {
+        let mut clients: Vec<_> = self
+            .clients
+            .values()
+            .filter_map(|client| {
+                let session = client.session()?;
+                let part = self.swarm.peer_stats(session.peer).unwrap_or_default();
+                Some(ClientStatus {
+                    id: session.id.clone(),
+                    address: client.remote.ip().to_canonical().to_string(),
+                    agent: session.agent.clone(),
+                    version: if client.is_v3 { 3 } else { 2 },
+                    reachable: session.reachable,
+                    connected_s: self.now.time.since(client.since) / 1_000_000,
+                    files: session.files.len() as u64,
+                    part,
+                })
+            })
+            .collect();
+        clients.sort_by(|a, b| a.id.cmp(&b.id));
+        SwarmStatus {
+            clients,
+            swarm: self.swarm.stats(),
+            core: self.stats,
+            connections: self.clients.len() as u64,
+            versions: self.files.held() as u64,
+            searches: self.files.searches() as u64,
+        }
+    }
+
+    /// Feeds the swarm, obeys it, and feeds it what follows from that.
+    fn tell_swarm(&mut self, event: Event) {
+        let mut commands: Vec<Command> = Vec::new();
+        let mut next = Some(event);
+        while let Some(event) = next {
+            self.swarm.handle(event, self.now.time, &mut commands);
+            for command in commands.drain(..) {
+                self.obey(command);
+            }
+            next = self.followups.pop_front();
+        }
+    }
+
+    fn send(&mut self, conn: ConnId, message: impl Into<Message>) {
+        self.out.push(Output::Send { conn, message: message.into() });
+    }
+
+    /// Brings the next look at the connections forward to `in_us` from now at the latest.
+    fn look_again_in(&mut self, in_us: u64) {
+        let at = self.now.time.plus(in_us);
+        self.next_housekeeping = Some(self.next_housekeeping.map_or(at, |due| due.min(at)));
+    }
+
+    fn tick(&mut self) {
+        if self.swarm.next_timeout().is_some_and(|at| at <= self.now.time) {
+            self.tell_swarm(Event::Tick);
+        }
+        if self.next_housekeeping.is_some_and(|at| at <= self.now.time) {
+            self.next_housekeeping = None;
+            self.look_over_connections();
+            self.look_over_transfers();
+            self.look_over_files();
+            if !self.clients.is_empty() || self.files.held() > 0 {
+                self.look_again_in(HOUSEKEEPING_US);
+            }
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Commands of the swarm turned into messages, and the messages about transfers.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::client::Client;
+use super::{ConnId, Core, ORIGIN};
+use crate::hub::FileVersion;
+use crate::swarm::{Assignment, Command, Event, FailureKind, PeerId, Time, TransferId};
+use crate::wire::token::{Method, TokenScope, make_proof, make_token};
+use crate::wire::{self, ByteRange, Digest, TransferMethod, UrlPath, file_url, limits, path_of_url};
+
+/// A transfer under way.
+#[derive(Debug)]
+pub(super) struct Open {
+    assignment: Assignment,
+    started: Time,
+}
+
+impl Open {
+    fn other_than(&self, peer: PeerId) -> PeerId {
+        if self.assignment.giver == peer { self.assignment.taker } else { self.assignment.giver }
+    }
+}
+
+impl Core {
+    /// Does what the swarm says.
+    pub(super) fn obey(&mut self, command: Command) {
+        match command {
+            Command::Start(assignment) => {
+                if self.start(&assignment).is_none() {
+                    self.followups.push_back(Event::Completed {
+                        transfer: assignment.transfer,
+                        peer: assignment.taker,
+                        bytes: 0,
+                        ms: 0,
+                        result: Err(FailureKind::Unreachable),
+                    });
+                }
+            }
+            Command::Cancel { transfer, giver, taker } => {
+                self.close_transfer(transfer);
+                for conn in [self.conn_of(giver), self.conn_of(taker)].into_iter().flatten() {
+                    if self.is_v3(conn) {
+                        self.send(conn, wire::Cancel { id: transfer.0 });
+                    }
+                }
+            }
+            Command::Waiting { peer, file, reason } => {
+                let Some(conn) = self.conn_of(peer).filter(|&conn| self.is_v3(conn)) else { return };
+                let session = self.clients.get(&conn).and_then(Client::session);
+                if let Some(entry) = session.and_then(|session| session.files.get(&file)) {
+                    let url = entry.url.to_string();
+                    self.send(conn, wire::Waiting { url, reason });
+                }
+            }
+            Command::Distrusted { peer } => {
+                self.stats.distrusted += 1;
+                let session =
+                    self.conn_of(peer).and_then(|conn| self.clients.get(&conn)).and_then(Client::session);
+                tracing::warn!(client = ?session.map(|s| &s.id), "sent wrong bytes too often: asked for no more");
+            }
+        }
+    }
+
+    /// Sends `transfer` to the side that dials. `None` when one of the sides cannot be told about.
+    fn start(&mut self, assignment: &Assignment) -> Option<()> {
+        let Assignment { transfer, giver, taker, taker_dials, file, ref pieces, reason } = *assignment;
+        let version = self.files.version(file)?.clone();
+        let bytes = version.hashes.layout().bytes_of_run(pieces.clone());
+        let (connector, acceptor) = if taker_dials { (taker, giver) } else { (giver, taker) };
+        let conn = self.conn_of(connector)?;
+        let client = self.clients.get(&conn)?;
+        let session = client.session()?;
+        let url = match session.files.get(&file) {
+            Some(entry) => entry.url.to_string(),
+            None => file_url(&client.local.ip().to_canonical().to_string(), &version.path),
+        };
+        let (host, port, peer_id, secret, acceptor_is_v3) = if acceptor == ORIGIN {
+            (client.local.ip(), client.local.port(), self.identity.id.clone(), &self.identity.secret, true)
+        } else {
+            let other = self.clients.get(&self.conn_of(acceptor)?)?;
+            let other_session = other.session()?;
+            (
+                other.remote.ip(),
+                other_session.listen_port,
+                other_session.id.clone(),
+                &other_session.secret,
+                other.is_v3,
+            )
+        };
+        let max = bytes.end.checked_sub(1)?;
+        let mut message = wire::Transfer {
+            host: host.to_canonical().to_string(),
+            port,
+            method: if taker_dials { TransferMethod::Get } else { TransferMethod::Put },
+            url,
+            range: ByteRange::new(bytes.start, max),
+            peer_id,
+            ..Default::default()
+        };
+        if client.is_v3 {
+            message.id = Some(transfer.0);
+            message.root = Some(version.root());
+            message.reason = Some(reason);
+            if acceptor_is_v3 {
+                let root = version.root();
+                let scope = TokenScope {
+                    method: if taker_dials { Method::Get } else { Method::Put },
+                    path: &version.path,
+                    root: &root,
+                    min: bytes.start,
+                    max,
+                    connector: &session.id,
+                };
+                let token = make_token(secret, &scope, self.now.unix + limits::TOKEN_LIFETIME.as_secs());
+                message.proof = Some(make_proof(secret, &token));
+                message.token = Some(token);
+            }
+        } else {
+            message.peer = Some(message.host.clone());
+        }
+        for conn in [self.conn_of(giver), self.conn_of(taker)].into_iter().flatten() {
+            if let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) {
+                session.open.push(transfer);
+            }
+        }
+        self.open.insert(transfer, Open { assignment: assignment.clone(), started: self.now.time });
+        if !self.going_down {
+            self.send(conn, message);
+        }
+        Some(())
+    }
+
+    /// Strikes a transfer off the books.
+    pub(super) fn close_transfer(&mut self, transfer: TransferId) {
+        let Some(Open { assignment, .. }) = self.open.remove(&transfer) else { return };
+        for conn in [self.conn_of(assignment.giver), self.conn_of(assignment.taker)].into_iter().flatten() {
+            if let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) {
+                session.open.retain(|&open| open != transfer);
+            }
+        }
+    }
+
+    /// Strikes off what the swarm has ended without a command.
+    pub(super) fn look_over_transfers(&mut self) {
+        let ended: Vec<_> =
+            self.open.keys().copied().filter(|&transfer| self.swarm.transfer(transfer).is_none()).collect();
+        for transfer in ended {
+            self.close_transfer(transfer);
+        }
+    }
+
+    pub(super) fn completed(&mut self, conn: ConnId, m: wire::Completed) {
+        match m.id {
+            Some(id) if self.is_v3(conn) => self.completed_v3(conn, TransferId(id), &m),
+            _ => self.completed_v2(conn, m),
+        }
+    }
+
+    fn completed_v3(&mut self, conn: ConnId, transfer: TransferId, m: &wire::Completed) {
+        let Some(peer) = self.peer_of(conn) else { return };
+        // One that is not here has been cancelled, or its other side is gone: the messages crossed.
+        let Some(Open { assignment, .. }) = self.open.get(&transfer) else { return };
+        let assignment = assignment.clone();
+        if assignment.taker == peer {
+            if m.error.is_none() {
+                self.has_got(peer, &assignment, assignment.pieces.clone());
+            } else if m.error == Some(FailureKind::Hash) {
+                self.doubt(&assignment);
+            }
+        }
+        self.tell_swarm(Event::Completed {
+            transfer,
+            peer,
+            bytes: m.bytes.unwrap_or(0),
+            ms: m.ms.unwrap_or(0),
+            result: m.error.map_or(Ok(()), Err),
+        });
+        if self.swarm.transfer(transfer).is_none() {
+            self.close_transfer(transfer);
+        }
+    }
+
+    fn completed_v2(&mut self, conn: ConnId, m: wire::Completed) {
+        let Some(peer) = self.peer_of(conn) else { return };
+        let bytes = whole_range(m.range);
+        let found = path_of_url(&m.url)
+            .ok()
+            .zip(bytes)
+            .and_then(|(path, bytes)| self.find_open(conn, &m.peer_id, &path, &bytes));
+        let Some((transfer, version)) = found else {
+            if !self.is_v3(conn) {
+                let message = "no such transfer is open";
+                self.complain(conn, wire::ErrorCode::NotFound, message, Some(m.url), "completed");
+            }
+            return;
+        };
+        let Some(Open { assignment, started }) = self.open.get(&transfer) else { return };
+        if assignment.taker != peer {
+            // What version 2 says as giver carries no information: it comes after refused requests, too.
+            return;
+        }
+        let (assignment, elapsed) = (assignment.clone(), self.now.time.since(*started));
+        let digest = m.hash.as_deref().and_then(|hash| hash.parse::<Digest>().ok());
+        let hash_ok = digest.is_some_and(|digest| version.hashes.is_right(assignment.pieces.start, &digest));
+        let result = match (hash_ok, m.hash.is_some()) {
+            (true, _) => Ok(()),
+            (false, true) => Err(FailureKind::Hash),
+            (false, false) => Err(FailureKind::Refused),
+        };
+        self.send(conn, wire::HashVerify { url: m.url, range: m.range, hash_ok });
+        if hash_ok {
+            self.has_got(peer, &assignment, assignment.pieces.clone());
+        } else if m.hash.is_some() {
+            self.doubt(&assignment);
+        }
+        let layout = version.hashes.layout();
+        let moved = layout.bytes_of_run(assignment.pieces.clone());
+        self.tell_swarm(Event::Completed {
+            transfer,
+            peer,
+            bytes: if m.hash.is_some() { moved.end - moved.start } else { 0 },
+            ms: elapsed / 1000,
+            result,
+        });
+        if self.swarm.transfer(transfer).is_none() {
+            self.close_transfer(transfer);
+        }
+    }
+
+    pub(super) fn progress(&mut self, conn: ConnId, m: &wire::Progress) {
+        let transfer = TransferId(m.id);
+        let Some(peer) = self.peer_of(conn) else { return };
+        let Some(Open { assignment, .. }) = self.open.get(&transfer) else { return };
+        if assignment.taker != peer {
+            return;
+        }
+        let assignment = assignment.clone();
+        let mut pieces: Vec<u32> = m.pieces.iter().filter_map(|&piece| u32::try_from(piece).ok()).collect();
+        pieces.retain(|piece| assignment.pieces.contains(piece));
+        pieces.sort_unstable();
+        pieces.dedup();
+        for &piece in &pieces {
+            self.has_got(peer, &assignment, piece..piece + 1);
+        }
+        self.tell_swarm(Event::Progress { transfer, peer, pieces });
+    }
+
+    pub(super) fn ask_verify(&mut self, conn: ConnId, m: wire::AskVerify) {
+        let open = path_of_url(&m.url)
+            .ok()
+            .zip(whole_range(m.range))
+            .and_then(|(path, bytes)| self.find_open(conn, &m.peer_id, &path, &bytes));
+        let is_authorized = open.is_some();
+        let authorized = (!self.is_v3(conn)).then_some(is_authorized);
+        let wire::AskVerify { peer, url, range, peer_id } = m;
+        self.send(conn, wire::TellVerify { peer, url, range, peer_id, is_authorized, authorized });
+    }
+
+    /// The version from which the origin is to give a client exactly these bytes, if a transfer says so. For clients
+    /// that have no token to show.
+    pub(crate) fn origin_grant(
+        &self,
+        client_id: &str,
+        path: &UrlPath,
+        bytes: &Range<u64>,
+    ) -> Option<Arc<FileVersion>> {
+        let conn = *self.ids.get(client_id)?;
+        self.find_open_with(conn, path, bytes, |other| other == ORIGIN).map(|(_, version)| version)
+    }
+
+    /// The open transfer of exactly these bytes between a connection and the peer with that id.
+    fn find_open(
+        &self,
+        conn: ConnId,
+        other_id: &str,
+        path: &UrlPath,
+        bytes: &Range<u64>,
+    ) -> Option<(TransferId, Arc<FileVersion>)> {
+        self.find_open_with(conn, path, bytes, |other| self.id_of(other).is_some_and(|id| id == other_id))
+    }
+
+    fn find_open_with(
+        &self,
+        conn: ConnId,
+        path: &UrlPath,
+        bytes: &Range<u64>,
+        is_other: impl Fn(PeerId) -> bool,
+    ) -> Option<(TransferId, Arc<FileVersion>)> {
+        let session = self.clients.get(&conn)?.session()?;
+        session.open.iter().find_map(|transfer| {
+            let open = self.open.get(transfer)?;
+            let version = self.files.version(open.assignment.file)?;
+            let same = version.path == *path
+                && version.hashes.layout().bytes_of_run(open.assignment.pieces.clone()) == *bytes
+                && is_other(open.other_than(session.peer));
+            same.then(|| (*transfer, version.clone()))
+        })
+    }
+
+    fn id_of(&self, peer: PeerId) -> Option<&str> {
+        if peer == ORIGIN {
+            return Some(&self.identity.id);
+        }
+        let conn = self.conn_of(peer)?;
+        self.clients.get(&conn)?.session().map(|session| session.id.as_str())
+    }
+
+    fn peer_of(&self, conn: ConnId) -> Option<PeerId> {
+        self.clients.get(&conn)?.session().map(|session| session.peer)
+    }
+
+    /// The taker of a transfer has these pieces now: they are no longer requested.
+    fn has_got(&mut self, taker: PeerId, assignment: &Assignment, pieces: Range<u32>) {
+        let session =
+            self.conn_of(taker).and_then(|conn| self.clients.get_mut(&conn)).and_then(Client::session_mut);
+        if let Some(session) = session {
+            session.no_longer_wants(assignment.file, pieces);
+        }
+    }
+
+    /// Wrong bytes came: if they came from here, the file may have changed under us.
+    fn doubt(&mut self, assignment: &Assignment) {
+        if assignment.giver == ORIGIN
+            && let Some(version) = self.files.version(assignment.file).cloned()
+        {
+            self.check(assignment.file, version);
+        }
+    }
+}
+
+/// A range with both ends, half open.
+fn whole_range(range: ByteRange) -> Option<Range<u64>> {
+    range.max.map(|max| range.min..max.saturating_add(1))
+}

@@ -1,0 +1,318 @@
+//! The task that owns the [`Core`]: feeds it what comes from the connections and does what it says.
+//!
+//! Anything that waits for a disk or another host runs in tasks of its own and comes back as an input. A file that is
+//! already hashed is looked up within the turn, so that the first transfer leaves together with the answers to what
+//! was asked before it.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::sleep_until;
+
+use super::core::{ConnId, Core, Input, Now, Output};
+use super::outbox::{Outbox, Overflow};
+use super::probe::probe;
+use super::status::{Counters, SwarmStatus};
+use crate::hub::{FileVersion, Hub, HubError};
+use crate::swarm::Time;
+use crate::wire::{Error, ErrorCode, Message, UrlPath, limits};
+
+/// Events waiting for the dispatcher; whoever has more to say waits.
+pub(super) const QUEUE: usize = 256;
+/// Events taken in one turn; what they lead to is written together.
+const TURN: usize = 64;
+/// Directories read at once.
+const MAX_LISTS: usize = 8;
+/// Clients dialled at once.
+const MAX_PROBES: usize = 64;
+/// Versions compared with the disk at once.
+const MAX_CHECKS: usize = 8;
+/// How often `hashing` is told.
+const HASHING_INTERVAL: Duration = Duration::from_millis(500);
+/// What a listing must leave free in a frame: framing, type, id, cursor.
+const LISTING_OVERHEAD: usize = 1024;
+
+/// What reaches the dispatcher.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A control connection, and where to put what is said to it.
+    Opened { conn: ConnId, remote: SocketAddr, local: SocketAddr, outbox: Arc<Outbox> },
+    /// For the core.
+    Input(Input),
+    /// May this client have these bytes from the origin?
+    Grant {
+        client_id: String,
+        path: UrlPath,
+        bytes: Range<u64>,
+        answer: oneshot::Sender<Option<Arc<FileVersion>>>,
+    },
+    /// For the status page.
+    Status { answer: oneshot::Sender<SwarmStatus> },
+    /// Close all connections and end.
+    Stop,
+}
+
+/// See the module.
+pub(super) struct Dispatcher {
+    core: Core,
+    hub: Hub,
+    counters: Arc<Counters>,
+    /// For jobs to report back.
+    own: mpsc::Sender<Event>,
+    outboxes: HashMap<ConnId, Arc<Outbox>>,
+    /// Outboxes filled in this turn.
+    touched: HashSet<ConnId>,
+    outputs: Vec<Output>,
+    clock: Clock,
+    lists: Arc<Semaphore>,
+    probes: Arc<Semaphore>,
+    checks: Arc<Semaphore>,
+}
+
+/// Where the core's time comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    pub(super) fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    pub(super) fn now(&self) -> Now {
+        let micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Now { time: Time(micros), unix: unix_now() }
+    }
+
+    fn instant(&self, time: Time) -> Instant {
+        self.start + Duration::from_micros(time.0)
+    }
+}
+
+/// Unix seconds; 0 for clocks set before 1970.
+pub(super) fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+impl Dispatcher {
+    pub(super) fn new(
+        core: Core,
+        clock: Clock,
+        hub: Hub,
+        counters: Arc<Counters>,
+        own: mpsc::Sender<Event>,
+    ) -> Self {
+        Self {
+            core,
+            hub,
+            counters,
+            own,
+            outboxes: HashMap::new(),
+            touched: HashSet::new(),
+            outputs: Vec::new(),
+            clock,
+            lists: Arc::new(Semaphore::new(MAX_LISTS)),
+            probes: Arc::new(Semaphore::new(MAX_PROBES)),
+            checks: Arc::new(Semaphore::new(MAX_CHECKS)),
+        }
+    }
+
+    /// Runs until [`Event::Stop`].
+    pub(super) async fn run(mut self, mut events: mpsc::Receiver<Event>) {
+        let mut turn = Vec::with_capacity(TURN);
+        loop {
+            let deadline = self.core.next_timeout().map(|at| self.clock.instant(at));
+            tokio::select! {
+                _ = events.recv_many(&mut turn, TURN) => {}
+                () = sleep_until_or_forever(deadline) => {}
+            }
+            for event in turn.drain(..) {
+                if matches!(event, Event::Stop) {
+                    self.outboxes.values().for_each(|outbox| outbox.close());
+                    return;
+                }
+                self.take(event);
+            }
+            if self.core.next_timeout().is_some_and(|at| at <= self.clock.now().time) {
+                self.feed(Input::Tick);
+            }
+            for conn in self.touched.drain() {
+                if let Some(outbox) = self.outboxes.get(&conn) {
+                    outbox.flush();
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Opened { conn, remote, local, outbox } => {
+                self.outboxes.insert(conn, outbox);
+                self.feed(Input::Connected { conn, remote, local });
+            }
+            Event::Input(input) => {
+                match &input {
+                    Input::Message { .. } => Counters::add(&self.counters.messages_in, 1),
+                    Input::Closed { conn } => drop(self.outboxes.remove(conn)),
+                    _ => {}
+                }
+                self.feed(input);
+            }
+            // Whoever asked may have gone meanwhile.
+            Event::Grant { client_id, path, bytes, answer } => {
+                let _ = answer.send(self.core.origin_grant(&client_id, &path, &bytes));
+            }
+            Event::Status { answer } => {
+                let _ = answer.send(self.core.status());
+            }
+            Event::Stop => {}
+        }
+    }
+
+    /// Hands an input to the core, and what is known at once in answer to its outputs, until it has no more.
+    fn feed(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut outputs = std::mem::take(&mut self.outputs);
+            self.core.handle(input, self.clock.now(), &mut outputs);
+            for output in outputs.drain(..) {
+                inputs.extend(self.perform(output));
+            }
+            self.outputs = outputs;
+        }
+    }
+
+    /// Does what the core says. What is known at once comes back as an input.
+    fn perform(&mut self, output: Output) -> Option<Input> {
+        match output {
+            Output::Send { conn, message } => return self.send(conn, &message),
+            Output::Close { conn } => {
+                if let Some(outbox) = self.outboxes.remove(&conn) {
+                    outbox.close();
+                }
+            }
+            Output::Find { path } => return self.find(path),
+            Output::List { conn, url, path, id, depth, cursor, credit } => {
+                let (hub, own, permits) = (self.hub.clone(), self.own.clone(), self.lists.clone());
+                let max_bytes = limits::MAX_FRAME - LISTING_OVERHEAD - json_length(&url);
+                tokio::spawn(async move {
+                    let permit = permits.acquire_owned().await;
+                    let result = tokio::task::spawn_blocking(move || {
+                        hub.list(&path, depth, cursor.as_deref(), limits::MAX_LIST_ENTRIES, max_bytes)
+                    })
+                    .await
+                    .unwrap_or_else(|panic| Err(HubError::Io(panic.to_string())));
+                    drop(permit);
+                    // No dispatcher, no client to answer.
+                    let _ = own.send(Event::Input(Input::Listed { conn, url, id, result, credit })).await;
+                });
+            }
+            Output::Probe { conn, address, hello } => {
+                let (own, permits) = (self.own.clone(), self.probes.clone());
+                tokio::spawn(async move {
+                    let permit = permits.acquire_owned().await;
+                    let ok = probe(address, hello.as_ref()).await;
+                    drop(permit);
+                    let _ = own.send(Event::Input(Input::Probed { conn, ok })).await;
+                });
+            }
+            Output::Check { file, version } => {
+                let (hub, own, permits) = (self.hub.clone(), self.own.clone(), self.checks.clone());
+                tokio::spawn(async move {
+                    let permit = permits.acquire_owned().await;
+                    let good = tokio::task::spawn_blocking(move || hub.still_good(&version)).await;
+                    drop(permit);
+                    // What cannot be checked is not vouched for.
+                    let input = Input::Checked { file, good: good.unwrap_or(false) };
+                    let _ = own.send(Event::Input(input)).await;
+                });
+            }
+        }
+        None
+    }
+
+    fn send(&mut self, conn: ConnId, message: &Message) -> Option<Input> {
+        let outbox = self.outboxes.get(&conn)?;
+        match outbox.push(message) {
+            Ok(Ok(())) => {
+                Counters::add(&self.counters.messages_out, 1);
+                self.touched.insert(conn);
+                None
+            }
+            Ok(Err(error)) => {
+                // URLs are echoed, so a client can have an answer outgrow a frame. It gets none then.
+                tracing::debug!(?conn, kind = message.kind(), %error, "not sent");
+                None
+            }
+            Err(Overflow) => {
+                tracing::info!(?conn, "reads too slowly: dropped");
+                Counters::add(&self.counters.slow_consumers, 1);
+                outbox.push_last(&Message::Error(Error {
+                    code: ErrorCode::SlowConsumer,
+                    message: "you read more slowly than you ask".to_owned(),
+                    url: None,
+                    re: None,
+                    id: None,
+                }));
+                self.outboxes.remove(&conn);
+                Some(Input::Closed { conn })
+            }
+        }
+    }
+
+    /// Looks up a file: at once if the hub knows it, else in a task.
+    fn find(&self, path: UrlPath) -> Option<Input> {
+        let (hub, own, asked) = (self.hub.clone(), self.own.clone(), path.clone());
+        let progress = self.hashing_reporter(&path);
+        let mut search: Pin<Box<dyn Future<Output = Result<Arc<FileVersion>, HubError>> + Send>> =
+            Box::pin(async move { hub.version(&asked, progress).await });
+        // Should it not be ready, the task below polls it again with a waker that works.
+        if let Poll::Ready(result) = search.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return Some(Input::Found { path, result });
+        }
+        tokio::spawn(async move {
+            let result = search.await;
+            let _ = own.send(Event::Input(Input::Found { path, result })).await;
+        });
+        None
+    }
+
+    /// Tells the core how far the hashing of a file is, not too often, and not if it is busy.
+    fn hashing_reporter(&self, path: &UrlPath) -> impl FnMut(u64, u64) + Send + use<> {
+        let (own, path) = (self.own.clone(), path.clone());
+        let mut last = Instant::now();
+        move |done, total| {
+            if last.elapsed() >= HASHING_INTERVAL {
+                last = Instant::now();
+                // The next report says more anyway.
+                let _ = own.try_send(Event::Input(Input::Hashing { path: path.clone(), done, total }));
+            }
+        }
+    }
+}
+
+async fn sleep_until_or_forever(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Bytes that `text` takes in JSON, without quotes.
+fn json_length(text: &str) -> usize {
+    text.chars()
+        .map(|c| match c {
+            '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+            c if c < ' ' => 6,
+            c => c.len_utf8(),
+        })
+        .sum()
+}
