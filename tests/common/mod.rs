@@ -210,7 +210,7 @@ fn parse_event(line: &str) -> serde_json::Value {
 
 fn pdtp_command<S: AsRef<OsStr>>(args: &[S]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pdtp"));
-    command.args(args).env_remove("RUST_LOG");
+    command.args(args).env_remove("RUST_LOG").env_remove("STATE_DIRECTORY");
     command
 }
 
@@ -256,13 +256,13 @@ impl Pdtpd {
     /// Runs `pdtpd` with exactly these arguments to its end, for those that do not get as far as serving.
     pub fn run<S: AsRef<OsStr>>(args: &[S]) -> Run {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pdtpd"));
-        command.args(args).env_remove("RUST_LOG");
+        command.args(args).env_remove("RUST_LOG").env_remove("STATE_DIRECTORY");
         Proc::spawn(command).finish(PATIENCE)
     }
 
     fn spawn(dir: &Path, args: &[OsString], port: Option<u16>, state: &Path) -> Proc {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pdtpd"));
-        command.arg("serve").arg(dir).env_remove("RUST_LOG");
+        command.arg("serve").arg(dir).env_remove("RUST_LOG").env_remove("STATE_DIRECTORY");
         let has = |name: &str| {
             args.iter().any(|a| a == name || a.as_bytes().starts_with(format!("{name}=").as_bytes()))
         };
