@@ -1,3 +1,0 @@
-//! `pdtp`, the command line client: arguments and presentation only.
-
-fn main() {}

@@ -1,0 +1,367 @@
+//! What can be written on the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use pdtp::client::{self, Config, Error, ErrorKind, OPTIONS, Seeding};
+use pdtp::wire::{Digest, PdtpUri};
+
+use crate::exit;
+
+/// Written as `--timeout 0`, and as `--seed-for forever`.
+pub(crate) const FOREVER: Duration = Duration::MAX;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "pdtp",
+    version,
+    about = "List and download what pdtp:// servers offer, together with everybody else who does",
+    after_help = after_help(EXAMPLES),
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pdtp ls pdtp://mirror.example.org/                     what is there?
+  pdtp get pdtp://mirror.example.org/iso/disk.iso        download a file, or go on with it
+  pdtp get -r pdtp://mirror.example.org/photos/ -o pics  a directory and all below it
+  pdtp cat pdtp://mirror.example.org/film.webm | mpv -   watch while it comes
+
+`pdtp COMMAND --help` tells more about each of them.
+";
+
+const GET_EXAMPLES: &str = "\
+Examples:
+  pdtp get pdtp://host/iso/disk.iso              to ./disk.iso
+  pdtp get pdtp://host/iso/disk.iso -o /data/    to /data/disk.iso
+  pdtp get pdtp://host/iso/disk.iso -o d.iso     to ./d.iso
+  pdtp get -r pdtp://host/photos                 the directory, to ./photos
+  pdtp get -r pdtp://host/photos -o pics         the same to ./pics, whether that exists or not
+  pdtp get -r pdtp://host/photos -o pics/        the same to ./pics/photos
+  pdtp get --seed-for 2h --limit-up 2M URI       go on giving to others for two hours
+  pdtp get --json URI | jq .                     for programs
+
+While a file is incomplete it is called NAME.part. Running the same command
+again checks what is there and fetches only the rest, whatever ended the first
+run. Nothing reaches NAME whose hash was not verified.
+
+Events of --json, one object a line, each with \"event\" and:
+  start      uri, local: what is downloaded to where
+  session    state: connecting, ready, lost, refused, closed;
+             of lost: message, retry_in
+  state      state: queued, checking, active, paused, verifying
+  progress   done, total, from_origin, from_peers, from_disk, wasted, rate,
+             eta (or null), givers, files_done, files_total, waiting (a word
+             or null), hashing ([done, total] or null); at most two a second
+  file_done  path, size: a file of a directory is complete
+  peer       with -v: peer_id, origin, received, path, first_piece, pieces,
+             bytes, ms, reason, error
+  notice     message: a word from the operator of the server
+  done       path, local, root (of a file), size, seconds, rate, from_origin,
+             from_peers, from_disk, wasted, uploaded, files, already_complete
+  seeding    uploaded, rate: giving after the download; once a second
+  stopped    code, message: by Ctrl-C or a signal
+  error      kind, code (as below), message
+Sizes are bytes, rates bytes a second, times seconds unless named ms. New
+events and members may appear; ignore those you do not know.
+";
+
+fn after_help(examples: &str) -> String {
+    format!("{examples}\n{}", exit::help())
+}
+
+fn get_help() -> String {
+    let mut text = GET_EXAMPLES.to_owned();
+    text.push_str("\nOptions for -O (NAME=VALUE):\n");
+    for option in OPTIONS {
+        text.push_str(&format!("  {:<16} {}\n", option.name, option.help));
+    }
+    text.push('\n');
+    text.push_str(&exit::help());
+    text
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Download a file or, with -r, a directory
+    #[command(after_long_help = get_help(), after_help = "More, with examples: pdtp get --help")]
+    Get(Get),
+    /// List a directory
+    #[command(after_help = after_help(LS_EXAMPLES), disable_help_flag = true)]
+    Ls(Ls),
+    /// Show what is known about files or directories
+    #[command(after_help = after_help(STAT_EXAMPLES))]
+    Stat(Stat),
+    /// Write files to standard output, in order and verified, while they arrive
+    #[command(after_help = after_help(CAT_EXAMPLES))]
+    Cat(Cat),
+}
+
+const LS_EXAMPLES: &str = "\
+Examples:
+  pdtp ls pdtp://host/             names, directories with a / behind
+  pdtp ls -lh pdtp://host/iso/     with sizes and dates (UTC)
+  pdtp ls -R pdtp://host/          everything below, as relative paths
+  pdtp ls --json pdtp://host/      one object a line: name, path, type, size,
+                                   mtime, root, mime, uri
+
+Control characters in names are written as escapes on a terminal, and as they
+are elsewhere.
+";
+
+const STAT_EXAMPLES: &str = "\
+Examples:
+  pdtp stat pdtp://host/disk.iso
+  pdtp stat --json pdtp://host/disk.iso | jq -r .uri     a URI pinned to this very version
+";
+
+const CAT_EXAMPLES: &str = "\
+Examples:
+  pdtp cat pdtp://host/film.webm | mpv -
+  pdtp cat pdtp://host/part1 pdtp://host/part2 > whole
+  pdtp cat pdtp://host/tree.tar | tar x
+
+No byte is written that was not verified. The first failure ends it.
+";
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// pdtp://host[:port]/path[#root=HEX]
+    pub(crate) uri: PdtpUri,
+    /// Name of the copy; DIR/ = inside that directory, under its own name
+    #[arg(short, long, value_name = "FILE|DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// A directory, with all below it
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+    /// Go on giving to others so long after the end: 90, 30m, 12h, forever; 0 = only let uploads under way finish
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
+    pub(crate) seed_for: Duration,
+    /// Of a complete file that is there already with other content
+    #[arg(long, value_enum, default_value_t = Overwrite::Resume)]
+    pub(crate) overwrite: Overwrite,
+    /// Accept only the version with this root hash (as #root=HEX in the URI)
+    #[arg(long, value_name = "HEX")]
+    pub(crate) root: Option<Digest>,
+    /// Say nothing but errors
+    #[arg(short, long, conflicts_with_all = ["verbose", "json"])]
+    pub(crate) quiet: bool,
+    /// Show each exchange with others, and why it was arranged
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// One event a line on standard output, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) share: Share,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cat {
+    /// pdtp://host[:port]/path[#root=HEX]
+    #[arg(required = true)]
+    pub(crate) uri: Vec<PdtpUri>,
+    #[command(flatten)]
+    pub(crate) share: Share,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// pdtp://host[:port]/path
+    pub(crate) uri: PdtpUri,
+    /// With size and date (UTC)
+    #[arg(short)]
+    pub(crate) long: bool,
+    /// Everything below, as relative paths
+    #[arg(short = 'R', long)]
+    pub(crate) recursive: bool,
+    /// Sizes as 1.5 MiB
+    #[arg(short = 'h', long)]
+    pub(crate) human: bool,
+    /// One object a line, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stat {
+    /// pdtp://host[:port]/path
+    #[arg(required = true)]
+    pub(crate) uri: Vec<PdtpUri>,
+    /// One object a line, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+/// How much of the network the download may take, and what it gives.
+#[derive(Debug, Args)]
+pub(crate) struct Share {
+    /// Most bytes a second to receive: 500K, 2M; 0 = no limit
+    #[arg(long, value_name = "RATE")]
+    limit_down: Option<String>,
+    /// Most bytes a second to send to others
+    #[arg(long, value_name = "RATE")]
+    limit_up: Option<String>,
+    /// TCP port on which others may fetch from here; 0 = any free one
+    #[arg(long, value_name = "N")]
+    listen_port: Option<String>,
+    /// Give nothing to others
+    #[arg(long)]
+    no_give: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Network {
+    /// How long dialling may take: 500ms, 10 (seconds), 1m
+    #[arg(long, value_name = "DURATION", help_heading = "Network")]
+    connect_timeout: Option<String>,
+    /// Give up when nothing has come for so long (get, cat: 5m; ls, stat: 1m); 0 = never
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Network")]
+    timeout: Option<Duration>,
+    /// Any option of the library; `pdtp get --help` lists them
+    #[arg(short = 'O', value_name = "NAME=VALUE", help_heading = "Network")]
+    option: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Overwrite {
+    /// Leave it alone, and fail
+    Never,
+    /// Replace it once the download is complete, using what is right of it
+    Resume,
+    /// Download everything anew
+    Replace,
+}
+
+impl From<Overwrite> for client::Overwrite {
+    fn from(overwrite: Overwrite) -> Self {
+        match overwrite {
+            Overwrite::Never => Self::Never,
+            Overwrite::Resume => Self::Resume,
+            Overwrite::Replace => Self::Replace,
+        }
+    }
+}
+
+impl Network {
+    /// How long to wait while nothing comes; `None` = for ever.
+    pub(crate) fn patience(&self, default: Duration) -> Option<Duration> {
+        match self.timeout {
+            None => Some(default),
+            Some(Duration::ZERO | FOREVER) => None,
+            given => given,
+        }
+    }
+}
+
+/// The configuration that the arguments ask for. Options by name come last, so that they win.
+pub(crate) fn config(network: &Network, share: Option<&Share>, seeding: Seeding) -> Result<Config, Error> {
+    let mut config = Config {
+        agent: concat!("pdtp/", env!("CARGO_PKG_VERSION")).to_owned(),
+        seeding,
+        ..Config::default()
+    };
+    let mut set = |name: &str, value: &Option<String>| match value {
+        Some(value) => config.set(name, value),
+        None => Ok(()),
+    };
+    set("connect_timeout", &network.connect_timeout)?;
+    if let Some(share) = share {
+        set("limit_down", &share.limit_down)?;
+        set("limit_up", &share.limit_up)?;
+        set("listen_port", &share.listen_port)?;
+        if share.no_give {
+            config.seeding = Seeding::Off;
+        }
+    }
+    for option in &network.option {
+        let Some((name, value)) = option.split_once('=') else {
+            return Err(Error::new(ErrorKind::Option, format!("-O {option}: it takes NAME=VALUE")));
+        };
+        config.set(name.trim(), value.trim())?;
+    }
+    Ok(config)
+}
+
+/// `90`, `90s`, `1.5h`, `forever`.
+fn duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, f64); 6] =
+        [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86_400.0), ("", 1.0)];
+    if text == "forever" {
+        return Ok(FOREVER);
+    }
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| factor);
+    number
+        .parse::<f64>()
+        .ok()
+        .zip(factor)
+        .and_then(|(number, factor)| Duration::try_from_secs_f64(number * factor).ok())
+        .ok_or_else(|| "it takes seconds, a number with ms, s, m, h or d, or `forever`".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        for (text, ms) in [
+            ("0", 0),
+            ("90", 90_000),
+            ("1.5h", 5_400_000),
+            ("20ms", 20),
+            ("2d", 172_800_000),
+            ("3m", 180_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        assert_eq!(duration("forever"), Ok(FOREVER));
+        for text in
+            ["", "h", "-1", "1w", "1 h", "1e9", "nan", "inf", ".", "1.2.3", "99999999999999999999999d"]
+        {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_option_of_the_library_is_in_the_help() {
+        let help = get_help();
+        assert!(OPTIONS.iter().all(|option| help.contains(option.name)));
+    }
+
+    #[test]
+    fn timeout_zero_means_never() {
+        let network = |timeout| Network { connect_timeout: None, timeout, option: vec![] };
+        let minute = Duration::from_secs(60);
+        assert_eq!(network(None).patience(minute), Some(minute));
+        assert_eq!(network(Some(Duration::ZERO)).patience(minute), None);
+        assert_eq!(network(Some(FOREVER)).patience(minute), None);
+        assert_eq!(network(Some(Duration::from_secs(1))).patience(minute), Some(Duration::from_secs(1)));
+    }
+}

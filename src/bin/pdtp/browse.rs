@@ -1,0 +1,225 @@
+//! `pdtp ls` and `pdtp stat`.
+
+use std::io::{BufWriter, IsTerminal as _, StdoutLock, Write};
+use std::time::Duration;
+
+use pdtp::client::{Error, ErrorKind, Seeding};
+use pdtp::wire::{Entry, EntryKind, PdtpUri, UrlPath};
+use serde_json::json;
+
+use crate::args::{self, Ls, Stat};
+use crate::exit::Failure;
+use crate::link::{App, Link};
+use crate::term;
+
+/// How long to go on while nothing comes, unless `--timeout` says otherwise.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Levels of `ls -R`: all.
+const ALL_LEVELS: u32 = u32::MAX;
+
+pub(crate) fn ls(args: &Ls) -> Result<(), Failure> {
+    let app = App::start(args::config(&args.network, None, Seeding::Off)?)?;
+    let mut link = app.link(&args.uri, args.network.patience(PATIENCE))?;
+    let mut out = Out::new();
+    let depth = if args.recursive { ALL_LEVELS } else { 1 };
+    let op = link.session.list_start(&args.uri.path, depth, 0)?;
+    let listed = link.pages(op, |listing| {
+        let dir = &args.uri.path;
+        listing.entries.iter().try_for_each(|entry| out.ls_line(args, dir, entry))?;
+        // A long listing is to be seen while it grows.
+        out.flush()
+    });
+    match listed {
+        Err(Failure::Error(error)) if error.kind == ErrorKind::Argument && !args.uri.is_dir => {
+            ls_file(args, &mut link, &mut out, error)
+        }
+        other => other,
+    }
+}
+
+/// Like `ls` of a file: the file itself.
+fn ls_file(args: &Ls, link: &mut Link<'_>, out: &mut Out, error: Error) -> Result<(), Failure> {
+    let entry = link.stat(&args.uri)?;
+    match (entry.kind, args.uri.path.parent()) {
+        (EntryKind::File, Some(dir)) => {
+            out.ls_line(args, &dir, &entry)?;
+            out.flush()
+        }
+        _ => Err(error.into()),
+    }
+}
+
+pub(crate) fn stat(args: &Stat) -> Result<(), Failure> {
+    let app = App::start(args::config(&args.network, None, Seeding::Off)?)?;
+    let mut out = Out::new();
+    for (index, uri) in args.uri.iter().enumerate() {
+        let mut link = app.link(uri, args.network.patience(PATIENCE))?;
+        let entry = link.stat(uri)?;
+        let dir = uri.path.parent().unwrap_or_else(UrlPath::root);
+        if args.json {
+            out.json(uri, &dir, &entry)?;
+        } else {
+            if index > 0 {
+                out.line(b"")?;
+            }
+            out.stat_lines(uri, &entry)?;
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// Standard output, with the difference between a terminal and a file.
+struct Out {
+    to: BufWriter<StdoutLock<'static>>,
+    is_terminal: bool,
+}
+
+impl Out {
+    fn new() -> Self {
+        let to = std::io::stdout().lock();
+        Self { is_terminal: to.is_terminal(), to: BufWriter::new(to) }
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.to.flush().map_err(Failure::stdout)
+    }
+
+    fn line(&mut self, text: &[u8]) -> Result<(), Failure> {
+        self.to.write_all(text).and_then(|()| self.to.write_all(b"\n")).map_err(Failure::stdout)
+    }
+
+    fn ls_line(&mut self, args: &Ls, dir: &UrlPath, entry: &Entry) -> Result<(), Failure> {
+        if args.json {
+            return self.json(&args.uri, dir, entry);
+        }
+        let mut line = if args.long { long(entry, args.human).into_bytes() } else { Vec::new() };
+        let name = raw_name(entry);
+        if self.is_terminal {
+            line.extend_from_slice(term::safe(&name).as_bytes());
+        } else {
+            line.extend_from_slice(&name);
+        }
+        if entry.kind == EntryKind::Dir {
+            line.push(b'/');
+        }
+        self.line(&line)
+    }
+
+    fn json(&mut self, server: &PdtpUri, dir: &UrlPath, entry: &Entry) -> Result<(), Failure> {
+        let uri = uri_of(server, path_of(dir, entry)?, entry);
+        let value = json!({
+            "name": entry.name,
+            "path": uri.path.as_str(),
+            "type": entry.kind,
+            "size": entry.size,
+            "mtime": entry.mtime,
+            "root": entry.root,
+            "mime": entry.mime,
+            "uri": uri.to_string(),
+        });
+        self.line(value.to_string().as_bytes())
+    }
+
+    fn stat_lines(&mut self, server: &PdtpUri, entry: &Entry) -> Result<(), Failure> {
+        let uri = uri_of(server, server.path.clone(), entry);
+        let is_file = entry.kind == EntryKind::File;
+        let kind = match (entry.kind, &entry.mime) {
+            (EntryKind::Dir, _) => "directory".to_owned(),
+            (EntryKind::File, None) => "file".to_owned(),
+            (EntryKind::File, Some(mime)) => format!("file, {}", term::safe(mime.as_bytes())),
+        };
+        let rows = [
+            ("Name", Some(term::safe(&server.path.file_name()))),
+            ("Type", Some(kind)),
+            ("Size", is_file.then(|| format!("{} ({} bytes)", term::size(entry.size), entry.size))),
+            ("Date", entry.mtime.map(|mtime| format!("{} UTC", term::date(mtime)))),
+            ("Root", entry.root.map(|root| root.to_string())),
+            ("URI", Some(uri.to_string())),
+        ];
+        for (label, value) in rows {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                self.line(format!("{:<6} {value}", format!("{label}:")).as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Size and date before the name, in columns.
+fn long(entry: &Entry, human: bool) -> String {
+    let size = match entry.kind {
+        EntryKind::Dir => "-".to_owned(),
+        EntryKind::File if human => term::size(entry.size),
+        EntryKind::File => entry.size.to_string(),
+    };
+    let date = entry.mtime.map_or_else(|| "-".to_owned(), term::date);
+    if human { format!("{size:>10}  {date:<19}  ") } else { format!("{size:>14}  {date:<19}  ") }
+}
+
+/// The bytes of the name, relative to what was listed.
+fn raw_name(entry: &Entry) -> Vec<u8> {
+    match &entry.path {
+        // A `/` in front makes it a path that can be taken apart.
+        Some(path) => match UrlPath::parse(&format!("/{path}")) {
+            Ok(path) => path.components().collect::<Vec<_>>().join(&b'/'),
+            Err(_) => entry.name.clone().into_bytes(),
+        },
+        None => entry.name.clone().into_bytes(),
+    }
+}
+
+fn path_of(dir: &UrlPath, entry: &Entry) -> Result<UrlPath, Error> {
+    raw_name(entry).split(|byte| *byte == b'/').try_fold(dir.clone(), |path, name| path.join(name)).map_err(
+        |error| {
+            let name = term::safe(entry.name.as_bytes());
+            Error::new(ErrorKind::Protocol, format!("the server lists the impossible name {name}: {error}"))
+        },
+    )
+}
+
+/// The URI of this very version, where it is known.
+fn uri_of(server: &PdtpUri, path: UrlPath, entry: &Entry) -> PdtpUri {
+    PdtpUri {
+        host: server.host.clone(),
+        port: server.port,
+        path,
+        is_dir: entry.kind == EntryKind::Dir,
+        root: entry.root,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, path: Option<&str>) -> Entry {
+        Entry { name: name.to_owned(), path: path.map(str::to_owned), ..Entry::default() }
+    }
+
+    #[test]
+    fn names_are_the_bytes_on_the_server() {
+        assert_eq!(raw_name(&entry("a b", None)), b"a b");
+        assert_eq!(raw_name(&entry("a/\u{fffd}", Some("a/%FF"))), b"a/\xff");
+        assert_eq!(
+            path_of(&UrlPath::parse("/d").unwrap(), &entry("a b/c", None)).unwrap().as_str(),
+            "/d/a%20b/c"
+        );
+    }
+
+    #[test]
+    fn a_server_cannot_list_its_way_out() {
+        let dir = UrlPath::parse("/d").unwrap();
+        assert!(path_of(&dir, &entry("../x", None)).is_err());
+        assert!(path_of(&dir, &entry("x", Some("..%2Fx"))).is_ok_and(|path| path.as_str() == "/d/x"));
+    }
+
+    #[test]
+    fn columns() {
+        let mut entry = entry("x", None);
+        (entry.size, entry.mtime) = (1536, Some(0));
+        assert_eq!(long(&entry, true), "   1.5 KiB  1970-01-01 00:00:00  ");
+        assert_eq!(long(&entry, false), "          1536  1970-01-01 00:00:00  ");
+    }
+}

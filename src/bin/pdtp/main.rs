@@ -1,0 +1,78 @@
+//! `pdtp`, the command line client: arguments and presentation only.
+//!
+//! Data goes to standard output, everything for people to standard error.
+
+#![deny(unsafe_code)]
+#![warn(unreachable_pub)]
+
+mod args;
+mod browse;
+mod cat;
+mod exit;
+mod get;
+mod link;
+mod report;
+mod signals;
+mod term;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use pdtp::client::{Error, ErrorKind};
+
+use crate::args::{Cli, Command};
+use crate::exit::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if std::env::var_os("RUST_LOG").is_some() {
+        // For those who look for faults in the library itself; people are told by other means.
+        tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_writer(std::io::stderr)
+            .init();
+    }
+    let result = match &cli.command {
+        Command::Get(args) => get::run(args),
+        Command::Ls(args) => browse::ls(args),
+        Command::Stat(args) => browse::stat(args),
+        Command::Cat(args) => cat::run(args),
+    };
+    let Err(failure) = result else { return ExitCode::SUCCESS };
+    let message = match &failure {
+        Failure::Error(error) => Some(with_advice(error)),
+        Failure::Stopped(_, message) => message.clone(),
+        Failure::BrokenPipe => None,
+    };
+    if let Some(message) = message {
+        eprintln!("pdtp: {}", term::safe(message.as_bytes()));
+    }
+    ExitCode::from(failure.code())
+}
+
+/// What went wrong, and what to do next. A message that has a `;` gives its own advice.
+fn with_advice(error: &Error) -> String {
+    match advice(error.kind) {
+        Some(advice) if !error.message.contains(';') => format!("{}; {advice}", error.message),
+        _ => error.message.clone(),
+    }
+}
+
+fn advice(kind: ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        ErrorKind::Resolve => "check the spelling of the host, and whether this machine is online",
+        ErrorKind::Connect => {
+            "is a pdtpd running there, and is the port right? (6086 unless the URI names another)"
+        }
+        ErrorKind::Timeout => "check the host and the way to it, or wait longer with --connect-timeout",
+        ErrorKind::Protocol => "is it a PDTP server that listens there?",
+        ErrorKind::NotFound => "`pdtp ls` shows what the server has",
+        ErrorKind::Busy | ErrorKind::Limit => "try again later",
+        ErrorKind::Changed => "run the same command again to fetch what is served now",
+        ErrorKind::NoSpace => "make room and run the same command again: what was received is kept",
+        ErrorKind::Exists => "--overwrite resume replaces it, -o chooses another name",
+        ErrorKind::ReadOnly => "choose another place with -o",
+        ErrorKind::Locked => "wait for the other download, or choose another name with -o",
+        _ => return None,
+    })
+}
