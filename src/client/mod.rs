@@ -116,6 +116,11 @@ impl Session {
         todo!()
     }
 
+    /// The name by which the server and peers know this end: what [`PeerTransfer::peer_id`] is on the other side.
+    pub fn client_id(&self) -> String {
+        todo!()
+    }
+
     /// How things stand.
     pub fn state(&self) -> SessionState {
         todo!()
