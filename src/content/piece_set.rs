@@ -74,3 +74,62 @@ impl PieceSet {
         runs
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn edges() {
+        let mut none = PieceSet::new(0);
+        assert!(none.is_full() && !none.contains(0) && !none.insert(0) && !none.remove(0));
+        assert_eq!((none.runs(), none.iter().count()), (vec![], 0));
+
+        for len in [1, 63, 64, 65, 128, 129] {
+            let mut set = PieceSet::new(len);
+            assert!(!set.insert(len) && !set.insert(u32::MAX) && !set.contains(u32::MAX) && !set.remove(len));
+            assert_eq!((set.count(), set.is_full(), set.capacity()), (0, false, len));
+            assert!(set.insert(len - 1) && !set.insert(len - 1));
+            assert_eq!(set.runs(), vec![len - 1..len]);
+            (0..len).for_each(|piece| {
+                set.insert(piece);
+            });
+            assert!(set.is_full());
+            assert_eq!(set.runs(), vec![0..len]);
+            assert!(set.remove(0) && !set.remove(0) && !set.is_full());
+            assert_eq!(set.iter().collect::<Vec<_>>(), (1..len).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_largest_file_fits() {
+        let most = crate::wire::limits::MAX_PIECES;
+        let mut set = PieceSet::new(most);
+        assert!(set.insert(most - 1) && set.contains(most - 1) && !set.contains(most));
+        assert_eq!(set.iter().collect::<Vec<_>>(), [most - 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_set(len in 0u32..200, changes in proptest::collection::vec((any::<bool>(), 0u32..220), 0..300)) {
+            let (mut set, mut model) = (PieceSet::new(len), BTreeSet::new());
+            for (insert, piece) in changes {
+                if insert {
+                    prop_assert_eq!(set.insert(piece), piece < len && model.insert(piece));
+                } else {
+                    prop_assert_eq!(set.remove(piece), model.remove(&piece));
+                }
+                prop_assert_eq!(set.contains(piece), model.contains(&piece));
+                prop_assert_eq!(set.count() as usize, model.len());
+            }
+            prop_assert!(set.iter().eq(model.iter().copied()));
+            let runs = set.runs();
+            prop_assert!(runs.iter().cloned().flatten().eq(model.iter().copied()));
+            prop_assert!(runs.windows(2).all(|w| w[0].end < w[1].start));
+        }
+    }
+}

@@ -145,3 +145,118 @@ mod single_root_tests {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::content::PieceSize;
+    use crate::wire::limits::{MAX_PIECES, MIN_PIECE_SIZE};
+
+    fn pieces(count: u32) -> Vec<Digest> {
+        (0..count).map(|i| hash_piece(format!("piece {i}").as_bytes())).collect()
+    }
+
+    fn layout(size: u64) -> Layout {
+        Layout::new(size, PieceSize::new(MIN_PIECE_SIZE).unwrap()).unwrap()
+    }
+
+    /// The vectors are made by tests/vectors/make_merkle.py, which shares no code and no algorithm with this.
+    #[test]
+    fn roots_equal_those_of_another_implementation() {
+        #[derive(serde::Deserialize)]
+        struct Vector {
+            pieces: u32,
+            root: Digest,
+        }
+        let vectors: Vec<Vector> =
+            serde_json::from_str(include_str!("../../tests/vectors/merkle.json")).unwrap();
+        assert!(vectors.len() > 20);
+        for Vector { pieces: count, root } in vectors {
+            assert_eq!(merkle_root(&pieces(count)), root, "{count} pieces");
+        }
+    }
+
+    #[test]
+    fn roots_of_nothing_and_of_one() {
+        let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(merkle_root(&[]).to_string(), nothing);
+        let piece = hash_piece(b"x");
+        assert_eq!(merkle_root(&[piece]), hash_piece(&[&[0][..], &piece.0].concat()));
+        assert_eq!(merkle_root(&[piece]), root_of_single(&piece));
+        let (a, b) = (root_of_single(&piece), root_of_single(&hash_piece(b"y")));
+        assert_eq!(merkle_root(&[piece, hash_piece(b"y")]), hash_piece(&[&[1][..], &a.0, &b.0].concat()));
+    }
+
+    #[test]
+    fn a_million_pieces() {
+        let leaf = hash_piece(b"same");
+        let count = 1usize << 20;
+        // Of equal leaves a perfect tree is known level by level.
+        let expected = (0..20).fold(root_of_single(&leaf), |below, _| node(&below, &below));
+        assert_eq!(merkle_root(&vec![leaf; count]), expected);
+        assert!(count <= MAX_PIECES as usize);
+    }
+
+    #[test]
+    fn hashes_must_fit_the_layout_and_the_root() {
+        let size = 3 * u64::from(MIN_PIECE_SIZE);
+        let three = pieces(3);
+        let root = merkle_root(&three);
+        let good = PieceHashes::verified(layout(size), three.clone(), &root).unwrap();
+        assert_eq!((good.root(), good.all(), good.layout()), (root, &three[..], layout(size)));
+        assert!(good.is_right(2, &three[2]) && !good.is_right(2, &three[1]) && !good.is_right(3, &three[2]));
+        assert!(!good.is_right(u32::MAX, &three[2]));
+
+        assert_eq!(PieceHashes::new(layout(size + 1), three.clone()), None);
+        assert_eq!(PieceHashes::new(layout(size), pieces(4)), None);
+        let mut swapped = three.clone();
+        swapped.swap(0, 1);
+        assert_eq!(PieceHashes::verified(layout(size), swapped, &root), None);
+        assert_eq!(PieceHashes::verified(layout(size), three, &Digest::default()), None);
+        let empty = PieceHashes::new(layout(0), vec![]).unwrap();
+        assert!(!empty.is_right(0, &Digest::default()));
+    }
+
+    #[test]
+    fn a_small_file_is_known_by_its_root() {
+        let piece = hash_piece(b"small");
+        let by_root = PieceHashes::from_single_root(layout(5), root_of_single(&piece)).unwrap();
+        assert!(by_root.is_right(0, &piece) && !by_root.is_right(1, &piece));
+        assert!(!by_root.is_right(0, &hash_piece(b"other")));
+        assert!(by_root.all().is_empty());
+        let root = root_of_single(&piece);
+        assert_eq!(PieceHashes::from_single_root(layout(0), root), None);
+        assert_eq!(PieceHashes::from_single_root(layout(u64::from(MIN_PIECE_SIZE) + 1), root), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn a_stream_is_hashed_alike_in_any_portions(
+            size in prop_oneof![0usize..100_000, Just(0), Just(16384), Just(16385), Just(32768)],
+            portions in proptest::collection::vec(1usize..40_000, 1..30),
+        ) {
+            let bytes: Vec<u8> = (0..size).map(|i| (i * 31 % 251) as u8).collect();
+            let expected: Vec<_> = bytes.chunks(MIN_PIECE_SIZE as usize).map(hash_piece).collect();
+            let mut hasher = PieceHasher::new(&layout(size as u64));
+            let (mut found, mut rest) = (Vec::new(), &bytes[..]);
+            for portion in portions.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (now, later) = rest.split_at(rest.len().min(*portion));
+                hasher.update(now, |digest| found.push(digest));
+                rest = later;
+            }
+            found.extend(hasher.finish());
+            prop_assert_eq!(&found, &expected);
+            prop_assert_eq!(hasher.finish(), None);
+            // It can be used for the next file.
+            hasher.update(&bytes, |_| ());
+            prop_assert_eq!(hasher.finish().is_some(), size % MIN_PIECE_SIZE as usize != 0);
+        }
+    }
+}

@@ -64,3 +64,64 @@ impl<'de> Deserialize<'de> for ByteRange {
         Ok(Self { min, max })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Option<ByteRange> {
+        serde_json::from_str(text).ok()
+    }
+
+    #[test]
+    fn every_way_to_say_to_the_end() {
+        for text in ["{}", r#"{"min":null}"#, r#"{"max":-1}"#, r#"{"min":0,"max":null}"#, r#"{"x":[1,{}]}"#] {
+            assert_eq!(read(text), Some(ByteRange::ALL), "{text}");
+        }
+        assert_eq!(read(r#"{"max":9}"#), Some(ByteRange::new(0, 9)));
+        assert_eq!(read(r#"{"max":9,"min":9}"#), Some(ByteRange::new(9, 9)));
+        assert_eq!(read(r#"{"min":18446744073709551615}"#), Some(ByteRange { min: u64::MAX, max: None }));
+        let last = r#"{"min":18446744073709551615,"max":18446744073709551615}"#;
+        assert_eq!(read(last), Some(ByteRange::new(u64::MAX, u64::MAX)));
+    }
+
+    #[test]
+    fn what_is_no_range() {
+        for text in [
+            r#"{"min":10,"max":9}"#,
+            r#"{"min":-1}"#,
+            r#"{"min":-1,"max":9}"#,
+            r#"{"max":-2}"#,
+            r#"{"max":18446744073709551616}"#,
+            r#"{"max":99999999999999999999999999999999999999999999}"#,
+            r#"{"min":0.0}"#,
+            r#"{"max":1e3}"#,
+            r#"{"min":"0"}"#,
+            r#"{"min":[]}"#,
+            r#"{"min":1,"min":1}"#,
+            "[0,9]",
+            "[]",
+            r#""0-9""#,
+            "null",
+            "9",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn within_a_file() {
+        assert_eq!(ByteRange::ALL.within(10), Some(0..10));
+        assert_eq!(ByteRange::ALL.within(0), None);
+        assert_eq!(ByteRange::new(0, 9).within(10), Some(0..10));
+        assert_eq!(ByteRange::new(0, 10).within(10), Some(0..10));
+        assert_eq!(ByteRange::new(9, u64::MAX).within(10), Some(9..10));
+        assert_eq!(ByteRange::new(10, 20).within(10), None);
+        assert_eq!(ByteRange::new(5, 5).within(10), Some(5..6));
+        assert_eq!(ByteRange { min: u64::MAX, max: None }.within(u64::MAX), None);
+        let end = u64::MAX - 1;
+        assert_eq!(ByteRange::new(end, u64::MAX).within(u64::MAX), Some(end..u64::MAX));
+        // Inverted by hand: a caller's mistake, but no panic.
+        assert_eq!(ByteRange::new(9, 3).within(10), None);
+    }
+}

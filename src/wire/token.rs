@@ -145,3 +145,144 @@ fn mac(secret: &Secret, fields: &[&[u8]]) -> [u8; 32] {
 fn hex(bytes: &[u8; 32]) -> String {
     Digest(*bytes).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: &[u8] = b"root";
+
+    fn secret() -> Secret {
+        Secret(std::array::from_fn(|i| i as u8))
+    }
+
+    fn digest_of(bytes: &[u8]) -> Digest {
+        use sha2::Digest as _;
+        Digest(Sha256::digest(bytes).into())
+    }
+
+    /// Values computed by another implementation of HMAC (Python's), from the text of docs/protocol.md.
+    #[test]
+    fn known_values() {
+        let (path, root) = (UrlPath::parse("/dir/a file").unwrap(), digest_of(ROOT));
+        let scope = TokenScope {
+            method: Method::Get,
+            path: &path,
+            root: &root,
+            min: 0,
+            max: 65535,
+            connector: "client-7",
+        };
+        let token = make_token(&secret(), &scope, 1_700_000_000);
+        assert_eq!(token, "1700000000.8ec32c980a71e50e105d1867b30b6c0f4ea1841b7e9ea552151a28498002f3df");
+        assert!(token.len() <= crate::wire::limits::MAX_TOKEN);
+        assert_eq!(
+            make_proof(&secret(), &token),
+            "e570a23749bf07ac54a0c3bd896a94e805397e2d7f467376102aae6290f5eee8"
+        );
+        assert_eq!(
+            make_hello(&secret(), "nonce-1"),
+            "d9e33798d5fe3469f4eaf76bba1a381168846b39ff32241fe4353259e11189f5"
+        );
+    }
+
+    #[test]
+    fn a_token_is_good_for_exactly_what_it_was_made_for() {
+        let (path, root) = (UrlPath::parse("/a").unwrap(), digest_of(ROOT));
+        let scope =
+            TokenScope { method: Method::Get, path: &path, root: &root, min: 5, max: 10, connector: "c" };
+        let token = make_token(&secret(), &scope, 1000);
+        let good = |scope: &TokenScope<'_>| check_token(&secret(), scope, &token, 0);
+        assert!(good(&scope));
+
+        let (other_path, other_root) = (UrlPath::parse("/b").unwrap(), digest_of(b"other"));
+        for changed in [
+            TokenScope { method: Method::Put, ..scope },
+            TokenScope { path: &other_path, ..scope },
+            TokenScope { root: &other_root, ..scope },
+            TokenScope { min: 6, ..scope },
+            TokenScope { min: 51, max: 0, ..scope },
+            TokenScope { max: 11, ..scope },
+            TokenScope { connector: "d", ..scope },
+            TokenScope { connector: "c1000", ..scope },
+            TokenScope { connector: "", ..scope },
+        ] {
+            assert!(!good(&changed), "{changed:?}");
+        }
+        let mut wrong = secret();
+        wrong.0[31] ^= 1;
+        assert!(!check_token(&wrong, &scope, &token, 0));
+    }
+
+    #[test]
+    fn a_token_expires() {
+        let (path, root) = (UrlPath::root(), Digest::default());
+        let scope = TokenScope {
+            method: Method::Put,
+            path: &path,
+            root: &root,
+            min: 0,
+            max: u64::MAX,
+            connector: "c",
+        };
+        let token = make_token(&secret(), &scope, 1000);
+        assert!(check_token(&secret(), &scope, &token, 1000));
+        assert!(!check_token(&secret(), &scope, &token, 1001));
+        // The time cannot be moved without the secret.
+        let mac = token.strip_prefix("1000.").unwrap();
+        assert!(!check_token(&secret(), &scope, &format!("2000.{mac}"), 1001));
+        let for_ever = make_token(&secret(), &scope, u64::MAX);
+        assert!(check_token(&secret(), &scope, &for_ever, u64::MAX));
+    }
+
+    #[test]
+    fn a_token_has_one_spelling() {
+        let (path, root) = (UrlPath::root(), Digest::default());
+        let scope =
+            TokenScope { method: Method::Get, path: &path, root: &root, min: 0, max: 0, connector: "c" };
+        let token = make_token(&secret(), &scope, 1000);
+        let mac = token.strip_prefix("1000.").unwrap();
+        for wrong in [
+            String::new(),
+            ".".into(),
+            "1000".into(),
+            "1000.".into(),
+            mac.into(),
+            format!("+1000.{mac}"),
+            format!("01000.{mac}"),
+            format!(" 1000.{mac}"),
+            format!("1000.{}", mac.to_uppercase()),
+            format!("1000.{mac}0"),
+            format!("1000.{}", &mac[1..]),
+            format!("1000.{mac}."),
+            format!("18446744073709551616.{mac}"),
+        ] {
+            assert!(!check_token(&secret(), &scope, &wrong, 0), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_kinds_of_values_cannot_stand_in_for_each_other() {
+        assert_ne!(make_proof(&secret(), "x"), make_hello(&secret(), "x"));
+        assert_ne!(make_hello(&secret(), "x"), make_hello(&secret(), "y"));
+        assert_ne!(make_hello(&secret(), "x"), make_hello(&Secret([0; 32]), "x"));
+        assert_ne!(mac(&secret(), &[b"ab", b"c"]), mac(&secret(), &[b"a", b"bc"]));
+    }
+
+    #[test]
+    fn secrets_travel_as_base64_and_never_show() {
+        assert_eq!(Secret::from_base64(&secret().to_base64()), Some(secret()));
+        for wrong in ["", "AAAA", &"A".repeat(43), &"!".repeat(44), &Secret([1; 32]).to_base64()[1..]] {
+            assert_eq!(Secret::from_base64(wrong), None, "{wrong}");
+        }
+        assert_eq!(format!("{:?}", secret()), "Secret(..)");
+    }
+
+    #[test]
+    fn comparison() {
+        assert!(same(b"", b""));
+        assert!(same(b"abc", b"abc"));
+        assert!(!same(b"abc", b"abd"));
+        assert!(!same(b"abc", b"abcd"));
+    }
+}

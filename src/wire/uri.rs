@@ -151,3 +151,141 @@ pub fn path_of_url(url: &str) -> Result<UrlPath, UriError> {
     }
     Ok(UrlPath::parse(path)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn uri(text: &str) -> Result<PdtpUri, UriError> {
+        text.parse()
+    }
+
+    #[test]
+    fn uris_are_read_and_written() {
+        let root = "ab".repeat(32);
+        for (written, host, port, path, is_dir, shown) in [
+            ("pdtp://h", "h", 6086, "/", true, "pdtp://h/"),
+            ("pdtp://h/", "h", 6086, "/", true, "pdtp://h/"),
+            ("PDTP://h/a", "h", 6086, "/a", false, "pdtp://h/a"),
+            (
+                "pdtp://files.example:6086/a/b/",
+                "files.example",
+                6086,
+                "/a/b",
+                true,
+                "pdtp://files.example/a/b/",
+            ),
+            ("pdtp://127.0.0.1:1/a", "127.0.0.1", 1, "/a", false, "pdtp://127.0.0.1:1/a"),
+            ("pdtp://h:65535/a", "h", 65535, "/a", false, "pdtp://h:65535/a"),
+            ("pdtp://[::1]", "::1", 6086, "/", true, "pdtp://[::1]/"),
+            ("pdtp://[::1]:99/a b", "::1", 99, "/a%20b", false, "pdtp://[::1]:99/a%20b"),
+            ("pdtp://h/a//./b", "h", 6086, "/a/b", false, "pdtp://h/a/b"),
+            ("pdtp://h/a#", "h", 6086, "/a", false, "pdtp://h/a"),
+            ("pdtp://h/a:b@c", "h", 6086, "/a:b@c", false, "pdtp://h/a:b@c"),
+        ] {
+            let read = uri(written).unwrap_or_else(|e| panic!("{written}: {e}"));
+            assert_eq!(
+                (read.host.as_str(), read.port, read.path.as_str(), read.is_dir),
+                (host, port, path, is_dir)
+            );
+            assert_eq!(read.to_string(), shown);
+            assert_eq!(uri(shown), Ok(read.clone()));
+            let pinned = uri(&format!("{}#root={root}", written.trim_end_matches('#'))).unwrap();
+            assert_eq!(pinned.root, root.parse().ok());
+            assert_eq!(uri(&pinned.to_string()), Ok(pinned));
+        }
+    }
+
+    #[test]
+    fn what_is_no_uri() {
+        use UriError::*;
+        for (text, error) in [
+            ("", Scheme),
+            ("h/a", Scheme),
+            ("http://h/a", Scheme),
+            ("pdtp:/h/a", Scheme),
+            ("xpdtp://h/a", Scheme),
+            ("pdtp://", Host),
+            ("pdtp:///a", Host),
+            ("pdtp://:80/a", Host),
+            ("pdtp://a b/c", Host),
+            ("pdtp://h%41/c", Host),
+            ("pdtp://b\u{fc}cher.example/", Host),
+            ("pdtp://h\r\nX: y/", Host),
+            ("pdtp://[::1/a", Host),
+            ("pdtp://[h]/a", Host),
+            ("pdtp://[::1]x/a", Port),
+            ("pdtp://h:/a", Port),
+            ("pdtp://h:0/a", Port),
+            ("pdtp://h:65536/a", Port),
+            ("pdtp://h:+80/a", Port),
+            ("pdtp://h:-1/a", Port),
+            ("pdtp://h:80:80/a", Port),
+            ("pdtp://::1/a", Host),
+            ("pdtp://h:99999999999999999999/a", Port),
+            ("pdtp://me@h/a", Unexpected("user name")),
+            ("pdtp://h/a?b", Unexpected("query")),
+            ("pdtp://h/a#b", Unexpected("fragment")),
+            ("pdtp://h/a#b=c", Unexpected("fragment")),
+            ("pdtp://h/a#root=", Root),
+            ("pdtp://h/a#root=AB", Root),
+            ("pdtp://h/../a", Path(PathError::DotDot)),
+            ("pdtp://h/%00", Path(PathError::Forbidden)),
+        ] {
+            assert_eq!(uri(text), Err(error), "{text:?}");
+        }
+        assert!(uri(&format!("pdtp://{}/", "h".repeat(MAX_HOST))).is_ok());
+        assert_eq!(uri(&format!("pdtp://{}/", "h".repeat(MAX_HOST + 1))), Err(Host));
+        assert_eq!(uri(&format!("pdtp://h/{}", "a/".repeat(limits::MAX_URL))), Err(TooLong));
+    }
+
+    #[test]
+    fn urls_in_messages_are_read_for_their_path_only() {
+        let path = |text: &str| path_of_url(text).map(|p| p.to_string());
+        for url in [
+            "http://files.example/d/a%20b",
+            "HTTP://other:99/d/a b",
+            "https://user@[::1]:6086/d//a b/",
+            "pdtp://h/d/./a%20b?query#fragment",
+        ] {
+            assert_eq!(path(url).as_deref(), Ok("/d/a%20b"), "{url}");
+        }
+        assert_eq!(path("http://h").as_deref(), Ok("/"));
+        assert_eq!(path("http://h?q").as_deref(), Ok("/"));
+        assert_eq!(path("http://h#a/b").as_deref(), Ok("/"));
+        for (url, error) in [
+            ("", UriError::Scheme),
+            ("/d/a", UriError::Scheme),
+            ("ftp://h/a", UriError::Scheme),
+            ("http:/h/a", UriError::Scheme),
+            ("http:///a", UriError::Host),
+            ("http://h/a/../b", UriError::Path(PathError::DotDot)),
+        ] {
+            assert_eq!(path(url), Err(error), "{url}");
+        }
+        let url = |n: usize| format!("http://h{}", "/".repeat(n - 8));
+        assert!(path(&url(limits::MAX_URL)).is_ok());
+        assert_eq!(path(&url(limits::MAX_URL + 1)), Err(UriError::TooLong));
+    }
+
+    #[test]
+    fn urls_have_one_pair_of_brackets() {
+        let path = UrlPath::parse("/a").unwrap();
+        assert_eq!(file_url("files.example", &path), "http://files.example/a");
+        assert_eq!(file_url("::1", &path), "http://[::1]/a");
+        assert_eq!(file_url("[::1]", &path), "http://[::1]/a");
+        assert_eq!(file_url("h", &UrlPath::root()), "http://h/");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_read_can_be_written_and_read_again(text in "(pdtp://)?([a-z.\\[\\]:0-9]{0,12}/)?[ -~]{0,30}") {
+            if let Ok(read) = uri(&text) {
+                prop_assert_eq!(uri(&read.to_string()), Ok(read));
+            }
+            let _ = path_of_url(&text);
+        }
+    }
+}

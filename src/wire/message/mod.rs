@@ -6,6 +6,10 @@
 
 mod files;
 mod session;
+#[cfg(test)]
+mod strategies;
+#[cfg(test)]
+mod tests;
 mod transfers;
 
 use std::fmt;
@@ -32,6 +36,9 @@ macro_rules! messages {
         }
 
         impl Message {
+            #[cfg(test)]
+            const KINDS: &'static [&'static str] = &[$($name),+];
+
             /// The type name on the wire.
             pub fn kind(&self) -> &'static str {
                 match self { $( Self::$variant(_) => $name, )+ }

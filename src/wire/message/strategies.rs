@@ -1,0 +1,279 @@
+//! Arbitrary messages of every type, for property tests.
+
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::*;
+use crate::wire::{ByteRange, Digest};
+
+/// One strategy for each type of message.
+pub(super) fn each_type() -> Vec<BoxedStrategy<Message>> {
+    vec![
+        register(),
+        registered(),
+        message(Just(Ping {})),
+        message(Just(Pong {})),
+        message(any::<bool>().prop_map(|ok| Reachable { ok })),
+        message(url().prop_map(|url| AskInfo { url })),
+        tell_info(),
+        message((url(), any::<(u64, u64)>()).prop_map(|(url, (done, total))| Hashing { url, done, total })),
+        message(
+            (url(), digest(), any::<u64>(), 1..=limits::MAX_HASHES)
+                .prop_map(|(url, root, first, count)| AskHashes { url, root, first, count }),
+        ),
+        message((url(), digest(), any::<u64>(), vec(digest(), 0..40)).prop_map(
+            |(url, root, first, hashes)| TellHashes {
+                url,
+                root,
+                first,
+                hashes: Base64(hashes.iter().flat_map(|d| d.0).collect()),
+            },
+        )),
+        message(
+            (url(), any::<Option<u32>>(), of(text()), of(text()), any::<Option<u64>>())
+                .prop_map(|(url, depth, cursor, format, id)| List { url, depth, cursor, format, id }),
+        ),
+        message(
+            (url(), any::<Option<u64>>(), vec(entry(), 0..20), of(text()))
+                .prop_map(|(url, id, entries, next)| Listing { url, id, entries, next }),
+        ),
+        message(url().prop_map(|url| Watch { url })),
+        message(url().prop_map(|url| Unwatch { url })),
+        message((url(), of(digest()), any::<bool>()).prop_map(|(url, root, removed)| Changed {
+            url,
+            root,
+            removed,
+        })),
+        message((url(), of(range()), of(digest()), of(order()), any::<[Option<u64>; 2]>()).prop_map(
+            |(url, range, root, order, [position, window])| Request {
+                url,
+                range,
+                root,
+                order,
+                position,
+                window,
+            },
+        )),
+        message(some_of_a_file().prop_map(|(url, range, root)| Unrequest { url, range, root })),
+        message(some_of_a_file().prop_map(|(url, range, root)| Provide { url, range, root })),
+        message(some_of_a_file().prop_map(|(url, range, root)| Unprovide { url, range, root })),
+        transfer(),
+        message((text(), url(), range(), text()).prop_map(|(peer, url, range, peer_id)| AskVerify {
+            peer,
+            url,
+            range,
+            peer_id,
+        })),
+        message((text(), url(), range(), text(), any::<(bool, Option<bool>)>()).prop_map(
+            |(peer, url, range, peer_id, (is_authorized, authorized))| TellVerify {
+                peer,
+                url,
+                range,
+                peer_id,
+                is_authorized,
+                authorized,
+            },
+        )),
+        completed(),
+        message((url(), range(), any::<bool>()).prop_map(|(url, range, hash_ok)| HashVerify {
+            url,
+            range,
+            hash_ok,
+        })),
+        message((any::<u64>(), vec(any::<u64>(), 0..50)).prop_map(|(id, pieces)| Progress { id, pieces })),
+        message(any::<u64>().prop_map(|id| Cancel { id })),
+        message((url(), wait_reason()).prop_map(|(url, reason)| Waiting { url, reason })),
+        message((of(url()), text(), any::<u16>()).prop_map(|(url, host, port)| Redirect { url, host, port })),
+        message(text().prop_map(|message| Notice { message })),
+        message((text(), any::<u32>()).prop_map(|(reason, after_s)| Goaway { reason, after_s })),
+        message(
+            (error_code(), text(), of(url()), of(text()), any::<Option<u64>>())
+                .prop_map(|(code, message, url, re, id)| Error { code, message, url, re, id }),
+        ),
+        message(of(text()).prop_map(|message| ProtocolError { message })),
+        message(of(text()).prop_map(|message| ProtocolWarn { message })),
+    ]
+}
+
+/// Any message.
+pub(in crate::wire) fn any_message() -> impl Strategy<Value = Message> {
+    proptest::strategy::Union::new(each_type())
+}
+
+fn message<S: Strategy<Value: Into<Message>> + 'static>(members: S) -> BoxedStrategy<Message> {
+    members.prop_map(Into::into).boxed()
+}
+
+/// Text with everything that JSON has to escape, and much that it need not.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![3 => "[ -~]{0,20}", 1 => "\\PC{0,20}", 1 => any::<String>()]
+}
+
+fn url() -> impl Strategy<Value = String> {
+    prop_oneof![3 => "http://[a-z.]{1,20}(/[!-~]{0,10}){1,4}", 1 => text()]
+}
+
+fn digest() -> impl Strategy<Value = Digest> {
+    any::<[u8; 32]>().prop_map(Digest)
+}
+
+fn range() -> impl Strategy<Value = ByteRange> {
+    prop_oneof![
+        any::<u64>().prop_map(|min| ByteRange { min, max: None }),
+        any::<(u64, u64)>().prop_map(|(a, b)| ByteRange::new(a.min(b), a.max(b))),
+        Just(ByteRange::new(u64::MAX, u64::MAX)),
+    ]
+}
+
+fn some_of_a_file() -> impl Strategy<Value = (String, Option<ByteRange>, Option<Digest>)> {
+    (url(), of(range()), of(digest()))
+}
+
+fn order() -> impl Strategy<Value = Order> {
+    select(vec![Order::Rarest, Order::Sequential])
+}
+
+fn kind() -> impl Strategy<Value = EntryKind> {
+    select(vec![EntryKind::File, EntryKind::Dir])
+}
+
+fn error_code() -> impl Strategy<Value = ErrorCode> {
+    use ErrorCode::*;
+    select(vec![
+        Protocol,
+        NotFound,
+        Denied,
+        IsDirectory,
+        NotDirectory,
+        Changed,
+        Limit,
+        IdInUse,
+        SlowConsumer,
+        Busy,
+        Internal,
+        Unknown,
+    ])
+}
+
+fn wait_reason() -> impl Strategy<Value = WaitReason> {
+    use WaitReason::*;
+    select(vec![OriginBusy, NoProvider, YourLimit, Unreachable])
+}
+
+fn failure_kind() -> impl Strategy<Value = FailureKind> {
+    use FailureKind::*;
+    select(vec![Refused, Unreachable, Timeout, Slow, Hash, Gone, Disk, Cancelled])
+}
+
+fn reason() -> impl Strategy<Value = Reason> {
+    use Reason::*;
+    select(vec![Origin, Rarest, Deadline, Locality, Endgame, Repair])
+}
+
+fn register() -> BoxedStrategy<Message> {
+    let who = ("[!-~]{1,40}", any::<u16>(), any::<Option<u32>>(), of(text()));
+    let what = (vec(text(), 0..4), of(text()), any::<[Option<u64>; 2]>());
+    message((who, what).prop_map(
+        |((client_id, listen_port, version, agent), (features, role, [up_limit, down_limit]))| Register {
+            client_id,
+            listen_port,
+            version,
+            agent,
+            features,
+            role,
+            up_limit,
+            down_limit,
+        },
+    ))
+}
+
+fn registered() -> BoxedStrategy<Message> {
+    let who = (any::<u32>(), text(), text(), text(), text(), text());
+    let what = (any::<u64>(), vec(text(), 0..4), any::<[u32; 4]>(), of(text()));
+    message((who, what).prop_map(
+        |(
+            (version, agent, server, session, address, secret),
+            (time, features, [keepalive_s, outstanding, files, ranges], notice),
+        )| Registered {
+            version,
+            agent,
+            server,
+            session,
+            address,
+            secret,
+            time,
+            features,
+            keepalive_s,
+            limits: ServerLimits { outstanding, files, ranges },
+            notice,
+        },
+    ))
+}
+
+fn tell_info() -> BoxedStrategy<Message> {
+    let usual = (url(), any::<(Option<u64>, Option<u32>, Option<bool>)>());
+    let more = (of(digest()), of(digest()), any::<Option<i64>>(), of(text()), of(kind()), of(error_code()));
+    message((usual, more).prop_map(
+        |((url, (size, chunk_size, streaming)), (root, digest, mtime, mime, kind, error))| TellInfo {
+            url,
+            size,
+            chunk_size,
+            streaming,
+            root,
+            digest,
+            mtime,
+            mime,
+            kind,
+            error,
+        },
+    ))
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    let usual = (text(), of(text()), kind(), any::<(u64, Option<i64>)>());
+    let more = (of(digest()), any::<Option<u32>>(), of(text()), any::<bool>());
+    (usual, more).prop_map(|((name, path, kind, (size, mtime)), (root, chunk_size, mime, signed))| Entry {
+        name,
+        path,
+        kind,
+        size,
+        mtime,
+        root,
+        chunk_size,
+        mime,
+        signed,
+    })
+}
+
+fn transfer() -> BoxedStrategy<Message> {
+    let method = select(vec![TransferMethod::Get, TransferMethod::Put]);
+    let range = any::<(u64, u64)>().prop_map(|(a, b)| ByteRange::new(a.min(b), a.max(b)));
+    let usual = ("[0-9a-f.:]{1,20}", of(text()), any::<u16>(), method, url(), range, text());
+    let more = (any::<Option<u64>>(), of(digest()), of("[!-~]{0,80}"), of("[!-~]{0,80}"), of(reason()));
+    message((usual, more).prop_map(
+        |((host, peer, port, method, url, range, peer_id), (id, root, token, proof, reason))| Transfer {
+            id,
+            host,
+            peer,
+            port,
+            method,
+            url,
+            root,
+            range,
+            peer_id,
+            token,
+            proof,
+            reason,
+        },
+    ))
+}
+
+fn completed() -> BoxedStrategy<Message> {
+    let usual = (url(), range(), text(), of(text()), of(text()));
+    let more = (any::<[Option<u64>; 3]>(), of(failure_kind()));
+    message((usual, more).prop_map(|((url, range, peer_id, peer, hash), ([id, bytes, ms], error))| {
+        Completed { id, url, range, peer_id, peer, hash, bytes, ms, error }
+    }))
+}
