@@ -14,6 +14,7 @@ mod transfers;
 
 use std::fmt;
 
+use bytes::BytesMut;
 use serde::de::{Deserializer as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -23,7 +24,7 @@ pub use self::transfers::*;
 pub use super::json::Base64;
 use super::json::check_depth;
 pub use super::token::Method as TransferMethod;
-use super::{WireError, limits};
+use super::{Dialect, WireError, encode_frame, limits};
 
 /// Declares [`Message`] with its type names, so that parsing, writing and naming cannot disagree.
 macro_rules! messages {
@@ -122,10 +123,28 @@ impl Message {
     /// [`WireError::FrameTooLong`] where no frame could carry it, [`WireError::Field`] where [`Message::parse`]
     /// would refuse it at the other end.
     pub fn to_json(&self) -> Result<Vec<u8>, WireError> {
+        self.to_json_as(self.kind())
+    }
+
+    /// Appends this message to `out`, framed for `dialect` and with the type name that the programs know which speak
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Message::to_json`]; nothing is appended then.
+    pub fn encode(&self, dialect: Dialect, out: &mut BytesMut) -> Result<(), WireError> {
+        let kind = match (dialect, self) {
+            (Dialect::Line, Self::Register(_)) => "client_info",
+            _ => self.kind(),
+        };
+        encode_frame(dialect, &self.to_json_as(kind)?, out)
+    }
+
+    fn to_json_as(&self, kind: &str) -> Result<Vec<u8>, WireError> {
         self.check_bounds()?;
         let mut out = Vec::with_capacity(256);
         out.extend_from_slice(b"[\"");
-        out.extend_from_slice(self.kind().as_bytes());
+        out.extend_from_slice(kind.as_bytes());
         out.extend_from_slice(b"\",");
         self.write_members(&mut out).map_err(|e| WireError::Json(e.to_string()))?;
         out.push(b']');

@@ -1,13 +1,12 @@
 use std::collections::BTreeSet;
 
-use bytes::BytesMut;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
 use super::strategies::{any_message, each_type};
 use super::*;
-use crate::wire::{ByteRange, Dialect, FrameReader, encode_frame};
+use crate::wire::{ByteRange, Dialect, FrameReader};
 
 fn parse(value: Value) -> Result<Message, WireError> {
     Message::parse(value.to_string().as_bytes())
@@ -469,7 +468,7 @@ fn a_message_too_large_for_a_frame_is_not_written() {
     let largest = notice(limits::MAX_FRAME - overhead);
     for dialect in [Dialect::Framed, Dialect::Line] {
         let mut out = BytesMut::new();
-        encode_frame(dialect, &largest.to_json().unwrap(), &mut out).unwrap();
+        largest.encode(dialect, &mut out).unwrap();
         let mut reader = FrameReader::new(dialect);
         reader.feed(&out);
         assert_eq!(Message::parse(&reader.next_body().unwrap().unwrap()), Ok(largest.clone()));
@@ -565,7 +564,7 @@ proptest! {
     ) {
         let mut stream = BytesMut::new();
         for message in &messages {
-            encode_frame(dialect, &message.to_json().unwrap(), &mut stream).unwrap();
+            message.encode(dialect, &mut stream).unwrap();
         }
         let expected: Vec<_> = messages.into_iter().map(Ok).collect();
         prop_assert_eq!(&read_in_portions(dialect, &stream, &portions), &expected);
