@@ -66,3 +66,10 @@ pub struct ReceiveError {
     #[source]
     pub disk: Option<io::Error>,
 }
+
+impl ReceiveError {
+    /// Nothing came, and it is not our disk's fault.
+    pub(super) fn new(kind: crate::wire::FailureKind, message: String) -> Self {
+        Self { kind, message, received: Received::default(), disk: None }
+    }
+}

@@ -1,52 +1,37 @@
 //! The dialling side: GET and PUT of runs of pieces over kept connections.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::io;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 
-use super::deadlines::Deadlines;
-use super::head::{Announced, ResponseHead, announced, parse_content_range, push_field};
-use super::intake::Intake;
+use super::deadlines::{Deadlines, TooSlow};
+use super::head::{Announced, ContentRange, ResponseHead, announced, push_field};
+use super::intake::{Intake, bytes_of_run};
 use super::link::{Chunked, Framing, HeadTrouble, Link};
 use super::send::{Outgoing, SendTrouble};
 use super::{FileSpan, PieceSink, RateLimiter, ReceiveError, Received, field};
 use crate::wire::{Digest, FailureKind, UrlPath, token};
 
-/// Connections kept idle to one address.
+/// Kept connections to one peer.
 const MAX_IDLE_PER_PEER: usize = 8;
-/// Connections kept idle in all.
+/// Kept connections in all.
 const MAX_IDLE: usize = 256;
-/// Provisional answers (1xx) taken before the final one.
-const MAX_PROVISIONAL: u32 = 8;
+/// Connections being opened in advance.
+const MAX_WARMING: usize = 16;
+/// Interim answers before the final one.
+const MAX_INTERIM: usize = 8;
+/// How often to look whether a body has arrived that has left our hands.
+const ARRIVAL_POLL: Duration = Duration::from_millis(250);
 
 /// Kept connections to other hosts, reused per address. Cloning shares them.
 #[derive(Clone)]
 pub struct Pool {
     inner: Arc<Inner>,
-}
-
-struct Inner {
-    connect_timeout: Duration,
-    deadlines: Deadlines,
-    idle: Mutex<Idle>,
-}
-
-#[derive(Default)]
-struct Idle {
-    by_peer: HashMap<SocketAddr, Vec<Kept>>,
-    count: usize,
-}
-
-struct Kept {
-    link: Link,
-    since: Instant,
 }
 
 /// What both methods need to know.
@@ -83,20 +68,6 @@ pub struct Delivered {
     pub elapsed: Duration,
 }
 
-/// A failure before it is dressed for the caller.
-struct Failure {
-    kind: FailureKind,
-    message: String,
-    /// The connection had been kept and was found closed: worth another try on a fresh one.
-    stale: bool,
-}
-
-impl Failure {
-    fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), stale: false }
-    }
-}
-
 impl Pool {
     /// `connect_timeout` bounds dialling, and the wait for the head of an answer.
     pub fn new(connect_timeout: Duration) -> Self {
@@ -107,21 +78,43 @@ impl Pool {
         Self { inner: Arc::new(Inner { connect_timeout, deadlines, idle: Mutex::default() }) }
     }
 
-    /// Opens a connection in advance, so that the first GET to `peer` does not wait for it. Inside a tokio runtime.
+    /// Opens a connection in advance, so that the first GET to `peer` does not wait for it. Does nothing where one is
+    /// kept already, or outside of a tokio runtime.
     pub fn warm(&self, peer: SocketAddr) {
-        if self.inner.idle().by_peer.contains_key(&peer) {
-            return;
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        {
+            let mut idle = self.inner.idle();
+            if idle.kept.contains_key(&peer)
+                || idle.warming.len() >= MAX_WARMING
+                || !idle.warming.insert(peer)
+            {
+                return;
+            }
         }
-        let pool = self.clone();
-        tokio::spawn(async move {
-            // A failure will be told to whoever really needs the connection.
-            if let Ok(link) = pool.dial(peer).await {
-                pool.keep(peer, link);
+        let inner = self.inner.clone();
+        runtime.spawn(async move {
+            let dialled = inner.dial(peer).await;
+            inner.idle().warming.remove(&peer);
+            match dialled {
+                Ok(link) => inner.keep(peer, link),
+                Err(failure) => tracing::debug!(%peer, message = failure.message, "not warmed"),
             }
         });
     }
 
     /// Receives a run of pieces. Dropping the future aborts it; pieces verified by then are kept.
+    ///
+    /// The pieces must be those of `errand.bytes`. Kinds of errors:
+    ///
+    /// - `Unreachable`: dialling failed
+    /// - `Refused`: status 403, 503 and others without a meaning of their own; a missing or wrong proof; other bytes than
+    ///   asked for; no HTTP
+    /// - `Gone`: status 404, 412, 416; another version than asked for; the connection ended early
+    /// - `Timeout`: no answer, or no bytes for 30 s
+    /// - `Slow`: bytes, but less than 1 KiB/s
+    /// - `Hash`: a piece was wrong; the connection is not used again
+    /// - `Disk`: the sink failed, see [`ReceiveError::disk`]
+    /// - `Cancelled`: the errand makes no sense (pieces, bytes and size do not fit), nothing was tried
     pub async fn get(
         &self,
         errand: &Errand,
@@ -130,10 +123,18 @@ impl Pool {
         limiter: &RateLimiter,
         on_piece: impl FnMut(u32) + Send,
     ) -> Result<Received, ReceiveError> {
-        let started = Instant::now();
-        let subject = Subject("GET", errand);
-        let (mut link, head) = self.ask(errand, "GET").await.map_err(|f| subject.error(f, 0, started))?;
-        let mut framing = get_framing(errand, &head).map_err(|f| subject.error(f, 0, started))?;
+        let subject = errand.subject("GET");
+        let layout = sink.layout();
+        if bytes_of_run(&layout, &pieces) != Some(errand.bytes.clone()) || layout.size() != errand.size {
+            return Err(Failure::senseless().about(&subject));
+        }
+        if errand.bytes.is_empty() {
+            return Ok(Received::default());
+        }
+        let request = errand.head("GET", &[("Range", errand.range())]);
+        let (mut link, head, started) =
+            self.inner.ask(errand.peer, &request).await.map_err(|f| f.about(&subject))?;
+        let mut framing = errand.judge(&head).map_err(|f| f.about(&subject))?;
         let intake = Intake {
             link: &mut link,
             framing: &mut framing,
@@ -145,346 +146,460 @@ impl Pool {
             subject: &subject,
         };
         let received = intake.run(on_piece).await?;
-        // The end of a chunked body is still to be read.
-        let over = framing.is_over()
-            || matches!(framing, Framing::Chunked(_))
-                && link.discard_body(&mut framing, Instant::now() + self.inner.deadlines.linger).await;
-        let has_length = matches!(announced(&head.fields), Ok(Announced::Length(_) | Announced::Chunked));
-        if over && has_length && may_keep(&head) {
-            self.keep(errand.peer, link);
+        if can_be_kept(&head) && is_over(&mut link, &mut framing) {
+            self.inner.keep(errand.peer, link);
         }
         Ok(received)
     }
 
-    /// Sends a run of pieces.
+    /// Sends a run of pieces. Dropping the future aborts it.
+    ///
+    /// Kinds of errors are those of [`Pool::get`], except: `Hash` is status 409, the taker found pieces wrong; `Gone`
+    /// with [`ReceiveError::disk`] is our own file failing. [`ReceiveError::received`] tells how many bytes were
+    /// handed over.
     pub async fn put(
         &self,
         errand: &Errand,
         span: FileSpan,
         limiter: &RateLimiter,
     ) -> Result<Delivered, ReceiveError> {
-        let started = Instant::now();
-        let subject = Subject("PUT", errand);
-        let mut sent = 0;
-        match self.deliver(errand, &span, limiter, &mut sent).await {
-            Ok(()) => Ok(Delivered { bytes: sent, elapsed: started.elapsed() }),
-            Err(failure) => Err(subject.error(failure, sent, started)),
+        let subject = errand.subject("PUT");
+        let len = errand.bytes.end.saturating_sub(errand.bytes.start);
+        if len == 0 || span.len != len || errand.bytes.end > errand.size {
+            return Err(Failure::senseless().about(&subject));
+        }
+        let mut may_be_kept = true;
+        loop {
+            let (link, was_kept) =
+                self.inner.link_to(errand.peer, may_be_kept).await.map_err(|f| f.about(&subject))?;
+            let started = Instant::now();
+            let mut sent = 0;
+            match self.inner.put(link, errand, &span, limiter, &mut sent).await {
+                Ok(()) => return Ok(Delivered { bytes: sent, elapsed: started.elapsed() }),
+                Err(failure) if failure.is_stale && was_kept => may_be_kept = false,
+                Err(failure) => {
+                    let mut error = failure.about(&subject);
+                    error.received.bytes = sent;
+                    error.received.elapsed = started.elapsed();
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+impl Errand {
+    fn subject(&self, method: &str) -> String {
+        format!("{method} {} bytes {}-{} at {}", self.path, self.bytes.start, self.bytes.end, self.peer)
+    }
+
+    /// As a `Range` field says it, with the last byte included. Not for an empty range.
+    fn range(&self) -> String {
+        format!("bytes={}-{}", self.bytes.start, self.bytes.end.saturating_sub(1))
+    }
+
+    fn head(&self, method: &str, more: &[(&str, String)]) -> Vec<u8> {
+        let mut head = Vec::with_capacity(512);
+        // A canonical path holds nothing that could end the line.
+        head.extend_from_slice(format!("{method} {} HTTP/1.1\r\n", self.path).as_bytes());
+        let bare_v6 = self.host.contains(':') && !self.host.starts_with('[');
+        push_field(&mut head, "Host", &if bare_v6 { format!("[{}]", self.host) } else { self.host.clone() });
+        push_field(&mut head, field::PEER_ID, &self.own_id);
+        if let Some(token) = &self.token {
+            push_field(&mut head, field::TOKEN, token);
+        }
+        if let Some(transfer) = self.transfer {
+            push_field(&mut head, field::TRANSFER, &transfer.to_string());
+        }
+        if let Some(root) = &self.root {
+            push_field(&mut head, "If-Match", &format!("\"{root}\""));
+        }
+        more.iter().for_each(|(name, value)| push_field(&mut head, name, value));
+        head.extend_from_slice(b"\r\n");
+        head
+    }
+
+    /// Whether the answer to a GET brings what was asked for, and how its body is framed.
+    fn judge(&self, head: &ResponseHead) -> Result<Framing, Failure> {
+        let len = self.bytes.end - self.bytes.start;
+        let is_whole = self.bytes == (0..self.size);
+        if !matches!(head.status, 200 | 206) {
+            return Err(Failure::status(head.status));
+        }
+        self.check_proof(head)?;
+        if head.status == 200 && !is_whole {
+            return Err(Failure::refused("it sends the whole file instead of a part"));
+        }
+        // Only what can be a root is compared: a version 2 peer may have entity tags of its own making.
+        let tag = head.fields.get("etag").and_then(|tag| tag.trim().trim_matches('"').parse::<Digest>().ok());
+        if let (Some(root), Some(tag)) = (&self.root, tag)
+            && tag != *root
+        {
+            return Err(Failure::gone(format!("it has another version, {tag}")));
+        }
+        if let Some(field) = head.fields.get("content-range")
+            && !ContentRange::parse(field).is_some_and(|told| told.is(&self.bytes, self.size))
+        {
+            return Err(Failure::refused(format!("it sends {field:?} instead")));
+        }
+        match announced(&head.fields).map_err(|error| Failure::refused(error.to_string()))? {
+            Announced::Length(announced) if announced == len => Ok(Framing::Length(len)),
+            Announced::Length(announced) => {
+                Err(Failure::refused(format!("it announces {announced} bytes instead of {len}")))
+            }
+            Announced::Chunked => Ok(Framing::Chunked(Chunked::Size)),
+            // Up to the end of the connection, which cannot be kept (`can_be_kept`).
+            Announced::Nothing => Ok(Framing::Length(len)),
         }
     }
 
-    async fn deliver(
-        &self,
+    fn check_proof(&self, head: &ResponseHead) -> Result<(), Failure> {
+        let Some(expected) = &self.proof else { return Ok(()) };
+        let got = head.fields.get(field::PROOF).unwrap_or_default();
+        if token::same(expected.as_bytes(), got.trim().as_bytes()) {
+            Ok(())
+        } else {
+            Err(Failure::refused("it cannot prove that it is the peer that the server named"))
+        }
+    }
+}
+
+/// A failure before it is told to the caller.
+#[derive(Debug)]
+struct Failure {
+    kind: FailureKind,
+    message: String,
+    disk: Option<std::io::Error>,
+    /// The connection ended before the first byte of an answer: a kept one may just have been too old.
+    is_stale: bool,
+}
+
+impl Failure {
+    fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), disk: None, is_stale: false }
+    }
+
+    fn refused(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::Refused, message)
+    }
+
+    fn gone(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::Gone, message)
+    }
+
+    fn stale(message: impl Into<String>) -> Self {
+        Self { is_stale: true, ..Self::gone(message) }
+    }
+
+    fn senseless() -> Self {
+        Self::new(FailureKind::Cancelled, "bytes, pieces and size do not fit together")
+    }
+
+    fn status(status: u16) -> Self {
+        let kind = match status {
+            404 | 410 | 412 | 416 => FailureKind::Gone,
+            _ => FailureKind::Refused,
+        };
+        Self::new(kind, format!("it answers {status}"))
+    }
+
+    fn slow(slow: TooSlow) -> Self {
+        match slow.moved {
+            0 => Self::new(FailureKind::Timeout, format!("it took no bytes in {:?}", slow.window)),
+            _ => Self::new(FailureKind::Slow, format!("it took only {slow}")),
+        }
+    }
+
+    fn sending(trouble: SendTrouble) -> Self {
+        match trouble {
+            SendTrouble::Broken(error) => Self::gone(format!("the connection broke: {error}")),
+            SendTrouble::Slow(slow) => Self::slow(slow),
+            SendTrouble::File(error) => {
+                Self { disk: Some(error), ..Self::gone("our own file cannot be read to its end") }
+            }
+        }
+    }
+
+    fn head(trouble: HeadTrouble) -> Self {
+        match trouble {
+            HeadTrouble::Closed => Self::stale("it closed the connection without an answer"),
+            HeadTrouble::Cut => Self::gone("it closed the connection within its answer"),
+            HeadTrouble::Bad(error) => Self::refused(error.to_string()),
+        }
+    }
+
+    fn about(self, subject: &str) -> ReceiveError {
+        let message = format!("{subject}: {}", self.message);
+        ReceiveError { disk: self.disk, ..ReceiveError::new(self.kind, message) }
+    }
+}
+
+struct Inner {
+    connect_timeout: Duration,
+    deadlines: Deadlines,
+    idle: Mutex<Idle>,
+}
+
+/// Connections that nobody uses now.
+#[derive(Default)]
+struct Idle {
+    /// Per peer, oldest first; no empty lists.
+    kept: HashMap<SocketAddr, Vec<Kept>>,
+    total: usize,
+    warming: HashSet<SocketAddr>,
+    /// A task that closes the old ones is alive.
+    is_reaped: bool,
+}
+
+struct Kept {
+    link: Link,
+    until: Instant,
+}
+
+impl Inner {
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        // No code under the lock can panic half-way.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection, and whether it is one that was kept.
+    async fn link_to(&self, peer: SocketAddr, may_be_kept: bool) -> Result<(Link, bool), Failure> {
+        if may_be_kept && let Some(link) = self.idle().take(&peer) {
+            return Ok((link, true));
+        }
+        self.dial(peer).await.map(|link| (link, false))
+    }
+
+    async fn dial(&self, peer: SocketAddr) -> Result<Link, Failure> {
+        let unreachable = |why: String| Failure::new(FailureKind::Unreachable, why);
+        match tokio::time::timeout(self.connect_timeout, TcpStream::connect(peer)).await {
+            Ok(Ok(stream)) => Ok(Link::new(stream, &[])),
+            Ok(Err(error)) => Err(unreachable(format!("cannot connect: {error}"))),
+            Err(_) => Err(unreachable(format!("cannot connect within {:?}", self.connect_timeout))),
+        }
+    }
+
+    fn keep(self: &Arc<Self>, peer: SocketAddr, link: Link) {
+        let mut idle = self.idle();
+        idle.put(peer, Kept { link, until: Instant::now() + self.deadlines.keep });
+        if idle.total > 0 && !idle.is_reaped {
+            idle.is_reaped = true;
+            drop(idle);
+            tokio::spawn(reap(Arc::downgrade(self), self.deadlines.keep));
+        }
+    }
+
+    /// Sends a request without body and waits for the head of the final answer.
+    async fn ask(&self, peer: SocketAddr, request: &[u8]) -> Result<(Link, ResponseHead, Instant), Failure> {
+        let mut may_be_kept = true;
+        loop {
+            let (mut link, was_kept) = self.link_to(peer, may_be_kept).await?;
+            let started = Instant::now();
+            let asked = async {
+                let mut out = Outgoing::new(&link.stream, &self.deadlines);
+                out.write_all(request, false, &mut 0).await.map_err(stale_if_broken)?;
+                let answer = self.read_answer(&mut link, false);
+                tokio::time::timeout(self.connect_timeout, answer).await.map_err(|_| self.no_answer())?
+            };
+            match asked.await {
+                Ok(head) => return Ok((link, head, started)),
+                Err(failure) if failure.is_stale && was_kept => may_be_kept = false,
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// The next head that is not an interim one; or `100 Continue`, if that is waited for.
+    async fn read_answer(&self, link: &mut Link, or_continue: bool) -> Result<ResponseHead, Failure> {
+        for _ in 0..=MAX_INTERIM {
+            let head = link.read_head(ResponseHead::parse).await.map_err(Failure::head)?;
+            let is_interim = (100..200).contains(&head.status) && head.status != 101;
+            if !is_interim || (or_continue && head.status == 100) {
+                return Ok(head);
+            }
+        }
+        Err(Failure::refused("too many interim answers"))
+    }
+
+    fn no_answer(&self) -> Failure {
+        Failure::new(FailureKind::Timeout, format!("no answer within {:?}", self.connect_timeout))
+    }
+
+    async fn put(
+        self: &Arc<Self>,
+        mut link: Link,
         errand: &Errand,
         span: &FileSpan,
         limiter: &RateLimiter,
         sent: &mut u64,
     ) -> Result<(), Failure> {
-        // Only a genuine acceptor can answer `100 Continue` with the proof, so nobody can be made to flood a stranger.
-        let (mut link, mut out) = if errand.proof.is_some() {
-            let (link, head) = self.ask(errand, "PUT").await?;
+        let Range { start, end } = errand.bytes;
+        let mut fields = vec![
+            ("Range", errand.range()),
+            ("Content-Range", format!("bytes {start}-{}/{}", end - 1, errand.size)),
+            ("Content-Type", "application/octet-stream".to_owned()),
+            ("Content-Length", span.len.to_string()),
+        ];
+        // Version 2 peers never heard of this, and have no proof to give.
+        let waits = errand.proof.is_some();
+        if waits {
+            fields.push(("Expect", "100-continue".to_owned()));
+        }
+        let mut out = Outgoing::new(&link.stream, &self.deadlines);
+        out.write_all(&errand.head("PUT", &fields), !waits, &mut 0).await.map_err(stale_if_broken)?;
+        if waits {
+            let answer = self.read_answer(&mut link, true);
+            let head =
+                tokio::time::timeout(self.connect_timeout, answer).await.map_err(|_| self.no_answer())??;
             if head.status != 100 {
-                return Err(refusal(&head));
+                return Err(put_refusal(&head));
             }
-            check_proof(errand, &head)?;
-            let out = Outgoing::new(&link.stream, &self.inner.deadlines);
-            (link, out)
-        } else {
-            let link = self.dial(errand.peer).await?;
-            let mut out = Outgoing::new(&link.stream, &self.inner.deadlines);
-            out.write_all(&request_head("PUT", errand), true, &mut 0).await.map_err(send_failure)?;
-            (link, out)
+            errand.check_proof(&head)?;
+        }
+        // An answer that comes before the body is through is a refusal; going on would be a waste.
+        let is_through = tokio::select! {
+            biased;
+            went = out.send_file(span, limiter, sent) => match went {
+                Ok(()) => true,
+                Err(SendTrouble::Broken(error)) => {
+                    tracing::debug!(peer = %errand.peer, %error, "PUT broke off; looking for an answer");
+                    false
+                }
+                Err(trouble) => return Err(Failure::sending(trouble)),
+            },
+            _ = link.wait_for_bytes() => false,
         };
-        let outcome = out.send_file(span, limiter, sent).await;
-        if let Err(trouble) = outcome {
-            // The other side may have said why before it hung up.
-            let said = timeout(self.inner.deadlines.linger, link.read_head(ResponseHead::parse)).await;
-            return Err(match said {
-                Ok(Ok(head)) if head.status >= 300 => refusal(&head),
-                _ => send_failure(trouble),
+        if !is_through {
+            let answer =
+                tokio::time::timeout(self.deadlines.linger, self.read_answer(&mut link, false)).await;
+            return Err(match answer {
+                Ok(Ok(head)) => put_refusal(&head),
+                Ok(Err(failure)) => Failure { is_stale: failure.is_stale && *sent == 0, ..failure },
+                Err(_) => Failure::gone("the connection broke"),
             });
         }
-        // As long as bytes still arrive over there, an answer can wait.
-        let mut give_up = Instant::now() + self.inner.connect_timeout;
-        let mut arrived = out.has_arrived();
-        let mut read = Box::pin(link.read_head(ResponseHead::parse));
-        let head = loop {
-            let wake = if arrived { give_up } else { give_up.min(out.deadline()) };
-            match timeout_at(wake, &mut read).await {
-                Ok(head) => break head,
-                Err(_) if !arrived => {
-                    out.check().map_err(send_failure)?;
-                    arrived = out.has_arrived();
-                    give_up = Instant::now() + self.inner.connect_timeout;
-                }
-                Err(_) => return Err(Failure::new(FailureKind::Timeout, "no answer after the body")),
-            }
+        let head = self.final_answer(&mut link, &mut out).await?;
+        if !matches!(head.status, 200 | 201 | 204) {
+            return Err(put_refusal(&head));
+        }
+        let mut framing = match announced(&head.fields) {
+            _ if head.status == 204 => Framing::Length(0),
+            Ok(Announced::Length(length)) => Framing::Length(length),
+            Ok(Announced::Chunked) => Framing::Chunked(Chunked::Size),
+            Ok(Announced::Nothing) | Err(_) => return Ok(()),
         };
-        drop(read);
-        match head {
-            Ok(head) if matches!(head.status, 200 | 201 | 204) => {
-                let framing = match announced(&head.fields) {
-                    Ok(Announced::Length(length)) => Some(Framing::Length(length)),
-                    Ok(Announced::Nothing) if head.status == 204 => Some(Framing::Length(0)),
-                    _ => None,
-                };
-                if let Some(mut framing) = framing
-                    && may_keep(&head)
-                    && link.discard_body(&mut framing, Instant::now() + self.inner.deadlines.linger).await
-                {
-                    self.keep(errand.peer, link);
+        // A few words may follow. They come together with the head or are not worth waiting for.
+        if can_be_kept(&head) && is_over(&mut link, &mut framing) {
+            self.keep(errand.peer, link);
+        }
+        Ok(())
+    }
+
+    /// Waits for the answer to a body that has left our hands. As long as it is on its way only the pace matters; then
+    /// the taker may need a window's time to read what has arrived, under a limit of its own perhaps.
+    async fn final_answer(&self, link: &mut Link, out: &mut Outgoing) -> Result<ResponseHead, Failure> {
+        let patience = self.connect_timeout.max(self.deadlines.body_window);
+        let mut answer = std::pin::pin!(self.read_answer(link, false));
+        loop {
+            let has_arrived = out.has_arrived();
+            let wait = if has_arrived { patience } else { ARRIVAL_POLL };
+            match tokio::time::timeout(wait, &mut answer).await {
+                Ok(answer) => return answer.map_err(|failure| Failure { is_stale: false, ..failure }),
+                Err(_) if has_arrived => {
+                    return Err(Failure::new(FailureKind::Timeout, format!("no answer within {patience:?}")));
                 }
-                Ok(())
-            }
-            Ok(head) => Err(refusal(&head)),
-            Err(trouble) => Err(head_failure(trouble)),
-        }
-    }
-
-    /// Sends the head of a request and reads the first head of the answer that matters: for PUT `100`, else the
-    /// final one. A kept connection that turns out to be closed is replaced by a fresh one, once.
-    async fn ask(&self, errand: &Errand, method: &'static str) -> Result<(Link, ResponseHead), Failure> {
-        if let Some(link) = self.take(errand.peer) {
-            match self.ask_on(link, errand, method).await {
-                Err(failure) if failure.stale => {}
-                answer => return answer,
+                Err(_) => out.check().map_err(Failure::sending)?,
             }
         }
-        let link = self.dial(errand.peer).await?;
-        self.ask_on(link, errand, method).await
     }
+}
 
-    async fn ask_on(
-        &self,
-        mut link: Link,
-        errand: &Errand,
-        method: &'static str,
-    ) -> Result<(Link, ResponseHead), Failure> {
-        let mut out = Outgoing::new(&link.stream, &self.inner.deadlines);
-        if let Err(trouble) = out.write_all(&request_head(method, errand), false, &mut 0).await {
-            return Err(Failure { stale: true, ..send_failure(trouble) });
-        }
-        let deadline = Instant::now() + self.inner.connect_timeout;
-        for _ in 0..MAX_PROVISIONAL {
-            match timeout_at(deadline, link.read_head(ResponseHead::parse)).await {
-                Err(_) => return Err(Failure::new(FailureKind::Timeout, "no answer")),
-                Ok(Err(trouble)) => {
-                    let stale = matches!(trouble, HeadTrouble::Closed);
-                    return Err(Failure { stale, ..head_failure(trouble) });
-                }
-                Ok(Ok(head)) if head.status == 100 && method == "PUT" => return Ok((link, head)),
-                Ok(Ok(head)) if (100..200).contains(&head.status) => {}
-                Ok(Ok(head)) => return Ok((link, head)),
-            }
-        }
-        Err(Failure::new(FailureKind::Refused, "too many provisional answers"))
-    }
-
-    async fn dial(&self, peer: SocketAddr) -> Result<Link, Failure> {
-        match timeout(self.inner.connect_timeout, TcpStream::connect(peer)).await {
-            Ok(Ok(stream)) => Ok(Link::new(stream, &[])),
-            Ok(Err(error)) => Err(Failure::new(FailureKind::Unreachable, error.to_string())),
-            Err(_) => Err(Failure::new(FailureKind::Unreachable, "no answer to the call")),
-        }
-    }
-
-    /// The connection to `peer` used last, if it is still good.
-    fn take(&self, peer: SocketAddr) -> Option<Link> {
-        let mut idle = self.inner.idle();
+impl Idle {
+    /// The connection to `peer` that was used last, if it is still good.
+    fn take(&mut self, peer: &SocketAddr) -> Option<Link> {
+        let list = self.kept.get_mut(peer)?;
         let now = Instant::now();
-        while let Some(mut kept) = idle.by_peer.get_mut(&peer).and_then(Vec::pop) {
-            idle.count -= 1;
-            if now.saturating_duration_since(kept.since) < self.inner.deadlines.keep && kept.link.is_quiet() {
-                if idle.by_peer.get(&peer).is_some_and(Vec::is_empty) {
-                    idle.by_peer.remove(&peer);
-                }
-                return Some(kept.link);
+        let mut found = None;
+        while let Some(mut kept) = list.pop() {
+            self.total -= 1;
+            if now < kept.until && kept.link.is_quiet() {
+                found = Some(kept.link);
+                break;
             }
         }
-        idle.by_peer.remove(&peer);
-        None
+        if list.is_empty() {
+            self.kept.remove(peer);
+        }
+        found
     }
 
-    fn keep(&self, peer: SocketAddr, link: Link) {
-        let now = Instant::now();
-        let mut guard = self.inner.idle();
-        let idle = &mut *guard;
-        let was_empty = idle.count == 0;
-        let links = idle.by_peer.entry(peer).or_default();
-        if idle.count >= MAX_IDLE || links.len() >= MAX_IDLE_PER_PEER {
-            if links.is_empty() {
-                idle.by_peer.remove(&peer);
-            }
+    /// Keeps a connection, or closes it if there are enough.
+    fn put(&mut self, peer: SocketAddr, kept: Kept) {
+        let at_peer = self.kept.get(&peer).map_or(0, Vec::len);
+        if self.total < MAX_IDLE && at_peer < MAX_IDLE_PER_PEER {
+            self.kept.entry(peer).or_default().push(kept);
+            self.total += 1;
+        }
+    }
+
+    fn drop_old(&mut self, now: Instant) {
+        self.kept.retain(|_, list| {
+            list.retain(|kept| now < kept.until);
+            !list.is_empty()
+        });
+        self.total = self.kept.values().map(Vec::len).sum();
+    }
+}
+
+/// Closes old connections until there are none, or no pool.
+async fn reap(pool: Weak<Inner>, keep: Duration) {
+    loop {
+        tokio::time::sleep(keep / 4).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let mut idle = pool.idle();
+        idle.drop_old(Instant::now());
+        if idle.total == 0 {
+            idle.is_reaped = false;
             return;
         }
-        links.push(Kept { link, since: now });
-        idle.count += 1;
-        drop(guard);
-        if was_empty {
-            let weak = Arc::downgrade(&self.inner);
-            let keep = self.inner.deadlines.keep;
-            // Ends with the last kept connection, or with the pool.
-            tokio::spawn(async move {
-                loop {
-                    tokio::time::sleep(keep).await;
-                    match weak.upgrade() {
-                        Some(inner) if inner.prune() => {}
-                        _ => return,
-                    }
-                }
-            });
-        }
     }
 }
 
-impl Inner {
-    fn idle(&self) -> MutexGuard<'_, Idle> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Closes what has been idle too long. Whether anything is left.
-    fn prune(&self) -> bool {
-        let mut idle = self.idle();
-        let now = Instant::now();
-        idle.by_peer.retain(|_, links| {
-            links.retain(|kept| now.saturating_duration_since(kept.since) < self.deadlines.keep);
-            !links.is_empty()
-        });
-        idle.count = idle.by_peer.values().map(Vec::len).sum();
-        idle.count > 0
+fn stale_if_broken(trouble: SendTrouble) -> Failure {
+    match trouble {
+        SendTrouble::Broken(error) => Failure::stale(format!("the connection broke: {error}")),
+        other => Failure::sending(other),
     }
 }
 
-/// For messages: what was attempted, on what.
-struct Subject<'a>(&'static str, &'a Errand);
-
-impl fmt::Display for Subject<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(method, errand) = self;
-        write!(
-            f,
-            "{method} {} bytes {}-{} at {}",
-            errand.path, errand.bytes.start, errand.bytes.end, errand.peer
-        )
-    }
-}
-
-impl Subject<'_> {
-    fn error(&self, failure: Failure, bytes: u64, started: Instant) -> ReceiveError {
-        let received = Received { bytes, elapsed: started.elapsed(), pieces: Vec::new() };
-        ReceiveError {
-            kind: failure.kind,
-            message: format!("{self}: {}", failure.message),
-            received,
-            disk: None,
-        }
-    }
-}
-
-fn request_head(method: &str, errand: &Errand) -> Vec<u8> {
-    let mut head = format!("{method} {} HTTP/1.1\r\n", errand.path).into_bytes();
-    let last = errand.bytes.end.saturating_sub(1);
-    push_field(&mut head, "Host", &errand.host);
-    push_field(&mut head, field::PEER_ID, &errand.own_id);
-    if method == "GET" {
-        push_field(&mut head, "Range", &format!("bytes={}-{last}", errand.bytes.start));
-    } else {
-        push_field(
-            &mut head,
-            "Content-Range",
-            &format!("bytes {}-{last}/{}", errand.bytes.start, errand.size),
-        );
-        push_field(&mut head, "Content-Length", &(errand.bytes.end - errand.bytes.start).to_string());
-        if errand.proof.is_some() {
-            push_field(&mut head, "Expect", "100-continue");
-        } else {
-            // What version 2 takes for the range of a PUT.
-            push_field(&mut head, "Range", &format!("bytes={}-{last}", errand.bytes.start));
-        }
-    }
-    if let Some(root) = &errand.root {
-        push_field(&mut head, "If-Match", &format!("\"{root}\""));
-    }
-    if let Some(token) = &errand.token {
-        push_field(&mut head, field::TOKEN, token);
-    }
-    if let Some(id) = errand.transfer {
-        push_field(&mut head, field::TRANSFER, &id.to_string());
-    }
-    head.extend_from_slice(b"\r\n");
-    head
-}
-
-/// Checks the head of an answer to GET, and says what its body is like.
-fn get_framing(errand: &Errand, head: &ResponseHead) -> Result<Framing, Failure> {
-    let length = errand.bytes.end - errand.bytes.start;
+/// What a status other than success says about a PUT; success before the body was through is no success.
+fn put_refusal(head: &ResponseHead) -> Failure {
     match head.status {
-        206 => {}
-        200 if errand.bytes == (0..errand.size) => {}
-        200 => return Err(Failure::new(FailureKind::Refused, "the whole file instead of a part")),
-        _ => return Err(refusal(head)),
+        409 => Failure::new(FailureKind::Hash, "it says that pieces were wrong"),
+        507 => Failure::new(FailureKind::Disk, "it cannot store them"),
+        200..300 => Failure::refused(format!("it answers {} without taking the bytes", head.status)),
+        status => Failure::status(status),
     }
-    check_proof(errand, head)?;
-    if let (Some(root), Some(tag)) = (&errand.root, head.fields.get("etag"))
-        && tag.trim_matches('"') != root.to_string()
-    {
-        return Err(Failure::new(FailureKind::Gone, "another version of the file"));
-    }
-    if let Some(range) = head.fields.get("content-range").filter(|_| head.status == 206)
-        && parse_content_range(range).is_none_or(|(bytes, _)| bytes != errand.bytes)
-    {
-        return Err(Failure::new(FailureKind::Refused, "other bytes than asked for"));
-    }
-    match announced(&head.fields) {
-        Ok(Announced::Length(told)) if told == length => Ok(Framing::Length(length)),
-        Ok(Announced::Length(_)) => {
-            Err(Failure::new(FailureKind::Refused, "more or fewer bytes than asked for"))
+}
+
+fn can_be_kept(head: &ResponseHead) -> bool {
+    !head.is_http10
+        && !head.fields.has_word("connection", "close")
+        && !matches!(announced(&head.fields), Ok(Announced::Nothing))
+}
+
+/// Whether nothing of a body is left, without waiting. A short rest that is there already is read away.
+fn is_over(link: &mut Link, framing: &mut Framing) -> bool {
+    /// Longest rest of an answer that is worth reading.
+    const MAX_REST: usize = 1024;
+    let mut rest = Vec::with_capacity(MAX_REST);
+    while rest.len() < MAX_REST {
+        let room = MAX_REST - rest.len();
+        match link.try_body(framing, &mut rest, room) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(_) => return false,
         }
-        Ok(Announced::Chunked) => Ok(Framing::Chunked(Chunked::Size)),
-        // Until the connection ends, as old programs send; never more than asked for is read.
-        Ok(Announced::Nothing) => Ok(Framing::Length(length)),
-        Err(error) => Err(Failure::new(FailureKind::Refused, error.to_string())),
     }
-}
-
-fn check_proof(errand: &Errand, head: &ResponseHead) -> Result<(), Failure> {
-    let Some(proof) = &errand.proof else { return Ok(()) };
-    let given = head.fields.get(field::PROOF).unwrap_or_default();
-    match token::same(proof.as_bytes(), given.as_bytes()) {
-        true => Ok(()),
-        false => Err(Failure::new(FailureKind::Refused, "it is not who the server means")),
-    }
-}
-
-fn may_keep(head: &ResponseHead) -> bool {
-    !head.fields.has_word("connection", "close")
-        && (!head.is_http10 || head.fields.has_word("connection", "keep-alive"))
-}
-
-fn refusal(head: &ResponseHead) -> Failure {
-    let kind = match head.status {
-        404 | 412 | 416 => FailureKind::Gone,
-        409 => FailureKind::Hash,
-        507 => FailureKind::Disk,
-        _ => FailureKind::Refused,
-    };
-    Failure::new(kind, format!("answer {}", head.status))
-}
-
-fn head_failure(trouble: HeadTrouble) -> Failure {
-    match trouble {
-        HeadTrouble::Closed => Failure::new(FailureKind::Gone, "closed without an answer"),
-        HeadTrouble::Cut => Failure::new(FailureKind::Gone, "closed within its answer"),
-        HeadTrouble::Bad(error) => Failure::new(FailureKind::Refused, error.to_string()),
-    }
-}
-
-fn send_failure(trouble: SendTrouble) -> Failure {
-    match trouble {
-        SendTrouble::Broken(error) => Failure::new(FailureKind::Gone, error.to_string()),
-        SendTrouble::Slow(slow) => Failure::new(FailureKind::Slow, format!("too slow: {slow}")),
-        SendTrouble::File(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            Failure::new(FailureKind::Cancelled, "our own file has become shorter")
-        }
-        SendTrouble::File(error) => Failure::new(FailureKind::Cancelled, format!("our own file: {error}")),
-    }
+    false
 }

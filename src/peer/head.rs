@@ -49,7 +49,7 @@ pub struct RequestHead {
 
 impl RequestHead {
     /// Reads a head off the start of `bytes`, and says how many bytes it takes. `None`: more bytes are needed.
-    pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, HeadError> {
+    pub fn parse(bytes: &[u8]) -> Parsed<Self> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_HTTP_FIELDS];
         let mut request = httparse::Request::new(&mut fields);
         let Some(len) = checked(request.parse(bytes), bytes.len())? else { return Ok(None) };
@@ -110,7 +110,7 @@ pub struct ResponseHead {
 
 impl ResponseHead {
     /// Reads a head off the start of `bytes`, and says how many bytes it takes. `None`: more bytes are needed.
-    pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, HeadError> {
+    pub fn parse(bytes: &[u8]) -> Parsed<Self> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_HTTP_FIELDS];
         let mut response = httparse::Response::new(&mut fields);
         let Some(len) = checked(response.parse(bytes), bytes.len())? else { return Ok(None) };
@@ -122,6 +122,9 @@ impl ResponseHead {
         Ok(Some((head, len)))
     }
 }
+
+/// A head and how many bytes it takes; `None` if it has not come whole.
+pub type Parsed<H> = Result<Option<(H, usize)>, HeadError>;
 
 fn checked(
     parsed: Result<httparse::Status<usize>, httparse::Error>,
@@ -194,15 +197,29 @@ fn number(digits: &str) -> Option<u64> {
         .then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
-/// What a `Content-Range` field says: the bytes that follow, and the size of the whole (`None`: `*`).
-pub(super) fn parse_content_range(field: &str) -> Option<(Range<u64>, Option<u64>)> {
-    let (unit, rest) = field.trim().split_once(' ')?;
-    let (bytes, size) = rest.trim().split_once('/')?;
-    let (first, last) = bytes.split_once('-')?;
-    let (first, last) = (number(first)?, number(last)?);
-    let size = if size == "*" { None } else { Some(number(size)?) };
-    (unit.eq_ignore_ascii_case("bytes") && first <= last && size.is_none_or(|size| last < size))
-        .then(|| (first..last.saturating_add(1), size))
+/// What a `Content-Range` field says about the bytes that follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ContentRange {
+    bytes: Range<u64>,
+    /// Of the whole file; `None` if not told.
+    size: Option<u64>,
+}
+
+impl ContentRange {
+    pub(super) fn parse(field: &str) -> Option<Self> {
+        let (unit, rest) = field.trim().split_once(' ')?;
+        let (bytes, size) = rest.trim().split_once('/')?;
+        let (first, last) = bytes.split_once('-')?;
+        let (first, last) = (number(first)?, number(last)?);
+        let size = if size == "*" { None } else { Some(number(size)?) };
+        (unit.eq_ignore_ascii_case("bytes") && first <= last && size.is_none_or(|size| last < size))
+            .then(|| Self { bytes: first..last.saturating_add(1), size })
+    }
+
+    /// Whether it says that these bytes of a file of this size follow.
+    pub(super) fn is(&self, bytes: &Range<u64>, size: u64) -> bool {
+        self.bytes == *bytes && self.size.is_none_or(|told| told == size)
+    }
 }
 
 /// What the fields of a head say about the length of the body.

@@ -1,6 +1,7 @@
 //! Receiving a run of pieces: the socket is read into one buffer while a blocking thread hashes and stores the other.
 //! GET at the dialling side and PUT at the accepting side share this.
 
+use std::fmt::Display;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,9 +25,10 @@ pub(super) struct Intake<'a> {
     pub(super) sink: Arc<dyn PieceSink>,
     pub(super) limiter: &'a RateLimiter,
     pub(super) deadlines: &'a Deadlines,
+    /// When the request began.
     pub(super) started: Instant,
     /// For messages: what this is about.
-    pub(super) subject: &'a (dyn std::fmt::Display + Sync),
+    pub(super) subject: &'a (dyn Display + Sync),
 }
 
 /// The bytes of a run; `None` unless it is one of that file.
@@ -35,267 +37,247 @@ pub(super) fn bytes_of_run(layout: &Layout, pieces: &Range<u32>) -> Option<Range
 }
 
 impl Intake<'_> {
-    /// Reads exactly the bytes of the run, which the body is known to have (or claims to have, if chunked).
-    /// Dropping this future releases what is claimed, at the latest when the blocking thread is done with its buffer.
-    pub(super) async fn run(
-        mut self,
-        mut on_piece: impl FnMut(u32) + Send,
-    ) -> Result<Received, ReceiveError> {
-        let mut received = Received::default();
-        let result = self.pump(&mut received, &mut on_piece).await;
-        received.elapsed = self.started.elapsed();
-        match result {
-            Ok(()) => Ok(received),
-            Err(trouble) => Err(trouble.into_error(self.subject, received)),
-        }
+    /// Reads exactly the bytes of the run, which the caller has found to be those that the body has (or claims to
+    /// have, if chunked). Dropping this future releases what is claimed, at the latest when the blocking thread is
+    /// done with its buffer.
+    pub(super) async fn run(mut self, on_piece: impl FnMut(u32) + Send) -> Result<Received, ReceiveError> {
+        let mut mill = Mill {
+            idle: Some(Box::new(Storing::new(self.sink.clone(), self.pieces.start))),
+            running: None,
+            spare: None,
+            verified: Vec::new(),
+            on_piece,
+        };
+        let mut bytes = 0;
+        let pumped = self.pump(&mut mill, &mut bytes).await;
+        let result = match pumped {
+            Err(trouble) => Err(trouble),
+            Ok(()) => mill.settle().await,
+        };
+        let received = Received { bytes, elapsed: self.started.elapsed(), pieces: mill.verified };
+        result.map_err(|trouble| trouble.about(self.subject, received.clone())).map(|()| received)
     }
 
-    async fn pump(
-        &mut self,
-        received: &mut Received,
-        on_piece: &mut (impl FnMut(u32) + Send),
-    ) -> Result<(), Trouble> {
+    async fn pump(&mut self, mill: &mut Mill<impl FnMut(u32) + Send>, got: &mut u64) -> Result<(), Trouble> {
         let layout = self.sink.layout();
-        let bytes = bytes_of_run(&layout, &self.pieces).ok_or(Trouble::NoSuchRun)?;
-        let mut left = bytes.end - bytes.start;
-        let mut bench = Bench::new(Worker::new(self.sink.clone(), layout, bytes.start));
+        let run = layout.bytes_of_run(self.pieces.clone());
+        let total = run.end - run.start;
         let mut pace = Pace::new(self.deadlines, Instant::now());
-        let mut buffer = Buffer::with_room(left);
-        // Granted by the limiter and not yet used.
+        let mut filling = Buffer::with_room(total);
+        let mut from = 0;
         let mut allowed = 0;
-        let trouble = loop {
-            let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.room());
-            if most > 0 {
-                if allowed == 0 {
-                    allowed = limited(self.limiter, most, &mut pace).await;
-                }
-                match self.link.try_body(self.framing, &mut buffer, most.min(allowed)) {
-                    Ok(0) => break Some(Trouble::Cut),
-                    Ok(n) => {
-                        left -= n as u64;
-                        allowed = allowed.saturating_sub(n);
-                        received.bytes += n as u64;
-                        if let Err(slow) = pace.check(received.bytes, Instant::now()) {
-                            break Some(Trouble::Slow(slow));
-                        }
-                        continue;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        // Nothing to read: a piece that is whole need not wait for the buffer to fill.
-                        let start = bytes.end - left - buffer.len() as u64;
-                        let has_piece_end = layout.piece_at(start) != layout.piece_at(bytes.end - left);
-                        if bench.is_busy() || !has_piece_end {
-                            let waited = tokio::select! {
-                                ready = self.link.readable() => ready.map_err(Trouble::Broken),
-                                done = bench.finished(), if bench.is_busy() => done.report(received, on_piece),
-                                () = tokio::time::sleep_until(pace.deadline()) => {
-                                    pace.check(received.bytes, Instant::now()).map_err(Trouble::Slow)
-                                }
-                            };
-                            match waited {
-                                Ok(()) => continue,
-                                Err(trouble) => break Some(trouble),
-                            }
-                        }
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break Some(Trouble::Cut),
-                    Err(error) => break Some(Trouble::Broken(error)),
-                }
+        while *got < total {
+            let read = self.fill(&mut filling, total, got, &mut allowed, &mut pace).await;
+            if let Err(trouble) = read {
+                // Whole pieces among what has come are as good as ever.
+                mill.settle().await?;
+                mill.start(filling);
+                mill.settle().await?;
+                return Err(trouble);
             }
-            // A slow disk is not the other side's fault.
-            let before = Instant::now();
-            if bench.is_busy() {
-                if let Err(trouble) = bench.finished().await.report(received, on_piece) {
-                    break Some(trouble);
-                }
+            let is_due = filling.room() == 0 || *got == total;
+            if is_due && mill.is_running() {
+                let before = Instant::now();
+                mill.settle().await?;
+                // Our own disk was too slow, not the other side.
                 pace.excuse(before.elapsed());
             }
-            if buffer.is_empty() && left == 0 {
-                break None;
+            // When the socket has run dry, only a piece that is now whole is worth starting the thread for.
+            let ends_piece = || layout.start(layout.piece_at(run.start + from) + 1) <= run.start + *got;
+            if !mill.is_running() && (is_due || (*got > from && ends_piece())) {
+                from = *got;
+                let next = mill.spare.take().unwrap_or_else(|| Buffer::with_room(total - *got));
+                mill.start(std::mem::replace(&mut filling, next));
+                continue;
             }
-            let next = if left == 0 { Buffer::with_room(0) } else { Buffer::with_room(left) };
-            bench.start(std::mem::replace(&mut buffer, next));
-        };
-        // What is already here is looked at even if no more comes: a verified byte is never thrown away.
-        let mut last = Ok(());
-        if bench.is_busy() {
-            last = bench.finished().await.report(received, on_piece);
-        }
-        if last.is_ok() && !buffer.is_empty() && !matches!(trouble, Some(Trouble::Hash(_) | Trouble::Disk(_)))
-        {
-            bench.start(buffer);
-            last = bench.finished().await.report(received, on_piece);
-        }
-        match (last, trouble) {
-            (Err(worse), _) => Err(worse),
-            (Ok(()), Some(trouble)) => Err(trouble),
-            (Ok(()), None) => Ok(()),
-        }
-    }
-}
-
-/// Why a run did not come.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// The pieces are none of that file.
-    NoSuchRun,
-    /// The body ended early.
-    Cut,
-    /// The connection broke.
-    Broken(io::Error),
-    /// Too few bytes in a window.
-    Slow(TooSlow),
-    /// This piece is wrong.
-    Hash(u32),
-    /// The sink cannot store.
-    Disk(io::Error),
-}
-
-impl Trouble {
-    fn into_error(self, subject: &(dyn std::fmt::Display + Sync), received: Received) -> ReceiveError {
-        let (kind, what, disk) = match self {
-            Self::NoSuchRun => (FailureKind::Refused, "not pieces of this file".to_owned(), None),
-            Self::Cut => (FailureKind::Gone, format!("ended after {} bytes", received.bytes), None),
-            Self::Broken(error) => {
-                (FailureKind::Gone, format!("broke after {} bytes: {error}", received.bytes), None)
+            tokio::select! {
+                settled = mill.settle(), if mill.is_running() => settled?,
+                ready = tokio::time::timeout_at(pace.deadline(), self.link.readable()) => match ready {
+                    // What is wrong with a broken connection is for the next read to find.
+                    Ok(_) => {}
+                    Err(_) => pace.check(*got, Instant::now()).map_err(Trouble::Slow)?,
+                },
             }
-            Self::Slow(slow) => (FailureKind::Slow, format!("too slow: {slow}"), None),
-            Self::Hash(piece) => {
-                (FailureKind::Hash, format!("piece {piece} is not what its hash says"), None)
-            }
-            Self::Disk(error) => (FailureKind::Disk, format!("cannot store: {error}"), Some(error)),
-        };
-        ReceiveError { kind, message: format!("{subject}: {what}"), received, disk }
-    }
-}
-
-/// The worker and where it is: here, or on a blocking thread.
-struct Bench {
-    idle: Option<Worker>,
-    busy: Option<JoinHandle<(Worker, Step)>>,
-}
-
-impl Bench {
-    fn new(worker: Worker) -> Self {
-        Self { idle: Some(worker), busy: None }
-    }
-
-    fn is_busy(&self) -> bool {
-        self.busy.is_some()
-    }
-
-    /// Gives the worker a buffer. Does nothing if it was lost to a panic: that has been reported.
-    fn start(&mut self, buffer: Buffer) {
-        if let Some(mut worker) = self.idle.take() {
-            self.busy = Some(tokio::task::spawn_blocking(move || {
-                let step = worker.absorb(&buffer);
-                (worker, step)
-            }));
         }
+        Ok(())
     }
 
-    /// Waits for the worker. Can be dropped and called again.
-    async fn finished(&mut self) -> Step {
-        let Some(busy) = &mut self.busy else { return Step::default() };
-        let done = busy.await;
-        self.busy = None;
-        match done {
-            Ok((worker, step)) => {
-                self.idle = Some(worker);
-                step
+    /// Reads until the buffer is full, the body is over, or nothing more is there at the moment.
+    async fn fill(
+        &mut self,
+        filling: &mut Buffer,
+        total: u64,
+        got: &mut u64,
+        allowed: &mut usize,
+        pace: &mut Pace,
+    ) -> Result<(), Trouble> {
+        while filling.room() > 0 && *got < total {
+            if *allowed == 0 {
+                let want = usize::try_from(total - *got).unwrap_or(usize::MAX).min(filling.room());
+                *allowed = limited(self.limiter, want, pace).await;
             }
-            Err(panic) => Step { pieces: Vec::new(), trouble: Some(Trouble::Disk(io::Error::other(panic))) },
-        }
-    }
-}
-
-/// What came of one buffer.
-#[derive(Debug, Default)]
-struct Step {
-    pieces: Vec<u32>,
-    trouble: Option<Trouble>,
-}
-
-impl Step {
-    fn report(self, received: &mut Received, on_piece: &mut impl FnMut(u32)) -> Result<(), Trouble> {
-        self.pieces.iter().for_each(|&piece| on_piece(piece));
-        received.pieces.extend(self.pieces);
-        self.trouble.map_or(Ok(()), Err)
-    }
-}
-
-/// Hashes and stores, buffer by buffer.
-struct Worker {
-    sink: Arc<dyn PieceSink>,
-    layout: Layout,
-    hasher: PieceHasher,
-    /// Of the next byte.
-    offset: u64,
-    piece: InPiece,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum InPiece {
-    /// Between two.
-    No,
-    /// Within one that is ours to write.
-    Claimed(u32),
-    /// Within one that somebody else has written or is writing.
-    Skipped,
-}
-
-impl Worker {
-    fn new(sink: Arc<dyn PieceSink>, layout: Layout, offset: u64) -> Self {
-        Self { sink, layout, hasher: PieceHasher::new(&layout), offset, piece: InPiece::No }
-    }
-
-    fn absorb(&mut self, bytes: &[u8]) -> Step {
-        let mut step = Step::default();
-        step.trouble = self.absorb_into(bytes, &mut step.pieces).err();
-        step
-    }
-
-    fn absorb_into(&mut self, mut bytes: &[u8], pieces: &mut Vec<u32>) -> Result<(), Trouble> {
-        while !bytes.is_empty() {
-            let piece = self.layout.piece_at(self.offset);
-            let end = self.layout.bytes_of(piece).end;
-            if matches!(self.piece, InPiece::No) {
-                self.piece = match self.sink.claim(piece) {
-                    Claim::Granted => InPiece::Claimed(piece),
-                    Claim::Have | Claim::Busy => InPiece::Skipped,
-                };
-            }
-            let take = usize::try_from(end - self.offset).unwrap_or(usize::MAX).min(bytes.len());
-            let (now, later) = bytes.split_at(take);
-            let is_whole = self.offset + take as u64 == end;
-            if let InPiece::Claimed(_) = self.piece {
-                let mut digest = None;
-                self.hasher.update(now, |whole| digest = Some(whole));
-                self.sink.write_at(self.offset, now).map_err(Trouble::Disk)?;
-                if is_whole {
-                    // The last piece of a file may be short.
-                    let digest = digest.or_else(|| self.hasher.finish()).unwrap_or_default();
-                    // From here on the claim is the sink's to end.
-                    self.piece = InPiece::No;
-                    match self.sink.finish(piece, digest).map_err(Trouble::Disk)? {
-                        true => pieces.push(piece),
-                        false => return Err(Trouble::Hash(piece)),
-                    }
+            let most = (*allowed).min(filling.room());
+            match self.link.try_body(self.framing, filling, most) {
+                Ok(0) => return Err(Trouble::Connection(io::ErrorKind::UnexpectedEof.into())),
+                Ok(n) => {
+                    *got += n as u64;
+                    *allowed -= n;
                 }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Trouble::Connection(error)),
             }
-            if is_whole {
-                self.piece = InPiece::No;
-            }
-            self.offset += take as u64;
-            bytes = later;
+            pace.check(*got, Instant::now()).map_err(Trouble::Slow)?;
         }
         Ok(())
     }
 }
 
-impl Drop for Worker {
+/// Why receiving stopped.
+#[derive(Debug)]
+enum Trouble {
+    Slow(TooSlow),
+    Connection(io::Error),
+    Wrong(u32),
+    Disk(io::Error),
+}
+
+impl Trouble {
+    fn about(self, subject: &dyn Display, received: Received) -> ReceiveError {
+        let (kind, what, disk) = match self {
+            Self::Slow(slow) if slow.moved == 0 => {
+                (FailureKind::Timeout, format!("no bytes in {:?}", slow.window), None)
+            }
+            Self::Slow(slow) => (FailureKind::Slow, format!("only {slow}"), None),
+            Self::Connection(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                (FailureKind::Gone, format!("it ended after {} bytes", received.bytes), None)
+            }
+            Self::Connection(error) => (FailureKind::Gone, error.to_string(), None),
+            Self::Wrong(piece) => (FailureKind::Hash, format!("piece {piece} has the wrong hash"), None),
+            Self::Disk(error) => (FailureKind::Disk, format!("cannot store it: {error}"), Some(error)),
+        };
+        ReceiveError { kind, message: format!("{subject}: {what}"), received, disk }
+    }
+}
+
+/// Owns what turns buffers into verified pieces, and runs it on a blocking thread, one buffer at a time and in order.
+struct Mill<F> {
+    idle: Option<Box<Storing>>,
+    running: Option<Running>,
+    /// A buffer that is done with.
+    spare: Option<Buffer>,
+    verified: Vec<u32>,
+    on_piece: F,
+}
+
+/// Taken off the blocking queue when dropped, if it has not begun.
+struct Running(JoinHandle<(Box<Storing>, Buffer, Result<(), Trouble>)>);
+
+impl Drop for Running {
     fn drop(&mut self) {
-        if let InPiece::Claimed(piece) = self.piece {
+        self.0.abort();
+    }
+}
+
+impl<F: FnMut(u32) + Send> Mill<F> {
+    fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Begins with a buffer. Not while one is running, and not after an error.
+    fn start(&mut self, buffer: Buffer) {
+        debug_assert!(self.running.is_none());
+        if let Some(mut storing) = self.idle.take() {
+            self.running = Some(Running(tokio::task::spawn_blocking(move || {
+                let result = storing.absorb(&buffer);
+                (storing, buffer, result)
+            })));
+        }
+    }
+
+    /// Waits for the buffer under way and tells which pieces it made whole. Nothing is lost if this is dropped.
+    async fn settle(&mut self) -> Result<(), Trouble> {
+        let Some(running) = &mut self.running else { return Ok(()) };
+        let done = (&mut running.0).await;
+        self.running = None;
+        let (mut storing, mut buffer, result) =
+            done.map_err(|panic| Trouble::Disk(io::Error::other(panic)))?;
+        for piece in storing.verified.drain(..) {
+            self.verified.push(piece);
+            (self.on_piece)(piece);
+        }
+        buffer.clear();
+        self.spare = Some(buffer);
+        self.idle = Some(storing);
+        result
+    }
+}
+
+/// Cuts a stream of bytes into pieces, hashes them and hands them to the sink. Used on blocking threads.
+struct Storing {
+    sink: Arc<dyn PieceSink>,
+    layout: Layout,
+    hasher: PieceHasher,
+    /// The piece that the next byte belongs to.
+    piece: u32,
+    /// Offset of that byte in the file.
+    at: u64,
+    /// The piece that is claimed.
+    claimed: Option<u32>,
+    /// Verified since last asked.
+    verified: Vec<u32>,
+}
+
+impl Storing {
+    fn new(sink: Arc<dyn PieceSink>, piece: u32) -> Self {
+        let layout = sink.layout();
+        Self {
+            sink,
+            layout,
+            hasher: PieceHasher::new(&layout),
+            piece,
+            at: layout.start(piece),
+            claimed: None,
+            verified: Vec::new(),
+        }
+    }
+
+    fn absorb(&mut self, mut bytes: &[u8]) -> Result<(), Trouble> {
+        while !bytes.is_empty() {
+            let span = self.layout.bytes_of(self.piece);
+            if self.at == span.start {
+                self.claimed = (self.sink.claim(self.piece) == Claim::Granted).then_some(self.piece);
+            }
+            let take = (span.end - self.at).min(bytes.len() as u64) as usize;
+            let (now, later) = bytes.split_at(take);
+            let mut digest = None;
+            // What is not granted is there, or on its way, and read only to get past it.
+            if self.claimed.is_some() {
+                self.hasher.update(now, |whole| digest = Some(whole));
+                self.sink.write_at(self.at, now).map_err(Trouble::Disk)?;
+            }
+            self.at += take as u64;
+            bytes = later;
+            if self.at == span.end {
+                if let Some(piece) = self.claimed.take() {
+                    // The last piece of a file may be short, so that the hasher does not know that it is whole.
+                    let digest = digest.or_else(|| self.hasher.finish()).unwrap_or_default();
+                    match self.sink.finish(piece, digest) {
+                        Ok(true) => self.verified.push(piece),
+                        Ok(false) => return Err(Trouble::Wrong(piece)),
+                        Err(error) => return Err(Trouble::Disk(error)),
+                    }
+                }
+                self.piece += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Storing {
+    fn drop(&mut self) {
+        if let Some(piece) = self.claimed {
             self.sink.release(piece);
         }
     }

@@ -10,7 +10,7 @@ use bytes::{Buf as _, BufMut as _, BytesMut};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::head::HeadError;
+use super::head::{HeadError, Parsed};
 use crate::wire::limits::MAX_HTTP_HEAD;
 
 /// Room made for reading heads and chunk sizes.
@@ -25,9 +25,6 @@ pub(super) struct Link {
     /// Bytes that have come but belong to nobody yet.
     ahead: BytesMut,
 }
-
-/// Reads a head off the start of some bytes, and says how many it takes; `None`: more are needed.
-type HeadParser<H> = fn(&[u8]) -> Result<Option<(H, usize)>, HeadError>;
 
 /// Why no head came.
 #[derive(Debug)]
@@ -68,15 +65,15 @@ impl Link {
     }
 
     /// Reads a head with `parse`, and nothing after it is lost.
-    pub(super) async fn read_head<H>(&mut self, parse: HeadParser<H>) -> Result<H, HeadTrouble> {
-        let mut seen = 0usize;
+    pub(super) async fn read_head<H>(&mut self, parse: fn(&[u8]) -> Parsed<H>) -> Result<H, HeadTrouble> {
+        let mut seen: usize = 0;
         loop {
             // Without an end of a head among the new bytes, parsing again would be in vain; doing it for each of
             // 16,384 single bytes would also be expensive.
-            let may_be_whole = seen == 0
+            let is_worth_it = seen == 0
                 || has_blank_line(&self.ahead[seen.saturating_sub(3)..])
                 || self.ahead.len() >= MAX_HTTP_HEAD;
-            if may_be_whole && let Some((head, len)) = parse(&self.ahead).map_err(HeadTrouble::Bad)? {
+            if is_worth_it && let Some((head, len)) = parse(&self.ahead).map_err(HeadTrouble::Bad)? {
                 self.ahead.advance(len);
                 return Ok(head);
             }
@@ -240,13 +237,6 @@ pub(super) enum Framing {
     Length(u64),
     /// Chunked coding.
     Chunked(Chunked),
-}
-
-impl Framing {
-    /// Whether nothing of the body is left on the connection.
-    pub(super) fn is_over(&self) -> bool {
-        matches!(self, Self::Length(0) | Self::Chunked(Chunked::Over))
-    }
 }
 
 /// Where in a body in chunked coding (RFC 9112 section 7.1) we are.

@@ -2,16 +2,20 @@
 
 use std::fs::File;
 use std::io;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::buffer::{BUFFER, Buffer};
 use super::deadlines::{Deadlines, Pace, TooSlow};
 use super::{FileSpan, RateLimiter};
 
 /// Bytes of a file asked of the system in one go.
+#[cfg(any(target_os = "linux", target_os = "android"))]
 const STEP: usize = 1024 * 1024;
 
 /// One message on its way out, watched that it moves.
@@ -79,31 +83,76 @@ impl Outgoing {
         progress: &mut u64,
     ) -> Result<(), SendTrouble> {
         let mut done = 0;
-        while done < span.len {
-            let left = usize::try_from(span.len - done).unwrap_or(usize::MAX).min(STEP);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if !self.send_mapped(span, limiter, progress, &mut done).await? {
+            tracing::debug!("no sendfile from this file system");
+        }
+        self.send_copied(span, limiter, progress, &mut done).await
+    }
+
+    /// By sendfile(2): the bytes go from the page cache to the network without passing through this process. False:
+    /// the file system cannot do this.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    async fn send_mapped(
+        &mut self,
+        span: &FileSpan,
+        limiter: &RateLimiter,
+        progress: &mut u64,
+        done: &mut u64,
+    ) -> Result<bool, SendTrouble> {
+        while *done < span.len {
+            let left = usize::try_from(span.len - *done).unwrap_or(usize::MAX).min(STEP);
             let mut allowed = limited(limiter, left, &mut self.pace).await;
             while allowed > 0 {
-                let (stream, file, offset) = (self.stream.clone(), span.file.clone(), span.offset + done);
+                let (stream, file, offset) = (self.stream.clone(), span.file.clone(), span.offset + *done);
                 let before = Instant::now();
-                let went =
-                    tokio::task::spawn_blocking(move || send_until_full(&stream, &file, offset, allowed))
-                        .await;
+                let went = tokio::task::spawn_blocking(move || {
+                    sendfile::until_full(&stream, &file, offset, allowed)
+                })
+                .await;
                 // A slow disk is not the other side's fault.
                 self.pace.excuse(before.elapsed());
-                let went = went.unwrap_or_else(|panic| Went { bytes: 0, end: Err(io::Error::other(panic)) });
-                done += went.bytes as u64;
-                allowed -= went.bytes;
-                self.handed += went.bytes as u64;
-                *progress += went.bytes as u64;
-                match went.end {
+                let (bytes, end) = went.unwrap_or_else(|panic| (0, Err(io::Error::other(panic))));
+                *done += bytes as u64;
+                self.handed += bytes as u64;
+                *progress += bytes as u64;
+                allowed -= bytes;
+                match end {
                     Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
-                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                        return Err(SendTrouble::File(error));
-                    }
-                    Err(error) => return Err(SendTrouble::Broken(error)),
+                    Err(error) => match error.kind() {
+                        io::ErrorKind::WouldBlock => self.writable().await?,
+                        io::ErrorKind::UnexpectedEof => return Err(SendTrouble::File(error)),
+                        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => return Ok(false),
+                        _ => return Err(SendTrouble::Broken(error)),
+                    },
                 }
             }
+        }
+        Ok(true)
+    }
+
+    /// By reading and writing, from `done` on.
+    async fn send_copied(
+        &mut self,
+        span: &FileSpan,
+        limiter: &RateLimiter,
+        progress: &mut u64,
+        done: &mut u64,
+    ) -> Result<(), SendTrouble> {
+        while *done < span.len {
+            let want = usize::try_from(span.len - *done).unwrap_or(usize::MAX).min(BUFFER);
+            let len = limited(limiter, want, &mut self.pace).await;
+            let (file, offset) = (span.file.clone(), span.offset + *done);
+            let before = Instant::now();
+            let read = tokio::task::spawn_blocking(move || {
+                let mut buffer = Buffer::with_room(len as u64);
+                buffer.resize(len, 0);
+                read_exact_at(&file, &mut buffer, offset).map(|()| buffer)
+            });
+            let read = read.await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+            self.pace.excuse(before.elapsed());
+            self.write_all(&read.map_err(SendTrouble::File)?, false, progress).await?;
+            *done += len as u64;
         }
         Ok(())
     }
@@ -116,11 +165,6 @@ impl Outgoing {
                 Err(_) => self.check()?,
             }
         }
-    }
-
-    /// When to call [`Outgoing::check`].
-    pub(super) fn deadline(&self) -> Instant {
-        self.pace.deadline()
     }
 
     /// Whether the other side still takes bytes as fast as it must.
@@ -146,30 +190,55 @@ pub(super) async fn limited(limiter: &RateLimiter, want: usize, pace: &mut Pace)
     granted
 }
 
-struct Went {
-    bytes: usize,
-    /// `Ok`: all of it; `WouldBlock`: the socket is full; `UnexpectedEof`: the file has ended.
-    end: io::Result<()>,
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod sendfile {
+    use super::*;
+
+    /// Sends until `len` bytes are through (`Ok`), the socket is full (`WouldBlock`), or the file has ended
+    /// (`UnexpectedEof`); and how many bytes went. Runs on a blocking thread, because bytes that are not in memory
+    /// are waited for.
+    pub(super) fn until_full(
+        stream: &TcpStream,
+        file: &File,
+        offset: u64,
+        len: usize,
+    ) -> (usize, io::Result<()>) {
+        let mut bytes = 0;
+        while bytes < len {
+            let (offset, len) = (offset + bytes as u64, len - bytes);
+            match stream.try_io(Interest::WRITABLE, || once(stream, file, offset, len)) {
+                Ok(0) => return (bytes, Err(io::ErrorKind::UnexpectedEof.into())),
+                Ok(n) => bytes += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (bytes, Err(error)),
+            }
+        }
+        (bytes, Ok(()))
+    }
+
+    fn once(stream: &TcpStream, file: &File, offset: u64, len: usize) -> io::Result<usize> {
+        let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::Unsupported)?;
+        socket2::SockRef::from(stream).sendfile(file, offset, NonZeroUsize::new(len))
+    }
 }
 
-fn send_until_full(stream: &TcpStream, file: &File, offset: u64, len: usize) -> Went {
-    let mut bytes = 0;
-    while bytes < len {
-        let went =
-            stream.try_io(Interest::WRITABLE, || sendfile(stream, file, offset + bytes as u64, len - bytes));
-        match went {
-            Ok(0) => return Went { bytes, end: Err(io::ErrorKind::UnexpectedEof.into()) },
-            Ok(n) => bytes += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Went { bytes, end: Err(error) },
+#[cfg(unix)]
+fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, buffer, offset)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => {
+                buffer = &mut buffer[n..];
+                offset += n as u64;
+            }
         }
     }
-    Went { bytes, end: Ok(()) }
-}
-
-fn sendfile(stream: &TcpStream, file: &File, offset: u64, len: usize) -> io::Result<usize> {
-    let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::Unsupported)?;
-    socket2::SockRef::from(stream).sendfile(file, offset, std::num::NonZeroUsize::new(len))
+    Ok(())
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -6,24 +6,23 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::date::http_date;
 use super::deadlines::Deadlines;
-use super::head::{Announced, Fields, HeadError, RequestHead, announced, push_field};
+use super::head::{Announced, ContentRange, Fields, HeadError, RequestHead, announced, push_field};
 use super::intake::{Intake, bytes_of_run};
-use super::link::{Chunked, Framing, HeadTrouble, Link};
-use super::send::Outgoing;
+use super::link::{Framing, HeadTrouble, Link};
+use super::send::{Outgoing, SendTrouble};
 use super::{FileSpan, PieceSink, RateLimiter, ReceiveError, Received};
 use crate::wire::FailureKind;
 
-/// The body of a request that nobody wanted is read away up to this size; beyond it the connection is closed.
-const MAX_DRAIN: u64 = 64 * 1024;
+/// A body that the service left is read away up to this size, to keep the connection.
+const MAX_UNREAD_BODY: u64 = 64 * 1024;
 
 /// Something that answers requests. One value serves all connections.
 pub trait Service: Send + Sync + 'static {
@@ -46,30 +45,29 @@ pub struct Request<'a> {
 
 /// The body of a request, not yet read.
 pub struct RequestBody<'a> {
-    link: &'a mut Link,
-    framing: &'a mut Framing,
-    /// The other side waits for `100 Continue`.
-    expects_continue: &'a mut bool,
-    deadlines: &'a Deadlines,
+    conversation: &'a mut Conversation,
+    length: Option<u64>,
+    content_range: Option<String>,
     started: Instant,
 }
 
 impl RequestBody<'_> {
-    /// Bytes announced by `Content-Length` that are still to come.
+    /// Bytes announced by `Content-Length`; `None` where there is no body. (Requests in chunked coding are refused
+    /// before a service sees them.)
     pub fn len(&self) -> Option<u64> {
-        match *self.framing {
-            Framing::Length(length) => Some(length),
-            Framing::Chunked(_) => None,
-        }
+        self.length
     }
 
     /// Whether there is no body.
     pub fn is_empty(&self) -> bool {
-        self.len() == Some(0)
+        self.length.unwrap_or(0) == 0
     }
 
     /// Takes in a run of pieces. Sends `100 Continue` with the given fields (the proof) first, if the other side
     /// waits for it. `on_piece` is called from the async task for each piece as it is verified.
+    ///
+    /// A body that is not announced as exactly the bytes of the run is not read at all
+    /// ([`FailureKind::Refused`]). Otherwise errors are those of [`super::connect::Pool::get`].
     pub async fn receive(
         &mut self,
         continue_fields: &[(&str, String)],
@@ -78,38 +76,49 @@ impl RequestBody<'_> {
         limiter: &RateLimiter,
         on_piece: impl FnMut(u32) + Send,
     ) -> Result<Received, ReceiveError> {
-        let refuse =
-            |kind, message: String| ReceiveError { kind, message, received: Received::default(), disk: None };
-        let subject = "PUT";
-        let expected = bytes_of_run(&sink.layout(), &pieces).map(|bytes| bytes.end - bytes.start);
-        if expected.is_none() || expected != self.len() {
-            return Err(refuse(
-                FailureKind::Refused,
-                format!("{subject}: the body is not as long as its range"),
-            ));
-        }
-        if std::mem::take(self.expects_continue) {
-            let mut head = b"HTTP/1.1 100 Continue\r\n".to_vec();
-            for (name, value) in continue_fields {
-                push_field(&mut head, name, value);
-            }
-            head.extend_from_slice(b"\r\n");
-            let mut out = Outgoing::new(&self.link.stream, self.deadlines);
-            if let Err(trouble) = out.write_all(&head, false, &mut 0).await {
-                return Err(refuse(FailureKind::Gone, format!("{subject}: {trouble:?}")));
-            }
+        let subject = format!("pieces {}..{} from {}", pieces.start, pieces.end, self.conversation.remote);
+        let layout = sink.layout();
+        self.check_announced(&subject, bytes_of_run(&layout, &pieces), layout.size())?;
+        let conversation = &mut *self.conversation;
+        if std::mem::take(&mut conversation.owes_continue) {
+            conversation.send_continue(continue_fields).await.map_err(|trouble| {
+                let (kind, message) = match trouble {
+                    SendTrouble::Slow(slow) => (FailureKind::Timeout, format!("it does not read: {slow}")),
+                    SendTrouble::Broken(error) | SendTrouble::File(error) => {
+                        (FailureKind::Gone, error.to_string())
+                    }
+                };
+                ReceiveError::new(kind, format!("{subject}: {message}"))
+            })?;
         }
         let intake = Intake {
-            link: self.link,
-            framing: self.framing,
+            link: &mut conversation.link,
+            framing: &mut conversation.unread,
             pieces,
             sink,
             limiter,
-            deadlines: self.deadlines,
+            deadlines: &conversation.deadlines,
             started: self.started,
             subject: &subject,
         };
-        intake.run(on_piece).await
+        let result = intake.run(on_piece).await;
+        conversation.spoiled |= result.is_err();
+        result
+    }
+
+    fn check_announced(&self, subject: &str, run: Option<Range<u64>>, size: u64) -> Result<(), ReceiveError> {
+        let refuse =
+            |what: String| Err(ReceiveError::new(FailureKind::Refused, format!("{subject}: {what}")));
+        let Some(run) = run else { return refuse("there are no such pieces".to_owned()) };
+        if self.conversation.unread != Framing::Length(run.end - run.start) {
+            return refuse(format!("a body of {:?} bytes instead of {}", self.length, run.end - run.start));
+        }
+        match &self.content_range {
+            Some(field) if !ContentRange::parse(field).is_some_and(|told| told.is(&run, size)) => {
+                refuse(format!("it sends {field:?} instead of {run:?} of {size}"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -117,7 +126,7 @@ impl RequestBody<'_> {
 pub struct Response {
     /// Status code.
     pub status: u16,
-    /// Fields besides `Content-Length`, `Date` and `Connection`, which are added.
+    /// Fields besides `Content-Length`, `Date` and `Connection`, which are added (and ignored here).
     pub fields: Fields,
     /// What follows the head (not sent in answer to HEAD, but its length is told).
     pub body: Body,
@@ -167,7 +176,7 @@ impl Response {
 
     /// An answer of one line of text.
     pub fn text(status: u16, text: impl Into<String>) -> Self {
-        let mut text = text.into();
+        let mut text: String = text.into();
         text.push('\n');
         let body = Body::Bytes(Bytes::from(text));
         Self { body, ..Self::empty(status) }.with("Content-Type", "text/plain; charset=utf-8")
@@ -178,9 +187,14 @@ impl Response {
         self.fields.0.push((name.to_owned(), value.into()));
         self
     }
+
+    fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
 }
 
-/// Serves one connection until it ends, `idle` passes without a request, or `shutdown` completes (then the answer
+/// Serves one connection until it ends, 60 s pass without a request, or `shutdown` completes (then the answer
 /// under way is finished). `first` are bytes already read off the connection.
 pub async fn serve_connection<S: Service>(
     stream: TcpStream,
@@ -198,149 +212,232 @@ pub(super) async fn serve_with<S: Service>(
     shutdown: impl Future<Output = ()> + Send,
     deadlines: &Deadlines,
 ) {
+    // A connection that has no addresses is broken already.
     let (Ok(remote), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
-    let mut connection = Connection { link: Link::new(stream, first), service, deadlines, remote, local };
+    let mut conversation = Conversation {
+        link: Link::new(stream, first),
+        remote,
+        local,
+        deadlines: *deadlines,
+        unread: Framing::Length(0),
+        owes_continue: false,
+        spoiled: false,
+    };
     let mut shutdown = pin!(shutdown);
-    loop {
-        tokio::select! {
+    let next = loop {
+        let asked = tokio::select! {
             biased;
             () = &mut shutdown => return,
-            there = timeout(deadlines.idle, connection.link.wait_for_bytes()) => match there {
-                Ok(true) => {}
-                Ok(false) | Err(_) => return,
-            }
+            asked = conversation.read_head() => asked,
+        };
+        let next = match asked {
+            Ok(head) => conversation.exchange(head, service).await,
+            Err(Some(refusal)) => conversation.answer(refusal, false).await,
+            Err(None) => return,
+        };
+        if next != Next::Request {
+            break next;
         }
-        match connection.exchange().await {
-            After::KeepAlive => {}
-            After::Close => return connection.link.linger(Instant::now() + deadlines.linger).await,
-            After::Broken => return,
-        }
-        let ending =
-            std::future::poll_fn(|context| Poll::Ready(shutdown.as_mut().poll(context).is_ready())).await;
-        if ending {
-            return;
-        }
+    };
+    if next == Next::Linger {
+        conversation.link.linger(Instant::now() + deadlines.linger).await;
     }
 }
 
-/// What becomes of a connection after an answer.
-enum After {
-    KeepAlive,
-    Close,
-    Broken,
+/// What to do after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Read the next request.
+    Request,
+    /// Close. There may be unread bytes.
+    Linger,
+    /// Close: the connection is broken.
+    Drop,
 }
 
-struct Connection<'a, S> {
+/// One connection and where it stands.
+struct Conversation {
     link: Link,
-    service: &'a S,
-    deadlines: &'a Deadlines,
     remote: SocketAddr,
     local: SocketAddr,
+    deadlines: Deadlines,
+    /// What is left of the body of the request being answered.
+    unread: Framing,
+    /// The other side waits for `100 Continue` before it sends that body.
+    owes_continue: bool,
+    /// A body was wrong or broke off: better to start anew.
+    spoiled: bool,
 }
 
-impl<S: Service> Connection<'_, S> {
-    /// One request and its answer.
-    async fn exchange(&mut self) -> After {
-        let started = Instant::now();
-        let head = match timeout(self.deadlines.head, self.link.read_head(RequestHead::parse)).await {
-            Err(_) => return self.refuse(408, "the request did not come to its end").await,
-            Ok(Err(HeadTrouble::Closed | HeadTrouble::Cut)) => return After::Broken,
-            Ok(Err(HeadTrouble::Bad(error @ HeadError::TooLarge))) => {
-                return self.refuse(431, &error.to_string()).await;
+impl Conversation {
+    /// The next head, or the answer to what is none, or nothing if the connection has ended.
+    async fn read_head(&mut self) -> Result<RequestHead, Option<Response>> {
+        match tokio::time::timeout(self.deadlines.idle, self.link.wait_for_bytes()).await {
+            Ok(true) => {}
+            Ok(false) | Err(_) => return Err(None),
+        }
+        match tokio::time::timeout(self.deadlines.head, self.link.read_head(RequestHead::parse)).await {
+            Ok(Ok(head)) => Ok(head),
+            Ok(Err(HeadTrouble::Bad(error @ HeadError::Broken(_)))) => {
+                Err(Some(Response::text(400, error.to_string()).closing()))
             }
-            Ok(Err(HeadTrouble::Bad(error))) => return self.refuse(400, &error.to_string()).await,
-            Ok(Ok(head)) => head,
-        };
-        let mut framing = match announced(&head.fields) {
-            Ok(Announced::Nothing) => Framing::Length(0),
-            Ok(Announced::Length(length)) => Framing::Length(length),
-            Ok(Announced::Chunked) => Framing::Chunked(Chunked::Size),
-            Err(error) => return self.refuse(400, &error.to_string()).await,
-        };
-        if let Framing::Chunked(_) = framing {
-            return self.refuse(411, "a body needs a Content-Length").await;
+            Ok(Err(HeadTrouble::Bad(error @ HeadError::TooLarge))) => {
+                Err(Some(Response::text(431, error.to_string()).closing()))
+            }
+            Ok(Err(HeadTrouble::Closed | HeadTrouble::Cut)) => Err(None),
+            Err(_) => Err(Some(Response::text(408, "the request took too long").closing())),
         }
-        if !head.is_http10 && head.fields.get("host").is_none() {
-            return self.refuse(400, "a request needs a Host").await;
-        }
-        let mut expects_continue = match head.fields.get("expect") {
-            None => false,
-            Some(_) if head.is_http10 => false,
-            Some(what) if what.eq_ignore_ascii_case("100-continue") => true,
-            Some(_) => return self.refuse(417, "unknown expectation").await,
+    }
+
+    /// Answers one request.
+    async fn exchange<S: Service>(&mut self, head: RequestHead, service: &S) -> Next {
+        let started = Instant::now();
+        let length = match judge(&head) {
+            Ok(length) => length,
+            Err(refusal) => return self.answer(refusal.closing(), head.method == "HEAD").await,
         };
+        self.unread = Framing::Length(length.unwrap_or(0));
+        // HTTP/1.0 knows no interim answers; the field is to be ignored there.
+        self.owes_continue =
+            !head.is_http10 && length.unwrap_or(0) > 0 && head.fields.get("expect").is_some();
         let is_head = head.method == "HEAD";
-        let wants_close = head.is_http10 && !head.fields.has_word("connection", "keep-alive")
-            || head.fields.has_word("connection", "close");
-        let body = RequestBody {
-            link: &mut self.link,
-            framing: &mut framing,
-            expects_continue: &mut expects_continue,
-            deadlines: self.deadlines,
-            started,
-        };
-        let request = Request { head, remote: self.remote, local: self.local, body };
-        let mut response = self.service.call(request).await;
+        let wants_close = head.is_http10 || head.fields.has_word("connection", "close");
+        let content_range = head.fields.get("content-range").map(str::to_owned);
+        let (remote, local) = (self.remote, self.local);
+        let body = RequestBody { conversation: self, length, content_range, started };
+        let mut response = service.call(Request { head, remote, local, body }).await;
+        response.close |= wants_close || !self.can_go_on();
+        self.answer(response, is_head).await
+    }
 
-        // A body that nobody took: short ones are read away, so that the connection can be kept. One that was not
-        // even begun, because the other side waits for leave to send it, may come or not; only closing is sure.
-        let short = matches!(framing, Framing::Length(left) if left <= MAX_DRAIN);
-        response.close |= wants_close || (!framing.is_over() && (expects_continue || !short));
-        if !framing.is_over() && !response.close {
-            let deadline = Instant::now() + self.deadlines.head;
-            response.close |= !self.link.discard_body(&mut framing, deadline).await;
+    /// Whether what is left of the request's body can be got past. A body that waits for our leave may or may not
+    /// come now, so nothing that follows could be told from it.
+    fn can_go_on(&self) -> bool {
+        match self.unread {
+            _ if self.spoiled => false,
+            Framing::Length(left) => left == 0 || (left <= MAX_UNREAD_BODY && !self.owes_continue),
+            Framing::Chunked(_) => false,
         }
-        self.respond(response, is_head).await
     }
 
-    /// An answer to something that is no proper request: after it nothing on the connection can be understood.
-    async fn refuse(&mut self, status: u16, why: &str) -> After {
-        self.respond(Response { close: true, ..Response::text(status, why) }, false).await
+    async fn send_continue(&mut self, fields: &[(&str, String)]) -> Result<(), SendTrouble> {
+        let mut head = b"HTTP/1.1 100 Continue\r\n".to_vec();
+        fields.iter().for_each(|(name, value)| push_field(&mut head, name, value));
+        head.extend_from_slice(b"\r\n");
+        Outgoing::new(&self.link.stream, &self.deadlines).write_all(&head, false, &mut 0).await
     }
 
-    async fn respond(&mut self, response: Response, is_head: bool) -> After {
+    async fn answer(&mut self, response: Response, is_head: bool) -> Next {
         let Response { status, fields, body, close, on_sent } = response;
         let mut report = Report { on_sent, started: Instant::now(), bytes: 0, complete: false };
-        let mut head = format!("HTTP/1.1 {status} {}\r\n", reason(status)).into_bytes();
-        push_field(&mut head, "Date", &http_date(SystemTime::now()));
-        for (name, value) in &fields.0 {
-            push_field(&mut head, name, value);
+        let head = encode_head(status, &fields, body.len(), close);
+        // A head that announces more to come must not be sent when nothing does: it would wait for it.
+        let has_body = !is_head && !matches!(status, 204 | 304) && body.len() > 0;
+        let mut out = Outgoing::new(&self.link.stream, &self.deadlines);
+        let mut result = out.write_all(&head, has_body, &mut 0).await;
+        if result.is_ok() && has_body {
+            result = match &body {
+                Body::Empty => Ok(()),
+                Body::Bytes(bytes) => out.write_all(bytes, false, &mut report.bytes).await,
+                Body::File(span, limiter) => out.send_file(span, limiter, &mut report.bytes).await,
+            };
         }
-        // RFC 9110 section 8.6: these have no body, and no length to tell.
-        if !matches!(status, 100..200 | 204 | 304) {
-            push_field(&mut head, "Content-Length", &body.len().to_string());
+        if let Err(trouble) = result {
+            tracing::debug!(remote = %self.remote, status, sent = report.bytes, ?trouble, "answer cut short");
+            return Next::Drop;
         }
+        report.complete = true;
+        drop(report);
         if close {
-            push_field(&mut head, "Connection", "close");
+            return Next::Linger;
         }
-        head.extend_from_slice(b"\r\n");
-
-        let mut out = Outgoing::new(&self.link.stream, self.deadlines);
-        let sent = match body {
-            _ if is_head => out.write_all(&head, false, &mut 0).await,
-            Body::Empty => out.write_all(&head, false, &mut 0).await,
-            Body::Bytes(bytes) => match out.write_all(&head, !bytes.is_empty(), &mut 0).await {
-                Ok(()) => out.write_all(&bytes, false, &mut report.bytes).await,
-                failed => failed,
-            },
-            Body::File(span, limiter) => match out.write_all(&head, span.len > 0, &mut 0).await {
-                Ok(()) => out.send_file(&span, &limiter, &mut report.bytes).await,
-                failed => failed,
-            },
-        };
-        report.complete = sent.is_ok();
-        match sent {
-            Ok(()) if close => After::Close,
-            Ok(()) => After::KeepAlive,
-            Err(trouble) => {
-                tracing::debug!(remote = %self.remote, ?trouble, "answer not sent to its end");
-                After::Broken
-            }
+        let deadline = Instant::now() + self.deadlines.head;
+        match self.link.discard_body(&mut self.unread, deadline).await {
+            true => Next::Request,
+            false => Next::Drop,
         }
     }
 }
 
-/// Makes sure that `on_sent` is called, also when the task is dropped.
+/// What can be refused without asking the service; otherwise the length of the body.
+fn judge(head: &RequestHead) -> Result<Option<u64>, Response> {
+    if !head.is_http10 && head.fields.get("host").is_none() {
+        return Err(Response::text(400, "a request needs a Host field"));
+    }
+    let length = match announced(&head.fields) {
+        Ok(Announced::Nothing) => None,
+        Ok(Announced::Length(length)) => Some(length),
+        Ok(Announced::Chunked) => return Err(Response::text(411, "a body needs a Content-Length field")),
+        Err(error) => return Err(Response::text(400, error.to_string())),
+    };
+    match head.fields.get("expect") {
+        Some(what) if !head.is_http10 && !what.trim().eq_ignore_ascii_case("100-continue") => {
+            Err(Response::text(417, "the only known expectation is 100-continue"))
+        }
+        _ => Ok(length),
+    }
+}
+
+fn encode_head(status: u16, fields: &Fields, length: u64, close: bool) -> Vec<u8> {
+    let mut head = Vec::with_capacity(512);
+    head.extend_from_slice(format!("HTTP/1.1 {status} {}\r\n", reason(status)).as_bytes());
+    push_field(&mut head, "Date", &http_date(SystemTime::now()));
+    for (name, value) in &fields.0 {
+        let ours = ["date", "content-length", "connection", "transfer-encoding"];
+        if !ours.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
+            push_field(&mut head, name, value);
+        }
+    }
+    // These never have a body, and a length of what they do not have would be read as one of what was asked for.
+    if !matches!(status, 204 | 304) {
+        push_field(&mut head, "Content-Length", &length.to_string());
+    }
+    push_field(&mut head, "Connection", if close { "close" } else { "keep-alive" });
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        507 => "Insufficient Storage",
+        _ => "Status",
+    }
+}
+
+/// Calls `on_sent` when dropped, so that it is called however sending ends.
 struct Report {
     on_sent: Option<Box<dyn FnOnce(Sent) + Send>>,
     started: Instant,
@@ -353,31 +450,5 @@ impl Drop for Report {
         if let Some(on_sent) = self.on_sent.take() {
             on_sent(Sent { bytes: self.bytes, elapsed: self.started.elapsed(), complete: self.complete });
         }
-    }
-}
-
-fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        201 => "Created",
-        204 => "No Content",
-        206 => "Partial Content",
-        301 => "Moved Permanently",
-        304 => "Not Modified",
-        400 => "Bad Request",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        406 => "Not Acceptable",
-        408 => "Request Timeout",
-        409 => "Conflict",
-        411 => "Length Required",
-        412 => "Precondition Failed",
-        416 => "Range Not Satisfiable",
-        417 => "Expectation Failed",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        503 => "Service Unavailable",
-        _ => "",
     }
 }
