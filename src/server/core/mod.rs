@@ -13,6 +13,8 @@ mod client;
 mod files;
 mod ranges;
 mod session;
+#[cfg(test)]
+mod tests;
 mod transfers;
 
 use std::collections::{HashMap, HashSet, VecDeque};
