@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::BytesMut;
 use tokio::sync::Notify;
 
-use crate::wire::{Dialect, Message, WireError, encode_frame, limits};
+use crate::wire::{Dialect, Message, WireError, limits};
 
 /// With this many bytes waiting, no further message is taken from the client: whoever asks faster than it reads is
 /// slowed down before it has to be dropped.
@@ -51,26 +51,23 @@ impl Outbox {
     /// Adds a message; [`Outbox::flush`] has it written. One that does not fit into a frame is an error of ours, and
     /// is told from a client that does not read: `Ok(Err(_))`.
     pub(crate) fn push(&self, message: &Message) -> Result<Result<(), WireError>, Overflow> {
-        let json = match message.to_json() {
-            Ok(json) => json,
-            Err(error) => return Ok(Err(error)),
-        };
         let mut state = self.lock();
         if state.closed {
             return Ok(Ok(()));
         }
-        if state.backlog() + json.len() > limits::MAX_WRITE_BACKLOG {
+        let before = state.waiting.len();
+        let encoded = message.encode(self.dialect, &mut state.waiting);
+        if state.backlog() > limits::MAX_WRITE_BACKLOG {
+            state.waiting.truncate(before);
             return Err(Overflow);
         }
-        Ok(encode_frame(self.dialect, &json, &mut state.waiting))
+        Ok(encoded)
     }
 
     /// Adds a last message whatever the backlog, and closes.
     pub(crate) fn push_last(&self, message: &Message) {
-        if let Ok(json) = message.to_json() {
-            // Too long for a frame is the only way to fail, and there is nobody left to tell.
-            let _ = encode_frame(self.dialect, &json, &mut self.lock().waiting);
-        }
+        // Too long for a frame is the only way to fail, and there is nobody left to tell.
+        let _ = message.encode(self.dialect, &mut self.lock().waiting);
         self.close();
     }
 
