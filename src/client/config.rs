@@ -161,16 +161,245 @@ pub const OPTIONS: &[OptionSpec] = &[
     },
 ];
 
+/// Most bytes an `agent` may have: it travels in every `register`.
+const MAX_AGENT: usize = 256;
+/// Most files of a tree downloaded at once.
+const MAX_PARALLEL_FILES: u32 = 1024;
+/// Fewest and most events a queue may be told to hold.
+const EVENT_QUEUE: std::ops::RangeInclusive<u32> = 16..=1_000_000;
+/// Longest duration an option takes: a year. Longer ones would overflow clocks.
+const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 3600);
+
 impl Config {
-    /// Sets an option by name. An unknown name is answered with the nearest known one.
+    /// Sets an option by name; `-` and `_` are the same in names. An unknown name is answered with the nearest known
+    /// one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Option`] for an unknown name or a value that is not of the option's kind. Nothing is changed
+    /// then.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
-        let _ = (name, value);
-        Err(Error::new(ErrorKind::Option, "not written"))
+        let spec = find(name)?;
+        let bad = |expected: &str| {
+            Error::new(ErrorKind::Option, format!("option {}: {value:?} is not {expected}", spec.name))
+        };
+        match spec.name {
+            "seeding" => {
+                self.seeding = match value {
+                    "off" => Seeding::Off,
+                    "downloading" => Seeding::Downloading,
+                    "always" => Seeding::Always,
+                    _ => return Err(bad("one of off, downloading, always")),
+                }
+            }
+            "limit_down" => self.down_limit = bytes(value).ok_or_else(|| bad(BYTES))?,
+            "limit_up" => self.up_limit = bytes(value).ok_or_else(|| bad(BYTES))?,
+            "listen_port" => self.listen_port = value.parse().map_err(|_| bad("a port, 0 to 65535"))?,
+            "connect_timeout" => {
+                self.connect_timeout =
+                    duration(value).filter(|d| !d.is_zero()).ok_or_else(|| bad("a duration above zero"))?;
+            }
+            "grace" => self.grace = duration(value).ok_or_else(|| bad(DURATION))?,
+            "parallel_files" => {
+                self.parallel_files = number_within(value, 1..=MAX_PARALLEL_FILES)
+                    .ok_or_else(|| bad(&format!("a number from 1 to {MAX_PARALLEL_FILES}")))?;
+            }
+            "allow_private" => self.allow_private = boolean(value).ok_or_else(|| bad("yes or no"))?,
+            "cache_dir" => self.cache_dir = (!value.is_empty()).then(|| value.into()),
+            "agent" => {
+                if value.len() > MAX_AGENT || value.chars().any(char::is_control) {
+                    return Err(bad("a short text without control characters"));
+                }
+                value.clone_into(&mut self.agent);
+            }
+            "event_queue" => {
+                self.event_queue = number_within(value, EVENT_QUEUE).ok_or_else(|| {
+                    bad(&format!("a number from {} to {}", EVENT_QUEUE.start(), EVENT_QUEUE.end()))
+                })?;
+            }
+            other => return Err(Error::new(ErrorKind::Internal, format!("option {other} has no setter"))),
+        }
+        Ok(())
     }
 
-    /// An option as text, in the form [`Config::set`] takes.
+    /// An option as text, in the form [`Config::set`] takes. Text that is not UTF-8 (of a path set by
+    /// [`Config::cache_dir`] directly) has its wrong bytes replaced.
     pub fn get(&self, name: &str) -> Result<String, Error> {
-        let _ = name;
-        Err(Error::new(ErrorKind::Option, "not written"))
+        let spec = find(name)?;
+        Ok(match spec.name {
+            "seeding" => match self.seeding {
+                Seeding::Off => "off",
+                Seeding::Downloading => "downloading",
+                Seeding::Always => "always",
+            }
+            .to_owned(),
+            "limit_down" => self.down_limit.to_string(),
+            "limit_up" => self.up_limit.to_string(),
+            "listen_port" => self.listen_port.to_string(),
+            "connect_timeout" => format_duration(self.connect_timeout),
+            "grace" => format_duration(self.grace),
+            "parallel_files" => self.parallel_files.to_string(),
+            "allow_private" => if self.allow_private { "yes" } else { "no" }.to_owned(),
+            "cache_dir" => {
+                self.cache_dir.as_ref().map(|d| d.to_string_lossy().into_owned()).unwrap_or_default()
+            }
+            "agent" => self.agent.clone(),
+            "event_queue" => self.event_queue.to_string(),
+            other => return Err(Error::new(ErrorKind::Internal, format!("option {other} has no getter"))),
+        })
+    }
+
+    /// Looks an option up, for [`super::Client::set`], which may change only some.
+    pub(super) fn spec(name: &str) -> Result<&'static OptionSpec, Error> {
+        find(name)
+    }
+}
+
+const BYTES: &str = "a number of bytes (K, M and G are powers of 1024)";
+const DURATION: &str = "a duration (seconds, or a number with ms, s, m or h)";
+
+fn find(name: &str) -> Result<&'static OptionSpec, Error> {
+    let wanted = name.replace('-', "_");
+    OPTIONS.iter().find(|spec| spec.name == wanted).ok_or_else(|| {
+        let nearest = OPTIONS
+            .iter()
+            .map(|spec| (strsim::damerau_levenshtein(&wanted, spec.name), spec.name))
+            .filter(|(distance, known)| *distance <= known.len() / 2)
+            .min();
+        let shown: String = name.chars().take(64).collect();
+        let message = match nearest {
+            Some((_, known)) => format!("there is no option {shown:?}; did you mean {known:?}?"),
+            None => format!("there is no option {shown:?}"),
+        };
+        Error::new(ErrorKind::Option, message)
+    })
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+fn number_within(text: &str, bounds: std::ops::RangeInclusive<u32>) -> Option<u32> {
+    text.parse().ok().filter(|n| bounds.contains(n))
+}
+
+/// `512`, `64K`, `1.5M`, `2G`; a trailing `B` or `iB` is allowed.
+fn bytes(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim_end_matches("iB").trim_end_matches('B') {
+        "" => 1,
+        "K" | "k" => 1u64 << 10,
+        "M" | "m" => 1 << 20,
+        "G" | "g" => 1 << 30,
+        _ => return None,
+    };
+    scaled(number, factor)
+}
+
+/// `2`, `2s`, `1.5m`, `250ms`, `1h`.
+fn duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let milliseconds = match unit {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => 60 * 1000,
+        "h" => 3600 * 1000,
+        _ => return None,
+    };
+    scaled(number, milliseconds).map(Duration::from_millis).filter(|d| *d <= MAX_DURATION)
+}
+
+/// A decimal number times `factor`, rounded down; `None` where that is no `u64`. Whole numbers are exact.
+fn scaled(number: &str, factor: u64) -> Option<u64> {
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(factor);
+    }
+    if !number.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let value = number.parse::<f64>().ok()? * factor as f64;
+    // Above 2^63 a fraction is surely not meant.
+    (value < i64::MAX as f64).then_some(value as u64)
+}
+
+fn format_duration(duration: Duration) -> String {
+    if duration.subsec_millis() == 0 {
+        format!("{}s", duration.as_secs())
+    } else {
+        format!("{}ms", duration.as_millis())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_in_the_table_can_be_read_and_set_to_what_was_read() {
+        let mut config = Config::default();
+        for spec in OPTIONS {
+            let text = config.get(spec.name).unwrap();
+            config.set(spec.name, &text).unwrap_or_else(|e| panic!("{}: {e}", spec.name));
+        }
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn values_are_parsed_by_kind() {
+        let mut config = Config::default();
+        config.set("limit-down", "1.5M").unwrap();
+        assert_eq!(config.down_limit, 1536 * 1024);
+        config.set("limit_up", "64KiB").unwrap();
+        assert_eq!(config.up_limit, 65536);
+        config.set("grace", "250ms").unwrap();
+        assert_eq!(config.grace, Duration::from_millis(250));
+        assert_eq!(config.get("grace").unwrap(), "250ms");
+        config.set("connect-timeout", "1m").unwrap();
+        assert_eq!(config.connect_timeout, Duration::from_secs(60));
+        config.set("seeding", "always").unwrap();
+        assert_eq!(config.seeding, Seeding::Always);
+        config.set("allow_private", "on").unwrap();
+        assert!(config.allow_private);
+    }
+
+    #[test]
+    fn wrong_values_change_nothing() {
+        let mut config = Config::default();
+        for (name, value) in [
+            ("limit_down", "-1"),
+            ("limit_down", "1X"),
+            ("limit_down", "."),
+            ("limit_down", ""),
+            ("limit_down", "99999999999999999999G"),
+            ("limit_down", "1e5"),
+            ("listen_port", "65536"),
+            ("connect_timeout", "0"),
+            ("grace", "5 s"),
+            ("grace", "999999999h"),
+            ("parallel_files", "0"),
+            ("parallel_files", "1025"),
+            ("event_queue", "15"),
+            ("seeding", "Always"),
+            ("allow_private", "maybe"),
+            ("agent", "a\nb"),
+        ] {
+            let error = config.set(name, value).expect_err(name);
+            assert_eq!(error.kind, ErrorKind::Option, "{name}={value}");
+        }
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_nearest() {
+        let mut config = Config::default();
+        let error = config.set("limit_dwon", "1").unwrap_err();
+        assert!(error.message.contains("\"limit_down\""), "{error}");
+        let error = config.get("xyzzy").unwrap_err();
+        assert!(!error.message.contains("did you mean"), "{error}");
     }
 }

@@ -3,11 +3,27 @@
 //! All functions here are synchronous and may be called from any thread; the work happens on a tokio runtime that
 //! the [`Client`] owns. Nothing here prints, installs signal handlers, reads the environment or changes directory.
 
+mod asks;
 mod config;
+mod control;
+mod dial;
+mod download;
 mod error;
 mod event;
+mod exchange;
+mod files;
+mod inner;
+mod names;
+mod progress;
+mod queue;
+mod session;
 mod store;
+mod stream;
+mod transfer;
+mod tree;
 mod types;
+mod uploads;
+mod wake;
 
 pub use config::{Config, OPTIONS, OptionKind, OptionSpec, Seeding};
 pub use error::{Error, ErrorKind};
@@ -18,51 +34,62 @@ pub use types::*;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::wire::{PdtpUri, UrlPath};
+use crate::wire::{self, Entry, EntryKind, PdtpUri, UrlPath};
+use inner::Runtime;
+use session::LinkUser;
+use transfer::Shared;
+use tree::Pages;
+
+/// Entries in one [`Listing`] at most; larger directories are listed page by page.
+const MAX_LISTING: usize = 4 * 1024 * 1024;
 
 /// A client: runtime, peer listener, event queue; any number of servers. Cloning shares it.
+///
+/// It ends with [`Client::shutdown`], or when the last of its handles is dropped: clients, sessions and transfers all
+/// keep it. Either waits for what is under way, at most for the option `grace`, and then joins all threads; only when
+/// it happens on a thread of an async runtime, which must not wait, the end is left to a thread of its own.
 #[derive(Clone)]
 pub struct Client {
-    _inner: Arc<()>,
+    runtime: Arc<Runtime>,
 }
 
 impl Client {
     /// Starts the runtime. Opens no connection and no listener yet.
     pub fn new(config: Config) -> Result<Self, Error> {
-        let _ = config;
-        todo!()
+        Ok(Self { runtime: Arc::new(Runtime::start(config)?) })
     }
 
     /// Begins to connect to the server of `uri`; its state arrives as events. `user_data` comes back in them.
     /// A second session with the same host and port shares the connection.
     pub fn open_session(&self, uri: &PdtpUri, user_data: usize) -> Result<Session, Error> {
-        let _ = (uri, user_data);
-        todo!()
+        let link = LinkUser::open(&self.runtime.inner, &uri.host, uri.port)?;
+        let id = self.runtime.inner.next_id();
+        link.add_session(id, user_data);
+        Ok(Session { inner: Arc::new(SessionInner { id, link, runtime: Arc::clone(&self.runtime) }) })
     }
 
     /// Changes an option at run time (those marked [`OptionSpec::runtime`]).
     pub fn set(&self, name: &str, value: &str) -> Result<(), Error> {
-        let _ = (name, value);
-        todo!()
+        self.runtime.inner.check_open()?;
+        self.runtime.inner.set(name, value)
     }
 
     /// The next event; waits up to `timeout` (`None` = for ever), or until [`Client::interrupt`] or the end of the
     /// client. One thread at a time.
     pub fn next_event(&self, timeout: Option<Duration>) -> Option<Event> {
-        let _ = timeout;
-        todo!()
+        self.runtime.inner.queue.next(timeout)
     }
 
     /// A descriptor that is readable exactly while events wait. For poll and its kin only: never read or close it.
     /// Windows: a `SOCKET`.
     pub fn event_fd(&self) -> isize {
-        todo!()
+        self.runtime.inner.queue.fd()
     }
 
     /// Wakes whoever waits in `next_event` or a blocking call of this client (those answer
-    /// [`ErrorKind::Interrupted`]). Async-signal-safe: sets a flag and writes to a descriptor.
+    /// [`ErrorKind::Interrupted`]). Async-signal-safe: counts and writes to descriptors.
     pub fn interrupt(&self) {
-        todo!()
+        self.runtime.inner.interrupt();
     }
 
     /// Puts [`EventBody::Posted`] at the end of the event queue: how another source of work (the C ABI hands data of
@@ -70,156 +97,285 @@ impl Client {
     /// and not maskable, so whoever posts bounds how many are outstanding. From any thread; does nothing once the
     /// client has ended.
     pub fn post(&self, tag: u64) {
-        let _ = tag;
-        todo!()
+        self.runtime.inner.queue.push(0, EventBody::Posted { tag });
     }
 
-    /// Calls `wake` from a thread of the library whenever the event queue becomes non-empty.
+    /// Calls `wake` from a thread of the library whenever the event queue becomes non-empty. The function before is
+    /// not called any more when this returns (unless it is the one that calls this).
     pub fn set_wakeup(&self, wake: Option<Arc<dyn Fn() + Send + Sync>>) {
-        let _ = wake;
-        todo!()
+        self.runtime.inner.queue.set_wakeup(wake);
     }
 
     /// Turns event types on and off; noise is off at first ([`EventMask::default`]).
     pub fn enable_events(&self, mask: EventMask) {
-        let _ = mask;
-        todo!()
+        self.runtime.inner.queue.set_mask(mask);
     }
 
     /// Totals.
     pub fn stats(&self) -> ClientStats {
-        todo!()
+        self.runtime.inner.stats()
     }
 
     /// Whether uploads are under way.
     pub fn is_uploading(&self) -> bool {
-        todo!()
+        self.runtime.inner.listener.uploading() > 0
     }
 
     /// Tells the servers that nothing more is given, lets uploads under way finish for at most `grace`, stops
-    /// downloads resumably, joins every thread. Later calls on the client or its handles answer an error.
+    /// downloads resumably, joins every thread. Later calls on the client or its handles answer an error. Events of
+    /// ends are in the queue when it returns. A stream function that has not come back by then is left alone.
     pub fn shutdown(&self, grace: Duration) {
-        let _ = grace;
-        todo!()
+        self.runtime.shutdown(grace);
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
     }
 }
 
 /// A link to one server; reconnects by itself until dropped. Cloning shares it.
+///
+/// Transfers that were started on it go on when it is dropped.
 #[derive(Clone)]
 pub struct Session {
-    _inner: Arc<()>,
+    inner: Arc<SessionInner>,
+}
+
+/// In this order: the link goes before the runtime.
+struct SessionInner {
+    id: u64,
+    link: LinkUser,
+    runtime: Arc<Runtime>,
+}
+
+impl Drop for SessionInner {
+    fn drop(&mut self) {
+        self.link.remove_session(self.id);
+    }
 }
 
 impl Session {
     /// Number of this session in events.
     pub fn id(&self) -> u64 {
-        todo!()
+        self.inner.id
     }
 
     /// The name by which the server and peers know this end: what [`PeerTransfer::peer_id`] is on the other side.
     pub fn client_id(&self) -> String {
-        todo!()
+        self.inner.link.client_id.clone()
     }
 
     /// How things stand.
     pub fn state(&self) -> SessionState {
-        todo!()
+        if self.inner.runtime.inner.is_closing() {
+            return SessionState::Closed;
+        }
+        self.inner.link.state()
     }
 
     /// Who the server is; `None` before the first registration.
     pub fn server_info(&self) -> Option<ServerInfo> {
-        todo!()
+        self.inner.link.info()
     }
 
     /// Waits until the session is ready, or has failed for good, or `timeout` passes.
+    ///
+    /// # Errors
+    /// Also when the first attempt has failed at all addresses, with the reason; the session goes on trying in the
+    /// background all the same. Once it has been ready it waits for the next connection, however many attempts that
+    /// takes.
     pub fn wait_ready(&self, timeout: Option<Duration>) -> Result<(), Error> {
-        let _ = timeout;
-        todo!()
+        let link = self.inner.link.clone();
+        let what = format!("connecting to {}", link.host);
+        self.inner.runtime.wait(timeout, &what, async move { link.ready().await })
     }
 
     /// Tries again now, after having been refused or while waiting to reconnect.
     pub fn reconnect(&self) {
-        todo!()
+        self.inner.link.reconnect();
     }
 
-    /// A directory, all pages of it. Blocks.
+    /// A directory, all pages of it. Blocks; while there is no connection it waits for one.
     pub fn list(&self, path: &UrlPath, depth: u32, timeout: Option<Duration>) -> Result<Listing, Error> {
-        let _ = (path, depth, timeout);
-        todo!()
+        let mut pages = Pages::new(&self.inner.link, path.clone(), depth);
+        let path = path.clone();
+        let what = format!("listing {path}");
+        self.inner.runtime.wait(timeout, &what, async move {
+            let mut entries = Vec::new();
+            while let Some(page) = pages.next().await? {
+                if entries.len() + page.len() > MAX_LISTING {
+                    let text = format!("{path} has too many entries for one listing; list it page by page");
+                    return Err(Error::new(ErrorKind::Limit, text));
+                }
+                entries.extend(page);
+            }
+            Ok(Listing { path: Some(path), entries, complete: true })
+        })
     }
 
     /// The same page by page as events; returns the operation id.
     pub fn list_start(&self, path: &UrlPath, depth: u32, user_data: usize) -> Result<u64, Error> {
-        let _ = (path, depth, user_data);
-        todo!()
+        let inner = Arc::clone(&self.inner.runtime.inner);
+        inner.check_open()?;
+        let op = inner.next_id();
+        let (mut pages, path) = (Pages::new(&self.inner.link, path.clone(), depth), path.clone());
+        let handle = inner.handle.clone();
+        handle.spawn(async move {
+            let mut is_first = true;
+            loop {
+                let (result, last) = match pages.next().await {
+                    Ok(entries) => {
+                        let last = pages.is_over();
+                        let complete = is_first && last;
+                        let entries = entries.unwrap_or_default();
+                        (Ok(Listing { path: Some(path.clone()), entries, complete }), last)
+                    }
+                    Err(error) => (Err(error), true),
+                };
+                let taken = inner.queue.push_and_wait(user_data, EventBody::Listing { op, result, last });
+                if last {
+                    return;
+                }
+                is_first = false;
+                // An error: nobody wants listings, or the client is ending.
+                if taken.await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(op)
     }
 
-    /// One file or directory, as a listing of one entry. Blocks (the server may have to hash the file first).
+    /// One file or directory, as a listing of one entry. Blocks (the server may have to hash the file first); while
+    /// there is no connection it waits for one.
     pub fn stat(&self, path: &UrlPath, timeout: Option<Duration>) -> Result<Listing, Error> {
-        let _ = (path, timeout);
-        todo!()
+        let (link, path) = (self.inner.link.clone(), path.clone());
+        let what = format!("looking at {path}");
+        self.inner.runtime.wait(timeout, &what, async move { stat(&link, &path).await })
     }
 
     /// The same as an event; returns the operation id.
     pub fn stat_start(&self, path: &UrlPath, user_data: usize) -> Result<u64, Error> {
-        let _ = (path, user_data);
-        todo!()
+        let inner = Arc::clone(&self.inner.runtime.inner);
+        inner.check_open()?;
+        let op = inner.next_id();
+        let (link, path) = (self.inner.link.clone(), path.clone());
+        let handle = inner.handle.clone();
+        handle.spawn(async move {
+            let result = stat(&link, &path).await;
+            inner.queue.push(user_data, EventBody::Listing { op, result, last: true });
+        });
+        Ok(op)
     }
 
-    /// Starts a download.
+    /// Starts a download. What can go wrong with it is told by the transfer, and by its last event.
+    ///
+    /// # Errors
+    /// [`ErrorKind::State`] after the end of the client.
     pub fn start(&self, request: Request, user_data: usize) -> Result<Transfer, Error> {
-        let _ = (request, user_data);
-        todo!()
+        let runtime = &self.inner.runtime;
+        {
+            // The lock that the end of the client takes: no transfer begins after it.
+            let _links = runtime.inner.links();
+            runtime.inner.check_open()?;
+            runtime.inner.transfer_started();
+        }
+        let shared = Arc::new(Shared::new(runtime.inner.next_id(), user_data, request.path.clone()));
+        let job = download::run(self.inner.link.clone(), Arc::clone(&shared), request);
+        runtime.inner.handle.spawn(job);
+        Ok(Transfer { inner: Arc::new(TransferInner { shared, runtime: Arc::clone(runtime) }) })
+    }
+}
+
+async fn stat(link: &LinkUser, path: &UrlPath) -> Result<Listing, Error> {
+    let info = link.ask_info(path, None).await?;
+    let raw = path.file_name();
+    let name = String::from_utf8_lossy(&raw).into_owned();
+    let exact = path.as_str().rsplit('/').next().unwrap_or_default().to_owned();
+    let entry = Entry {
+        path: std::str::from_utf8(&raw).is_err().then_some(exact),
+        name,
+        kind: info.kind.unwrap_or(EntryKind::File),
+        size: info.size.unwrap_or(0),
+        mtime: info.mtime,
+        root: info.root,
+        chunk_size: info.chunk_size,
+        mime: info.mime,
+        ..wire::Entry::default()
+    };
+    Ok(Listing { path: path.parent(), entries: vec![entry], complete: true })
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("id", &self.inner.id).finish_non_exhaustive()
     }
 }
 
 /// A download: of a file or of a tree. Dropping it lets the job go on. Cloning shares it.
 #[derive(Clone)]
 pub struct Transfer {
-    _inner: Arc<()>,
+    inner: Arc<TransferInner>,
+}
+
+struct TransferInner {
+    shared: Arc<Shared>,
+    runtime: Arc<Runtime>,
 }
 
 impl Transfer {
     /// Number of this transfer in events; never used again.
     pub fn id(&self) -> u64 {
-        todo!()
+        self.inner.shared.id
     }
 
     /// How things stand.
     pub fn state(&self) -> TransferState {
-        todo!()
+        self.inner.shared.state()
     }
 
     /// Numbers.
     pub fn progress(&self) -> Progress {
-        todo!()
+        self.inner.shared.progress()
     }
 
     /// Why it failed, once it has.
     pub fn error(&self) -> Option<Error> {
-        todo!()
+        self.inner.shared.error()
     }
 
-    /// Stops asking for more until [`Transfer::resume`].
+    /// Stops asking for more until [`Transfer::resume`]. What is under way arrives.
     pub fn pause(&self) {
-        todo!()
+        self.inner.shared.set_paused(true);
     }
 
     /// Goes on.
     pub fn resume(&self) {
-        todo!()
+        self.inner.shared.set_paused(false);
     }
 
-    /// Ends it. With `keep`, what was verified stays on disk for a later resume; else it is deleted. A second
-    /// cancel, or one after the end, does nothing.
+    /// Ends it. With `keep`, what was verified stays on disk for a later resume; else it is deleted (complete files
+    /// of a tree stay). A second cancel, or one after the end, does nothing.
     pub fn cancel(&self, keep: bool) {
-        let _ = keep;
-        todo!()
+        self.inner.shared.cancel(keep);
     }
 
     /// Waits for the end. `Ok` when all of it is there.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<(), Error> {
-        let _ = timeout;
-        todo!()
+        let shared = &self.inner.shared;
+        // Also after the end of the client.
+        if shared.state().is_end() {
+            return shared.error().map_or(Ok(()), Err);
+        }
+        let (waiting, what) = (Arc::clone(shared), format!("waiting for {}", shared.path));
+        self.inner.runtime.wait(timeout, &what, async move { waiting.ended().await })
+    }
+}
+
+impl std::fmt::Debug for Transfer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transfer").field("id", &self.inner.shared.id).finish_non_exhaustive()
     }
 }

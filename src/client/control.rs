@@ -1,0 +1,243 @@
+//! Bytes of a control connection: dialling the server, messages out, messages in.
+//!
+//! Knows nothing of what messages mean.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::{Error, ErrorKind};
+use crate::wire::{Dialect, FrameReader, Message, WireError, encode_frame, limits};
+
+/// Head start of one address before the next is tried beside it (RFC 8305 calls it Connection Attempt Delay).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// Addresses tried of one name.
+const MAX_ADDRESSES: usize = 16;
+/// A server that does not take our messages for this long is dead.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes written at once.
+const WRITE_BATCH: usize = 64 * 1024;
+/// Bytes read at once.
+const READ_BUFFER: usize = 16 * 1024;
+
+/// Connects to a name: all its addresses in turn, families alternating, each with a short head start.
+///
+/// # Errors
+/// [`ErrorKind::Resolve`] when there is no address, [`ErrorKind::Connect`] or [`ErrorKind::Timeout`] when none
+/// answers; `limit` bounds all of it.
+pub(super) async fn dial(host: &str, port: u16, limit: Duration) -> Result<TcpStream, Error> {
+    let attempt = async {
+        let found = tokio::net::lookup_host((host, port)).await.map_err(|error| {
+            Error::new(ErrorKind::Resolve, format!("cannot find the address of {host}: {error}"))
+        })?;
+        let addresses = alternate(found);
+        if addresses.is_empty() {
+            return Err(Error::new(ErrorKind::Resolve, format!("{host} has no address")));
+        }
+        connect_any(addresses).await.map_err(|error| {
+            Error::new(ErrorKind::Connect, format!("cannot connect to {host} port {port}: {error}"))
+        })
+    };
+    timeout(limit, attempt).await.unwrap_or_else(|_| {
+        Err(Error::new(
+            ErrorKind::Timeout,
+            format!("cannot connect to {host} port {port}: no answer within {limit:?}"),
+        ))
+    })
+}
+
+/// First of the family that the resolver prefers, then alternating; bounded.
+fn alternate(addresses: impl Iterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
+    let mut all: Vec<SocketAddr> = Vec::new();
+    for address in addresses {
+        if !all.contains(&address) {
+            all.push(address);
+        }
+    }
+    let prefers_v6 = all.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = all.into_iter().partition(|a| a.is_ipv6() == prefers_v6);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut mixed = VecDeque::new();
+    loop {
+        let pair = [first.next(), second.next()];
+        if pair == [None, None] {
+            break;
+        }
+        mixed.extend(pair.into_iter().flatten());
+    }
+    mixed.truncate(MAX_ADDRESSES);
+    mixed
+}
+
+async fn connect_any(mut left: VecDeque<SocketAddr>) -> io::Result<TcpStream> {
+    let mut attempts = JoinSet::new();
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    loop {
+        if let Some(address) = left.pop_front() {
+            attempts.spawn(TcpStream::connect(address));
+        }
+        // The others get their turn when this one fails, or has not answered for a while.
+        let ended = if left.is_empty() {
+            attempts.join_next().await
+        } else {
+            match timeout(ATTEMPT_DELAY, attempts.join_next()).await {
+                Ok(ended) => ended,
+                Err(_) => continue,
+            }
+        };
+        match ended {
+            Some(Ok(Ok(stream))) => return Ok(stream),
+            Some(Ok(Err(error))) => last = error,
+            Some(Err(_)) => {}
+            None if left.is_empty() => return Err(last),
+            None => {}
+        }
+    }
+}
+
+/// Cuts messages out of what a server sends.
+pub(super) struct Incoming {
+    stream: OwnedReadHalf,
+    frames: FrameReader,
+}
+
+/// What can come of reading.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// The connection broke or was closed.
+    Io(io::Error),
+    /// Not the language of PDTP; the stream cannot be trusted any more.
+    Wire(WireError),
+}
+
+impl Incoming {
+    pub(super) fn new(stream: OwnedReadHalf) -> Self {
+        Self { stream, frames: FrameReader::new(Dialect::Framed) }
+    }
+
+    /// The next message; a recoverable error stands for one that is not understood. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Result<Result<Message, WireError>, ReadError> {
+        loop {
+            if let Some(body) = self.frames.next_body().map_err(ReadError::Wire)? {
+                return match Message::parse(&body) {
+                    Err(error) if error.is_fatal() => Err(ReadError::Wire(error)),
+                    parsed => Ok(parsed),
+                };
+            }
+            let buffer = self.frames.buffer_mut();
+            buffer.reserve(READ_BUFFER);
+            if self.stream.read_buf(buffer).await.map_err(ReadError::Io)? == 0 {
+                return Err(ReadError::Io(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+}
+
+/// Writes what comes out of the queue until `None` does (then `Ok`) or the connection breaks.
+pub(super) async fn write_messages(
+    mut stream: OwnedWriteHalf,
+    mut queue: mpsc::Receiver<Option<Message>>,
+) -> io::Result<()> {
+    let mut buffer = BytesMut::new();
+    let mut ended = false;
+    while !ended && let Some(Some(message)) = queue.recv().await {
+        encode(&message, &mut buffer);
+        // What else is there goes with it.
+        while buffer.len() < WRITE_BATCH
+            && let Ok(next) = queue.try_recv()
+        {
+            match next {
+                Some(message) => encode(&message, &mut buffer),
+                None => {
+                    ended = true;
+                    break;
+                }
+            }
+        }
+        match timeout(WRITE_TIMEOUT, stream.write_all(&buffer)).await {
+            Ok(written) => written?,
+            Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+        }
+        buffer.clear();
+        // After a large batch give the memory back: idle connections should cost little.
+        if buffer.capacity() > 2 * limits::MAX_FRAME {
+            buffer = BytesMut::new();
+        }
+    }
+    Ok(())
+}
+
+fn encode(message: &Message, buffer: &mut BytesMut) {
+    let written = message.to_json().and_then(|json| encode_frame(Dialect::Framed, &json, buffer));
+    if let Err(error) = written {
+        // Whoever made the message bounds it; one that is too long all the same is not worth the connection.
+        tracing::error!(kind = message.kind(), %error, "message not sent");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Notice, Ping};
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let found = ["[::1]:1", "[::2]:1", "[::1]:1", "1.1.1.1:1", "[::3]:1"].map(address);
+        let order: Vec<_> = alternate(found.into_iter()).into();
+        assert_eq!(order, ["[::1]:1", "1.1.1.1:1", "[::2]:1", "[::3]:1"].map(address));
+        assert!(alternate(std::iter::empty()).is_empty());
+        let many = (1..=100).map(|port| SocketAddr::from(([1, 1, 1, 1], port)));
+        assert_eq!(alternate(many).len(), MAX_ADDRESSES);
+    }
+
+    #[tokio::test]
+    async fn a_dead_address_does_not_hide_a_living_one() {
+        let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let alive = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = connect_any([dead, alive.local_addr().unwrap()].into()).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), alive.local_addr().unwrap());
+        let error = connect_any([dead].into()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test]
+    async fn errors_say_what_to_do() {
+        let error = dial("name.invalid", 6086, Duration::from_secs(60)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Resolve, "{error}");
+        let port = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let error = dial("127.0.0.1", port, Duration::from_secs(60)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Connect, "{error}");
+    }
+
+    #[tokio::test]
+    async fn messages_arrive_as_sent_whatever_the_portions() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dialled = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let (sender, queue) = mpsc::channel(8);
+        let writer = tokio::spawn(write_messages(dialled.into_split().1, queue));
+        let long = Message::from(Notice { message: "x".repeat(60_000) });
+        let too_long = Message::from(Notice { message: "x".repeat(70_000) });
+        for message in [Some(long.clone()), Some(too_long), Some(Ping {}.into()), None] {
+            sender.send(message).await.unwrap();
+        }
+        let mut incoming = Incoming::new(accepted.into_split().0);
+        assert_eq!(incoming.next().await.unwrap().unwrap(), long);
+        assert_eq!(incoming.next().await.unwrap().unwrap(), Message::from(Ping {}));
+        writer.await.unwrap().unwrap();
+        assert!(matches!(incoming.next().await, Err(ReadError::Io(_))));
+    }
+}

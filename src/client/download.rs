@@ -1,0 +1,824 @@
+//! The download of one file: what it is, what of it is here already, asking for the rest, the end.
+//!
+//! The server decides who sends what; the pieces arrive by [`super::exchange`]. A job only says what it wants, says
+//! it again on every new connection, and waits. It starts anew, with what is still right, when the file changes.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::asks::printable;
+use super::event::EventBody;
+use super::files::{Held, Upset};
+use super::inner::Inner;
+use super::progress::Source;
+use super::session::{Conn, Gone, LinkUser};
+use super::store::StoreError;
+use super::stream::{self, Finished, Function, Position};
+use super::transfer::{Shared, Wish};
+use super::{
+    Error, ErrorKind, Overwrite, PieceStore, Progress, Request, Seeding, Target, TransferState, names, tree,
+};
+use crate::content::{Layout, PieceHashes, PieceSize, hash_piece};
+use crate::peer::{Claim, PieceSink};
+use crate::wire::{self, ByteRange, Digest, EntryKind, Order, UrlPath, limits};
+
+/// How often a file that changes during its download is begun anew.
+const MAX_RESTARTS: u32 = 5;
+/// Pieces of one file at most: with their hashes, 128 MiB of memory; at the largest piece size, 16 TiB.
+const MAX_PIECES: u32 = 4 * 1024 * 1024;
+/// Questions for piece hashes under way for one file.
+const HASHES_IN_FLIGHT: usize = 8;
+/// Ranges asked for at once; more are asked for when those are here. Half of what the protocol allows.
+const MAX_RANGES: usize = limits::MAX_RANGES_PER_FILE / 2;
+/// What a stream has fetched ahead of what was taken.
+const STREAM_WINDOW: u64 = 64 * 1024 * 1024;
+/// How often numbers are told.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the state file is written.
+const SAVE_INTERVAL: Duration = Duration::from_secs(5);
+/// Asking again is harmless; a server that has lost our request in some way is worth it.
+const STALLED: Duration = Duration::from_secs(60);
+/// How long pieces may take from the store into the numbers.
+const CREDIT_GRACE: Duration = Duration::from_millis(250);
+
+/// What all files of a transfer have in common.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) link: LinkUser,
+    pub(super) inner: Arc<Inner>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) overwrite: Overwrite,
+    /// Whether the transfer is of one file, whose states are the transfer's.
+    pub(super) is_single: bool,
+}
+
+/// One version of a file, as the server tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Version {
+    pub(super) root: Digest,
+    pub(super) layout: Layout,
+    pub(super) mtime: Option<i64>,
+}
+
+impl Version {
+    /// From what a listing or an answer says; `None` when that is not all it takes.
+    pub(super) fn known(
+        size: Option<u64>,
+        root: Option<Digest>,
+        piece_size: Option<u32>,
+        mtime: Option<i64>,
+    ) -> Option<Self> {
+        let layout = Layout::new(size?, PieceSize::new(piece_size?)?)?;
+        Some(Self { root: root?, layout, mtime })
+    }
+}
+
+/// One file to be downloaded.
+pub(super) struct File {
+    pub(super) path: UrlPath,
+    pub(super) place: Place,
+    pub(super) expect_root: Option<Digest>,
+    /// From a listing, if that says enough.
+    pub(super) version: Option<Version>,
+    /// Its size as far as the numbers know it; `None` if they do not know of the file.
+    pub(super) counted: Option<u64>,
+}
+
+/// Where the bytes go.
+pub(super) enum Place {
+    File(PathBuf),
+    Stream(Function),
+}
+
+/// Why receiving ended before the end.
+enum Stop {
+    /// The server has another version.
+    Stale,
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Does all there is to do for a transfer, and tells its end.
+pub(super) async fn run(link: LinkUser, shared: Arc<Shared>, request: Request) {
+    let inner = Arc::clone(&link.inner);
+    let result = tokio::select! {
+        result = download(link, &shared, request) => result,
+        never = tell_progress(&inner, &shared) => match never {},
+        never = cancel_when_closing(&inner, &shared) => match never {},
+    };
+    shared.end_with(result, &inner.queue);
+    inner.transfer_ended().await;
+}
+
+async fn tell_progress(inner: &Inner, shared: &Shared) -> Infallible {
+    let mut ticks = interval(PROGRESS_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = Progress::default();
+    loop {
+        ticks.tick().await;
+        let now = shared.numbers.snapshot(Instant::now());
+        if now != told {
+            let progress = Box::new(now.clone());
+            inner.queue.push(shared.user_data, EventBody::Progress { transfer: shared.id, progress });
+            told = now;
+        }
+    }
+}
+
+async fn cancel_when_closing(inner: &Inner, shared: &Shared) -> Infallible {
+    inner.closing().await;
+    shared.cancel(true);
+    std::future::pending().await
+}
+
+async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Result<Option<Digest>, Error> {
+    let Request { path, target, overwrite, recursive, expect_root } = request;
+    let inner = Arc::clone(&link.inner);
+    let job = |is_single| {
+        Arc::new(Job {
+            link: link.clone(),
+            inner: Arc::clone(&inner),
+            shared: Arc::clone(shared),
+            overwrite,
+            is_single,
+        })
+    };
+    let is_dir = async || {
+        if path.is_root() {
+            return Ok(None);
+        }
+        let info = shared.unless_cancelled(link.ask_info(&path, Some(Arc::clone(&shared.numbers)))).await??;
+        Ok::<_, Error>(Some(info).filter(|info| info.kind != Some(EntryKind::Dir)))
+    };
+    let refuse_dir = || {
+        let text = format!("{path} is a directory; it can only be downloaded recursively, into a directory");
+        Error::new(ErrorKind::Argument, text)
+    };
+    let info = is_dir().await?;
+    let version = info.as_ref().map(version_of).transpose()?;
+    let place = match (target, &info) {
+        (Target::Dir(dir), None) if recursive => {
+            if expect_root.is_some() {
+                let text = format!("{path} is a directory, and a directory has no version");
+                return Err(Error::new(ErrorKind::Argument, text));
+            }
+            return tree::run(&job(false), &path, dir).await.map(|()| None);
+        }
+        (_, None) => return Err(refuse_dir()),
+        (Target::File(name), Some(_)) => Place::File(name),
+        (Target::Dir(dir), Some(_)) => {
+            let name = names::local_name(&path.file_name())?;
+            let dirs = blocking(move || names::Dirs::new(dir.clone()).map(|_| dir)).await??;
+            Place::File(dirs.join(name))
+        }
+        (Target::Stream(function), Some(_)) => Place::Stream(function),
+    };
+    file(&job(true), File { path, place, expect_root, version, counted: None }).await.map(Some)
+}
+
+/// Runs on a thread where waiting for the disk hurts nobody.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        if error.is_cancelled() {
+            Error::new(ErrorKind::State, "the client is being shut down")
+        } else {
+            Error::new(ErrorKind::Internal, "a disk operation failed badly; this is a bug in libpdtp")
+        }
+    })
+}
+
+fn version_of(info: &wire::TellInfo) -> Result<Version, Error> {
+    let version = Version::known(info.size, info.root, info.chunk_size, info.mtime);
+    version.ok_or_else(|| {
+        let text = format!("the server describes {} in a way that makes no sense", printable(&info.url));
+        Error::new(ErrorKind::Protocol, text)
+    })
+}
+
+/// Downloads one file to its end.
+pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Digest, Error> {
+    let File { path, mut place, expect_root, mut version, mut counted } = file;
+    let _turn = job.shared.unless_cancelled(job.link.files.turn(&path)).await?;
+    let mut overwrite = job.overwrite;
+    for _ in 0..=MAX_RESTARTS {
+        let version = match version.take() {
+            Some(version) => version,
+            None => {
+                let asking = job.link.ask_info(&path, Some(Arc::clone(&job.shared.numbers)));
+                version_of(&job.shared.unless_cancelled(asking).await??)?
+            }
+        };
+        job.shared.numbers.hashing(None);
+        if let Some(wanted) = expect_root.filter(|wanted| *wanted != version.root) {
+            let text = format!("{path}: the server has version {}, not {wanted}", version.root);
+            return Err(Error::new(ErrorKind::Changed, text));
+        }
+        let size = version.layout.size();
+        match counted.replace(size) {
+            None => job.shared.numbers.add_file(size),
+            Some(before) => job.shared.numbers.resize(before, size),
+        }
+        let hashes = match fetch_hashes(job, &path, &version).await {
+            Ok(hashes) => hashes,
+            Err(Stop::Stale) => continue,
+            Err(Stop::Failed(error)) => return Err(error),
+        };
+        match attempt(job, &path, place, hashes, &version, overwrite).await {
+            Attempt::Done => {
+                job.shared.numbers.file_done();
+                return Ok(version.root);
+            }
+            Attempt::Failed(error) => return Err(error),
+            Attempt::Again(same_place) => place = same_place,
+        }
+        // What was received of the old version serves the new one where it is the same.
+        if overwrite == Overwrite::Replace {
+            overwrite = Overwrite::Resume;
+        }
+    }
+    Err(Error::new(ErrorKind::Changed, format!("{path} keeps changing on the server; try again later")))
+}
+
+async fn fetch_hashes(job: &Job, path: &UrlPath, version: &Version) -> Result<Arc<PieceHashes>, Stop> {
+    let Version { root, layout, .. } = *version;
+    let lie = || {
+        let text = format!("the piece hashes that the server gives for {path} do not belong to its version");
+        Stop::Failed(Error::new(ErrorKind::Hash, text))
+    };
+    let count = layout.count();
+    if count > MAX_PIECES {
+        let text = format!("{path} has {count} pieces; this client takes {MAX_PIECES}");
+        return Err(Error::new(ErrorKind::Limit, text).into());
+    }
+    if count == 1 {
+        return PieceHashes::from_single_root(layout, root).map(Arc::new).ok_or_else(lie);
+    }
+    let mut firsts = (0..count).step_by(limits::MAX_HASHES as usize);
+    let mut asking = JoinSet::new();
+    // Grows with what has come, not with what was announced.
+    let mut parts: Vec<(u32, Vec<u8>)> = Vec::new();
+    loop {
+        while asking.len() < HASHES_IN_FLIGHT
+            && let Some(first) = firsts.next()
+        {
+            let some = limits::MAX_HASHES.min(count - first);
+            let (link, path) = (job.link.clone(), path.clone());
+            asking.spawn(async move {
+                let told = link.ask_hashes(&path, root, u64::from(first), some).await?;
+                Ok::<_, Error>((first, some, told))
+            });
+        }
+        let answer = match job.shared.unless_cancelled(asking.join_next()).await? {
+            None => break,
+            Some(Ok(answer)) => answer,
+            Some(Err(_)) => return Err(Error::new(ErrorKind::State, "the client is being shut down").into()),
+        };
+        match answer {
+            Ok((first, some, told)) => {
+                if told.root != root || told.hashes.0.len() != some as usize * 32 {
+                    return Err(lie());
+                }
+                parts.push((first, told.hashes.0));
+            }
+            Err(error) if error.kind == ErrorKind::Changed => return Err(Stop::Stale),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    parts.sort_unstable_by_key(|(first, _)| *first);
+    let digests =
+        parts.iter().flat_map(|(_, bytes)| bytes.as_chunks::<32>().0).map(|digest| Digest(*digest)).collect();
+    PieceHashes::verified(layout, digests, &root).map(Arc::new).ok_or_else(lie)
+}
+
+/// How one attempt at a version ended.
+enum Attempt {
+    Done,
+    Failed(Error),
+    /// There is another version.
+    Again(Place),
+}
+
+async fn attempt(
+    job: &Arc<Job>,
+    path: &UrlPath,
+    place: Place,
+    hashes: Arc<PieceHashes>,
+    version: &Version,
+    overwrite: Overwrite,
+) -> Attempt {
+    job.enter(TransferState::Checking);
+    let (target, function) = match place {
+        Place::File(target) => (Some(target), None),
+        Place::Stream(function) => (None, Some(function)),
+    };
+    let store = match open_store(job, path, target.clone(), hashes, overwrite).await {
+        Ok(store) => store,
+        Err(error) => return Attempt::Failed(error),
+    };
+    job.shared.numbers.found(store.found());
+    let held = Arc::new(Held::new(
+        path.clone(),
+        job.link.url(path),
+        Arc::clone(&store),
+        job.shared.id,
+        Arc::clone(&job.shared.numbers),
+    ));
+    if let Some(before) = job.link.files.get(path).filter(|before| before.root == held.root) {
+        copy_from(job, &before, &held).await;
+    }
+    job.link.files.insert(Arc::clone(&held));
+    job.enter(TransferState::Active);
+
+    let (result, function) = match function {
+        None => (receive(job, &held, &store, &mut Want::All).await, None),
+        Some(function) => {
+            let (result, function) = receive_stream(job, &held, &store, function).await;
+            (result, Some(function))
+        }
+    };
+    let result = match result {
+        Ok(()) => finish(job, &held, &store, target.as_ref(), version).await.map_err(Stop::Failed),
+        Err(stop) => {
+            abandon(job, &held, &store, &stop).await;
+            Err(stop)
+        }
+    };
+    match result {
+        Ok(()) => Attempt::Done,
+        Err(Stop::Failed(error)) => Attempt::Failed(error),
+        Err(Stop::Stale) => {
+            job.shared.numbers.retract(held.credited());
+            match (target, function) {
+                (Some(target), _) => Attempt::Again(Place::File(target)),
+                (None, Some(Some(function))) => Attempt::Again(Place::Stream(function)),
+                // Some of it was handed over already: a mix of versions is not what was asked for.
+                _ => Attempt::Failed(Error::new(
+                    ErrorKind::Changed,
+                    format!("{path} was changed on the server while it was being read"),
+                )),
+            }
+        }
+    }
+}
+
+async fn open_store(
+    job: &Job,
+    path: &UrlPath,
+    target: Option<PathBuf>,
+    hashes: Arc<PieceHashes>,
+    overwrite: Overwrite,
+) -> Result<Arc<PieceStore>, Error> {
+    let uri = job.link.uri(path);
+    let temporary = job.inner.config().cache_dir.unwrap_or_else(std::env::temp_dir);
+    let opened = blocking(move || match target {
+        Some(target) => PieceStore::open(&target, &uri, hashes, overwrite, &mut |_, _| {}),
+        None => PieceStore::anonymous(&temporary, hashes),
+    })
+    .await?;
+    opened.map(Arc::new).map_err(|error| store_error(&error))
+}
+
+fn store_error(error: &StoreError) -> Error {
+    match error {
+        StoreError::Io { what, source } => Error::io(what, source),
+        StoreError::Locked(_) => Error::new(ErrorKind::Locked, error.to_string()),
+        StoreError::Exists(_) | StoreError::NotAFile(_) => Error::new(ErrorKind::Exists, error.to_string()),
+    }
+}
+
+/// Takes from another download of the same version what it has: the server believes that we have it, and would not
+/// send it again.
+async fn copy_from(job: &Job, before: &Arc<Held>, held: &Arc<Held>) {
+    let (link, before, to) = (Arc::clone(&job.link), Arc::clone(before), Arc::clone(held));
+    let copied = blocking(move || {
+        let (Some(from), Some(to)) = (link.files.open_store(&before), to.store()) else { return 0 };
+        let layout = to.layout();
+        let mut buffer = vec![0; layout.piece_size().bytes() as usize];
+        let mut copied = 0;
+        for piece in (0..layout.count()).filter(|&piece| from.has(piece)) {
+            if to.claim(piece) != Claim::Granted {
+                continue;
+            }
+            let bytes = layout.bytes_of(piece);
+            let buffer = &mut buffer[..(bytes.end - bytes.start) as usize];
+            let whole = from.read_at(bytes.start, buffer).is_ok_and(|length| length == buffer.len());
+            if whole && to.write_at(bytes.start, buffer).is_ok() {
+                // What is wrong, or cannot be stored, is received instead.
+                if PieceSink::finish(&*to, piece, hash_piece(buffer)).unwrap_or(false) {
+                    copied += buffer.len() as u64;
+                }
+            } else {
+                to.release(piece);
+            }
+        }
+        copied
+    })
+    .await
+    .unwrap_or(0);
+    held.credit_copied(copied);
+}
+
+/// All there: under its name, and given to others if that is wanted.
+async fn finish(
+    job: &Job,
+    held: &Arc<Held>,
+    store: &Arc<PieceStore>,
+    target: Option<&PathBuf>,
+    version: &Version,
+) -> Result<(), Error> {
+    job.enter(TransferState::Verifying);
+    let (finishing, mtime) = (Arc::clone(store), version.mtime);
+    let finished = blocking(move || PieceStore::finish(&finishing, mtime)).await?;
+    if let Err(error) = finished {
+        forget(job, held).await;
+        return Err(store_error(&error));
+    }
+    match (job.inner.seeding(), target) {
+        (Seeding::Off, _) | (_, None) => forget(job, held).await,
+        (seeding, Some(target)) => {
+            if seeding == Seeding::Always {
+                job.inner.keep(&job.link);
+            }
+            for given_up in job.link.files.share(held, target.clone()) {
+                job.link.unprovide(&given_up).await;
+            }
+            // What was received, the server knows.
+            if store.found() > 0
+                && let Some(conn) = job.link.conn_now()
+            {
+                let provide = wire::Provide { url: held.url.clone(), range: None, root: Some(held.root) };
+                let _ = conn.send(provide).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Neither wanted nor given any more.
+async fn forget(job: &Job, held: &Arc<Held>) {
+    job.link.files.remove(held);
+    job.link.unprovide(held).await;
+}
+
+/// Not all there, and no more is to come: asks for nothing more, and leaves or removes what is on the disk.
+async fn abandon(job: &Job, held: &Arc<Held>, store: &Arc<PieceStore>, stop: &Stop) {
+    if let Some(conn) = job.link.conn_now() {
+        let unrequest = wire::Unrequest { url: held.url.clone(), range: None, root: Some(held.root) };
+        // A lost connection has made the server forget it already.
+        let _ = conn.send(unrequest).await;
+    }
+    forget(job, held).await;
+    let discard = matches!(stop, Stop::Failed(_)) && job.shared.is_discarded();
+    let store = Arc::clone(store);
+    let left = blocking(move || if discard { store.discard() } else { store.save_state() }).await;
+    if let Ok(Err(error)) = left {
+        tracing::warn!(%error, "after a download that ended early");
+    }
+}
+
+/// How much of a file is wanted now.
+enum Want {
+    All,
+    /// As much as the stream needs soon.
+    Stream {
+        position: Arc<Position>,
+        finished: oneshot::Receiver<Finished>,
+        /// Once it has ended.
+        end: Option<Finished>,
+    },
+}
+
+/// `None` instead of the function when it has been given bytes already.
+async fn receive_stream(
+    job: &Job,
+    held: &Arc<Held>,
+    store: &Arc<PieceStore>,
+    function: Function,
+) -> (Result<(), Stop>, Option<Function>) {
+    let position = Arc::<Position>::default();
+    let started =
+        stream::start(&job.inner, Arc::clone(held), Arc::clone(store), Arc::clone(&position), function);
+    let finished = match started {
+        Ok(finished) => finished,
+        Err(error) => return (Err(error.into()), None),
+    };
+    let mut want = Want::Stream { position: Arc::clone(&position), finished, end: None };
+    let mut result = receive(job, held, store, &mut want).await;
+    let Want::Stream { finished, end, .. } = want else { return (result, None) };
+    match result {
+        Ok(()) => position.wake(),
+        Err(_) => position.end(),
+    }
+    // All is received, but not yet taken; or the function is still at work. It may take as long as it likes, but a
+    // transfer that is cancelled does not wait for it.
+    let end = match end {
+        Some(end) => Some(end),
+        None => job.shared.unless_cancelled(finished).await.ok().and_then(Result::ok),
+    };
+    position.end();
+    match end {
+        Some(Finished { result: read, function }) => {
+            if result.is_ok() {
+                result = read.map_err(Stop::Failed);
+            }
+            (result, Some(function).filter(|_| position.taken() == 0))
+        }
+        None if result.is_ok() => (Err(Stop::Failed(job.shared.cancelled().await)), None),
+        None => (result, None),
+    }
+}
+
+/// What of a file was asked for on one connection.
+#[derive(Default)]
+struct Asked {
+    /// All missing pieces before this one.
+    until: u32,
+    /// There was more than can be asked for at once.
+    is_partial: bool,
+    /// Bytes that are verified when all that was asked for is here.
+    goal: u64,
+}
+
+/// Up to which piece a file is wanted now, and what the server should know about it.
+#[derive(Debug, Clone, Copy)]
+struct Scope {
+    to: u32,
+    /// Where a reader is.
+    position: Option<u64>,
+}
+
+impl Want {
+    /// `until` is what was asked for before.
+    fn scope(&self, layout: &Layout, until: u32) -> Scope {
+        match self {
+            Self::All => Scope { to: layout.count(), position: None },
+            Self::Stream { position, .. } => {
+                let at = position.taken();
+                let end = at.saturating_add(STREAM_WINDOW).min(layout.size());
+                // In steps: a message for every piece taken would be many.
+                let is_step =
+                    end == layout.size() || end.saturating_sub(layout.start(until)) >= STREAM_WINDOW / 8;
+                let to = if is_step { layout.touched(at..end).end } else { until };
+                Scope { to, position: Some(at) }
+            }
+        }
+    }
+}
+
+impl Asked {
+    /// Asks for more, if there is more to be asked for now.
+    async fn more(&mut self, conn: &Conn, held: &Held, store: &PieceStore, scope: Scope) -> Result<(), Gone> {
+        let layout = &held.layout;
+        let Scope { to, position } = scope;
+        let is_busy = self.is_partial && store.verified_bytes() < self.goal;
+        if self.until >= to || is_busy {
+            return Ok(());
+        }
+        let pieces = store.pieces();
+        let missing = runs((self.until..to).filter(|&piece| !pieces.contains(piece)));
+        let mut asked = 0;
+        self.is_partial = false;
+        self.goal = store.verified_bytes();
+        self.until = to;
+        for run in missing {
+            let bytes = layout.bytes_of_run(run.clone());
+            self.goal += bytes.end - bytes.start;
+            let request = wire::Request {
+                url: held.url.clone(),
+                range: Some(ByteRange::new(bytes.start, bytes.end - 1)),
+                root: Some(held.root),
+                order: position.map(|_| Order::Sequential),
+                position,
+                window: position.map(|_| STREAM_WINDOW),
+            };
+            conn.send(request).await?;
+            asked += 1;
+            if asked == MAX_RANGES {
+                self.until = run.end;
+                self.is_partial = true;
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ascending pieces as runs.
+fn runs(pieces: impl Iterator<Item = u32>) -> impl Iterator<Item = std::ops::Range<u32>> {
+    let mut pieces = pieces.peekable();
+    std::iter::from_fn(move || {
+        let start = pieces.next()?;
+        let mut end = start + 1;
+        while pieces.next_if_eq(&end).is_some() {
+            end += 1;
+        }
+        Some(start..end)
+    })
+}
+
+/// Waits until all is here, asking for it on as many connections as it takes.
+async fn receive(job: &Job, held: &Arc<Held>, store: &Arc<PieceStore>, want: &mut Want) -> Result<(), Stop> {
+    let mut save = interval(SAVE_INTERVAL);
+    save.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut wish = job.shared.wish();
+    let mut lost: Option<Arc<Conn>> = None;
+    loop {
+        if let Some(conn) = &lost {
+            // What is under way between peers goes on meanwhile, and may be all that is missing.
+            tokio::select! {
+                () = conn.closed() => {}
+                () = held.news.notified() => {}
+            }
+        }
+        let conn = loop {
+            if is_over(job, held, store, want).await? {
+                return Ok(());
+            }
+            tokio::select! {
+                conn = job.link.conn() => break conn?,
+                () = held.news.notified() => {}
+                _ = wish.changed() => {}
+                _ = save.tick() => save_state(store).await,
+            }
+        };
+        match converse(job, held, store, want, &conn, &mut wish, &mut save).await? {
+            Ok(()) => return Ok(()),
+            Err(Gone) => lost = Some(conn),
+        }
+    }
+}
+
+/// One connection's part in it. `Ok(Ok(()))` when all is here.
+async fn converse(
+    job: &Job,
+    held: &Arc<Held>,
+    store: &Arc<PieceStore>,
+    want: &mut Want,
+    conn: &Arc<Conn>,
+    wish: &mut tokio::sync::watch::Receiver<Wish>,
+    save: &mut tokio::time::Interval,
+) -> Result<Result<(), Gone>, Stop> {
+    if job.is_single && !store.is_complete() {
+        job.inner.pool.warm(conn.server);
+    }
+    if provide(job, conn, held, store).await == Err(Gone) {
+        return Ok(Err(Gone));
+    }
+    let mut asked = Asked::default();
+    let mut is_paused = false;
+    // What was here when that last changed.
+    let mut progress = (0, Instant::now());
+    loop {
+        if is_over(job, held, store, want).await? {
+            return Ok(Ok(()));
+        }
+        let pause = *wish.borrow_and_update() == Wish::Pause;
+        let sent = if pause {
+            if !is_paused {
+                job.shared.enter(TransferState::Paused, &job.inner.queue);
+                asked = Asked::default();
+                let url = held.url.clone();
+                conn.send(wire::Unrequest { url, range: None, root: Some(held.root) }).await
+            } else {
+                Ok(())
+            }
+        } else {
+            if is_paused {
+                job.shared.enter(TransferState::Active, &job.inner.queue);
+            }
+            {
+                let scope = want.scope(&held.layout, asked.until);
+                asked.more(conn, held, store, scope).await
+            }
+        };
+        is_paused = pause;
+        if sent == Err(Gone) {
+            return Ok(Err(Gone));
+        }
+        tokio::select! {
+            () = conn.closed() => return Ok(Err(Gone)),
+            () = held.news.notified() => {}
+            // The sender lives as long as the transfer.
+            _ = wish.changed() => {}
+            _ = save.tick() => {
+                save_state(store).await;
+                let here = store.verified_bytes();
+                if here != progress.0 {
+                    progress = (here, Instant::now());
+                } else if progress.1.elapsed() >= STALLED {
+                    progress.1 = Instant::now();
+                    asked = Asked::default();
+                }
+            }
+        }
+    }
+}
+
+/// Whether all that is wanted is here; an error when it never will be.
+async fn is_over(job: &Job, held: &Held, store: &PieceStore, want: &mut Want) -> Result<bool, Stop> {
+    if job.shared.is_cancelled() {
+        return Err(Stop::Failed(job.shared.cancelled().await));
+    }
+    if let Want::Stream { position, finished, end } = want {
+        position.wake();
+        if end.is_none()
+            && let Ok(finished) = finished.try_recv()
+        {
+            *end = Some(finished);
+        }
+        if let Some(Finished { result: Err(error), .. }) = end {
+            return Err(Stop::Failed(error.clone()));
+        }
+    }
+    if store.is_complete() {
+        settle(held, store).await;
+        return Ok(true);
+    }
+    match held.take_upset() {
+        None => Ok(false),
+        Some(Upset::Changed) => Err(Stop::Stale),
+        Some(Upset::Failed(error)) => Err(error.into()),
+        Some(Upset::Removed) => {
+            let text = format!("{} was removed from the server during the download", held.path);
+            Err(Error::new(ErrorKind::NotFound, text).into())
+        }
+    }
+}
+
+/// The last pieces may be in the store, but not yet in the numbers.
+async fn settle(held: &Held, store: &PieceStore) {
+    let all = store.verified_bytes();
+    let settled = async {
+        while held.credited() < all {
+            held.news.notified().await;
+        }
+    };
+    if timeout(CREDIT_GRACE, settled).await.is_err() {
+        held.credit_rest(all.saturating_sub(held.credited()), Source::Peer);
+    }
+}
+
+/// Tells a server what is here already.
+async fn provide(job: &Job, conn: &Conn, held: &Held, store: &PieceStore) -> Result<(), Gone> {
+    if !job.link.gives() || store.verified_bytes() == 0 {
+        return Ok(());
+    }
+    for run in store.pieces().runs().into_iter().take(limits::MAX_RANGES_PER_FILE) {
+        let bytes = held.layout.bytes_of_run(run);
+        let range = Some(ByteRange::new(bytes.start, bytes.end - 1));
+        conn.send(wire::Provide { url: held.url.clone(), range, root: Some(held.root) }).await?;
+    }
+    Ok(())
+}
+
+async fn save_state(store: &Arc<PieceStore>) {
+    let store = Arc::clone(store);
+    // Only for people to read: a failure shows when it matters.
+    let _ = blocking(move || store.save_state()).await;
+}
+
+impl Job {
+    /// Enters a state, where the file is all of the transfer.
+    fn enter(&self, state: TransferState) {
+        if self.is_single {
+            self.shared.enter(state, &self.inner.queue);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_become_runs() {
+        let of = |pieces: &[u32]| runs(pieces.iter().copied()).collect::<Vec<_>>();
+        assert_eq!(of(&[]), []);
+        assert_eq!(of(&[3]), [3..4]);
+        assert_eq!(of(&[0, 1, 2, 5, 7, 8]), [0..3, 5..6, 7..9]);
+    }
+
+    #[test]
+    fn a_version_needs_all_its_parts() {
+        let root = Some(Digest::default());
+        assert!(Version::known(Some(5), root, Some(65536), None).is_some());
+        assert!(Version::known(None, root, Some(65536), None).is_none());
+        assert!(Version::known(Some(5), None, Some(65536), None).is_none());
+        assert!(Version::known(Some(5), root, None, None).is_none());
+        assert!(Version::known(Some(5), root, Some(1000), None).is_none(), "not a piece size");
+        assert!(Version::known(Some(u64::MAX), root, Some(16384), None).is_none(), "too many pieces");
+    }
+}

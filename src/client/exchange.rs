@@ -1,0 +1,420 @@
+//! One exchange of a run of pieces with somebody else, as the server has arranged it.
+//!
+//! This side dials ([`accept`]) or has been dialled ([`take_from`], for what others bring). Either way the pieces
+//! go to the store that holds the file, the numbers to the transfer it is for, and the news to the server: pieces
+//! as they come, and how it ended. An exchange outlives the control connection over which it was arranged; then the
+//! next connection is told what came of it in other words, because that server does not know its number.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc};
+
+use super::event::{EventBody, EventMask};
+use super::files::{Held, Upset};
+use super::progress::Source;
+use super::session::{Conn, Link};
+use super::{Error, PeerTransfer, PieceStore};
+use crate::content::PieceSet;
+use crate::peer::connect::Errand;
+use crate::peer::{ReceiveError, Received};
+use crate::wire::{self, ByteRange, FailureKind, TransferMethod};
+
+/// Exchanges of one link under way or waiting in line. The server plans a few for each peer; many more are a mistake.
+const MAX_QUEUED: usize = 1024;
+/// Least time between two `progress` messages of one exchange, after the first.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
+/// Most pieces in one `progress`: fits a frame whatever their numbers.
+const MAX_PROGRESS_PIECES: usize = 4096;
+
+/// What an exchange is about.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) link: Arc<Link>,
+    /// The connection whose server knows it by `id`; `None` when that is gone already.
+    pub(super) conn: Option<Arc<Conn>>,
+    /// The server's number; version 2 has none.
+    pub(super) id: Option<u64>,
+    pub(super) held: Arc<Held>,
+    pub(super) pieces: Range<u32>,
+    pub(super) peer_id: String,
+    pub(super) source: Source,
+    pub(super) received: bool,
+    pub(super) reason: Option<wire::Reason>,
+}
+
+impl Exchange {
+    fn range(&self) -> ByteRange {
+        let bytes = self.held.layout.bytes_of_run(self.pieces.clone());
+        ByteRange::new(bytes.start, bytes.end.saturating_sub(1))
+    }
+
+    /// The connection, if the server at its end still knows this exchange.
+    fn known_on(&self) -> Option<&Arc<Conn>> {
+        self.conn.as_ref().filter(|conn| !conn.is_closed())
+    }
+
+    /// Tells the server of pieces that are here now.
+    async fn report_pieces(&self, pieces: &[u32]) {
+        if let (Some(conn), Some(id)) = (self.known_on(), self.id) {
+            for some in pieces.chunks(MAX_PROGRESS_PIECES) {
+                let pieces = some.iter().map(|&piece| u64::from(piece)).collect();
+                let _ = conn.send(wire::Progress { id, pieces }).await;
+            }
+        } else if let Some(conn) = self.link.conn_now() {
+            let mut set = PieceSet::new(self.held.layout.count());
+            for &piece in pieces {
+                set.insert(piece);
+            }
+            for run in set.runs() {
+                let bytes = self.held.layout.bytes_of_run(run);
+                let range = Some(ByteRange::new(bytes.start, bytes.end - 1));
+                let (url, root) = (self.held.url.clone(), Some(self.held.root));
+                // Should the connection go, the job says it on the next.
+                let _ = if self.link.gives() {
+                    conn.send(wire::Provide { url, range, root }).await
+                } else {
+                    conn.send(wire::Unrequest { url, range, root }).await
+                };
+            }
+        }
+    }
+
+    /// Tells the server and the application how it ended.
+    pub(super) async fn report_end(&self, bytes: u64, elapsed: Duration, error: Option<FailureKind>) {
+        let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let inner = &self.link.inner;
+        if let Some(conn) = self.known_on() {
+            let completed = wire::Completed {
+                id: self.id,
+                url: self.held.url.clone(),
+                range: self.range(),
+                peer_id: self.peer_id.clone(),
+                bytes: Some(bytes),
+                ms: Some(ms),
+                error,
+                ..wire::Completed::default()
+            };
+            let _ = conn.send(completed).await;
+        }
+        if inner.queue.mask().contains(EventMask::PEER) {
+            let transfer = if self.received { self.held.transfer() } else { 0 };
+            let exchange = PeerTransfer {
+                id: self.id.unwrap_or_default(),
+                peer_id: self.peer_id.clone(),
+                is_origin: self.source == Source::Origin,
+                received: self.received,
+                path: self.held.path.clone(),
+                pieces: (self.pieces.start, self.pieces.end - self.pieces.start),
+                bytes,
+                ms,
+                reason: self.reason,
+                error,
+            };
+            inner.queue.push(0, EventBody::Peer { transfer, exchange: Box::new(exchange) });
+        }
+    }
+}
+
+/// Takes pieces in. `receive` does the receiving; it is given what to call for each piece that is verified, and
+/// dropping it ends it. Ends early when the file's job ends, or `called_off` is told; says how it ended to the
+/// server, and gives it back.
+pub(super) async fn take_from<F>(
+    exchange: &Exchange,
+    called_off: &Notify,
+    receive: impl FnOnce(mpsc::UnboundedSender<u32>) -> F,
+) -> Result<Received, ReceiveError>
+where
+    F: Future<Output = Result<Received, ReceiveError>>,
+{
+    let held = &exchange.held;
+    let started = Instant::now();
+    // Bounded by the number of pieces in the run.
+    let (verified, mut came) = mpsc::unbounded_channel();
+    let mut taking = Taking { exchange, reported: PieceSet::new(held.layout.count()), batch: Vec::new() };
+    let _giver = Giver::join(exchange);
+    let result = {
+        let receiving = receive(verified);
+        tokio::pin!(receiving);
+        // The first piece is told at once: somebody may be waiting for it.
+        let mut next_report = Instant::now();
+        loop {
+            tokio::select! {
+                result = &mut receiving => break result,
+                Some(piece) = came.recv() => {
+                    taking.credit(piece);
+                    if Instant::now() >= next_report {
+                        taking.report().await;
+                        next_report = Instant::now() + PROGRESS_INTERVAL;
+                    }
+                }
+                () = tokio::time::sleep_until(next_report.into()), if !taking.batch.is_empty() => {
+                    taking.report().await;
+                    next_report = Instant::now() + PROGRESS_INTERVAL;
+                }
+                () = held.stopped() => break Err(cancelled(started)),
+                () = called_off.notified() => break Err(cancelled(started)),
+            }
+        }
+    };
+    came.close();
+    while let Some(piece) = came.recv().await {
+        taking.credit(piece);
+    }
+    taking.find_unreported();
+    let (received, error) = match &result {
+        Ok(received) => (received, None),
+        Err(error) => (&error.received, Some(error.kind)),
+    };
+    let good = taking.good_bytes();
+    let wasted = received.bytes.saturating_sub(good);
+    held.numbers().wasted(wasted);
+    exchange.link.inner.totals.wasted.fetch_add(wasted, Ordering::Relaxed);
+    if error.is_some() || exchange.known_on().is_none() {
+        taking.report().await;
+    }
+    if let Err(ReceiveError { kind: FailureKind::Disk, message, disk, .. }) = &result {
+        let error = match disk {
+            Some(cause) => Error::io(format!("cannot store {}", held.path), cause),
+            None => Error::new(super::ErrorKind::Io, message.clone()),
+        };
+        held.upset(Upset::Failed(error));
+    }
+    let (bytes, elapsed) = if received.bytes > 0 || error.is_none() {
+        (received.bytes, received.elapsed)
+    } else {
+        (good, started.elapsed())
+    };
+    exchange.report_end(bytes, elapsed, error).await;
+    result
+}
+
+fn cancelled(started: Instant) -> ReceiveError {
+    ReceiveError {
+        kind: FailureKind::Cancelled,
+        message: "called off".to_owned(),
+        received: Received { elapsed: started.elapsed(), ..Received::default() },
+        disk: None,
+    }
+}
+
+/// Pieces of an exchange on their way into the books.
+struct Taking<'a> {
+    exchange: &'a Exchange,
+    reported: PieceSet,
+    /// Verified and not yet told to the server.
+    batch: Vec<u32>,
+}
+
+impl Taking<'_> {
+    fn credit(&mut self, piece: u32) {
+        if self.reported.insert(piece) {
+            let bytes = self.exchange.held.credit(piece, self.exchange.source);
+            self.exchange.link.inner.totals.received(bytes, self.exchange.source);
+            self.batch.push(piece);
+        }
+    }
+
+    /// Of a run of one piece `completed` says all there is to say.
+    async fn report(&mut self) {
+        let is_single = self.exchange.pieces.len() == 1 && self.exchange.known_on().is_some();
+        if !is_single && !self.batch.is_empty() {
+            self.exchange.report_pieces(&self.batch).await;
+        }
+        self.batch.clear();
+    }
+
+    /// A server that does not know what is here would send it again: whatever of the run is in the store is told,
+    /// whoever brought it.
+    fn find_unreported(&mut self) {
+        let Some(store) = self.exchange.held.store() else { return };
+        let here = self.exchange.pieces.clone().filter(|&piece| store.has(piece));
+        let missed: Vec<u32> = here.filter(|&piece| !self.reported.contains(piece)).collect();
+        self.batch.extend(missed);
+    }
+
+    fn good_bytes(&self) -> u64 {
+        let layout = &self.exchange.held.layout;
+        self.reported.iter().map(|piece| layout.bytes_of(piece)).map(|bytes| bytes.end - bytes.start).sum()
+    }
+}
+
+/// Counts among the givers of a transfer for as long as it lives.
+struct Giver<'a>(&'a Exchange);
+
+impl<'a> Giver<'a> {
+    fn join(exchange: &'a Exchange) -> Self {
+        exchange.held.numbers().giver_joined();
+        exchange.link.inner.totals.exchanges.fetch_add(1, Ordering::Relaxed);
+        Self(exchange)
+    }
+}
+
+impl Drop for Giver<'_> {
+    fn drop(&mut self) {
+        self.0.held.numbers().giver_left();
+        self.0.link.inner.totals.exchanges.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A `transfer` message: this side is to dial.
+pub(super) fn accept(link: &Arc<Link>, conn: &Arc<Conn>, transfer: wire::Transfer) {
+    let held = wire::path_of_url(&transfer.url).ok().and_then(|path| link.files.get(&path));
+    let held = held.filter(|held| transfer.root.is_none_or(|root| root == held.root));
+    let known = link.exchanges().len();
+    let id = transfer.id;
+    let refuse = |kind| {
+        tracing::debug!(?id, ?kind, url = transfer.url, "transfer not taken");
+        let completed = wire::Completed {
+            id,
+            url: transfer.url.clone(),
+            range: transfer.range,
+            peer_id: transfer.peer_id.clone(),
+            bytes: Some(0),
+            ms: Some(0),
+            error: Some(kind),
+            ..wire::Completed::default()
+        };
+        let conn = Arc::clone(conn);
+        tokio::spawn(async move {
+            let _ = conn.send(completed).await;
+        });
+    };
+    let Some(held) = held else {
+        return refuse(match transfer.method {
+            TransferMethod::Get => FailureKind::Cancelled,
+            TransferMethod::Put => FailureKind::Gone,
+        });
+    };
+    // Version 3 servers number their transfers; without a number it could neither be called off nor reported.
+    let Some(id) = id else { return refuse(FailureKind::Refused) };
+    if known >= MAX_QUEUED {
+        return refuse(FailureKind::Refused);
+    }
+    let bytes = transfer.range.within(held.layout.size());
+    let pieces = bytes.clone().map(|bytes| held.layout.touched(bytes)).filter(|pieces| !pieces.is_empty());
+    let Some(pieces) = pieces else { return refuse(FailureKind::Refused) };
+    if bytes != Some(held.layout.bytes_of_run(pieces.clone())) {
+        return refuse(FailureKind::Refused);
+    }
+    let source = if conn.is_origin(&transfer.peer_id) { Source::Origin } else { Source::Peer };
+    let peer = match source {
+        // The origin is where the server is, whatever either of them believes its address to be.
+        Source::Origin => Some(conn.server),
+        Source::Peer => transfer.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, transfer.port)),
+    };
+    let Some(peer) = peer else { return refuse(FailureKind::Unreachable) };
+    let exchange = Exchange {
+        link: Arc::clone(link),
+        conn: Some(Arc::clone(conn)),
+        id: Some(id),
+        held,
+        pieces,
+        peer_id: transfer.peer_id,
+        source,
+        received: transfer.method == TransferMethod::Get,
+        reason: transfer.reason,
+    };
+    let errand = Errand {
+        peer,
+        host: wire_host(&link.host),
+        path: exchange.held.path.clone(),
+        root: Some(exchange.held.root),
+        bytes: bytes.unwrap_or_default(),
+        size: exchange.held.layout.size(),
+        own_id: link.client_id.clone(),
+        transfer: Some(id),
+        token: transfer.token,
+        proof: transfer.proof,
+    };
+    let called_off = Arc::new(Notify::new());
+    link.exchanges().insert(id, Arc::clone(&called_off));
+    tokio::spawn(async move {
+        run(&exchange, &errand, &called_off).await;
+        let mut exchanges = exchange.link.exchanges();
+        // After a reconnect the number may stand for another one.
+        if exchanges.get(&id).is_some_and(|known| Arc::ptr_eq(known, &called_off)) {
+            exchanges.remove(&id);
+        }
+    });
+}
+
+/// The host of URLs as a `Host` field has it.
+fn wire_host(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+async fn run(exchange: &Exchange, errand: &Errand, called_off: &Notify) {
+    let inner = &exchange.link.inner;
+    let turn = tokio::select! {
+        turn = inner.exchanges.acquire() => turn,
+        () = called_off.notified() => return end(exchange, FailureKind::Cancelled).await,
+        () = exchange.held.stopped() => return end(exchange, FailureKind::Cancelled).await,
+    };
+    // The semaphore is never closed; if it were, the exchange would just not wait for its turn.
+    let _turn = turn.ok();
+    if exchange.source == Source::Peer {
+        let server = exchange.conn.as_ref().map_or(errand.peer, |conn| conn.server);
+        let allow_private = inner.config().allow_private;
+        let checked = {
+            let mut rules = inner.dial.lock().unwrap_or_else(PoisonError::into_inner);
+            rules.check(errand.peer, server, allow_private, Instant::now())
+        };
+        if let Err(refusal) = checked {
+            tracing::warn!(peer = %errand.peer, %refusal, "peer not dialled");
+            return end(exchange, FailureKind::Unreachable).await;
+        }
+    }
+    if exchange.received {
+        let Some(store) = exchange.held.store() else { return end(exchange, FailureKind::Cancelled).await };
+        let result = take_from(exchange, called_off, |verified| {
+            let store: Arc<PieceStore> = store;
+            inner.pool.get(errand, exchange.pieces.clone(), store, &inner.down, move |piece| {
+                // The receiver closes only after this side has ended.
+                let _ = verified.send(piece);
+            })
+        })
+        .await;
+        if let Err(error) = result {
+            tracing::debug!(peer = %errand.peer, %error, "nothing or not all received");
+        }
+    } else {
+        give(exchange, errand, called_off).await;
+    }
+}
+
+async fn end(exchange: &Exchange, kind: FailureKind) {
+    exchange.report_end(0, Duration::ZERO, Some(kind)).await;
+}
+
+/// Brings pieces to somebody who cannot be dialled from elsewhere.
+async fn give(exchange: &Exchange, errand: &Errand, called_off: &Notify) {
+    let inner = &exchange.link.inner;
+    if !exchange.link.gives() {
+        return end(exchange, FailureKind::Gone).await;
+    }
+    let (link, held, pieces) =
+        (Arc::clone(&exchange.link), Arc::clone(&exchange.held), exchange.pieces.clone());
+    let opened = tokio::task::spawn_blocking(move || link.files.open_store(&held)?.span(pieces)).await;
+    let Ok(Some(span)) = opened else { return end(exchange, FailureKind::Gone).await };
+    let _upload = inner.upload();
+    let started = Instant::now();
+    let putting = inner.pool.put(errand, span, &inner.up);
+    let result = tokio::select! {
+        result = putting => result,
+        () = called_off.notified() => Err(cancelled(started)),
+    };
+    match result {
+        Ok(delivered) => {
+            inner.totals.sent(delivered.bytes);
+            exchange.report_end(delivered.bytes, delivered.elapsed, None).await;
+        }
+        Err(error) => {
+            inner.totals.sent(error.received.bytes);
+            exchange.report_end(error.received.bytes, started.elapsed(), Some(error.kind)).await;
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! The files a link has to do with: being received, or complete and shared. What transfers find their store by.
+//!
+//! Open files are a scarce good of the process: of complete files that are only shared, just the latest few stay
+//! open; the others are opened, and verified again, when somebody comes for them.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use tokio::sync::{Notify, OwnedMutexGuard, watch};
+
+use super::progress::{Numbers, Source};
+use super::{Error, Overwrite, PieceStore};
+use crate::content::{Layout, PieceHashes};
+use crate::wire::{Digest, UrlPath};
+
+/// Complete files that are kept open for others.
+const MAX_OPEN_SHARES: usize = 64;
+/// Complete files shared at all; the oldest are given up first.
+const MAX_SHARES: usize = 16 * 1024;
+/// Files larger than this are not closed while they are shared: verifying them again would take too long. They are
+/// given up instead when there are too many.
+const MAX_PARKED_SIZE: u64 = 4 * 1024 * 1024;
+
+/// What came between a file and its end.
+#[derive(Debug, Clone)]
+pub(super) enum Upset {
+    /// The server has another version now, or none.
+    Changed,
+    /// It is gone from the server.
+    Removed,
+    /// Nothing to be done about.
+    Failed(Error),
+}
+
+/// One version of one file.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) path: UrlPath,
+    /// As in messages.
+    pub(super) url: String,
+    pub(super) root: Digest,
+    pub(super) layout: Layout,
+    hashes: Arc<PieceHashes>,
+    store: Mutex<Slot>,
+    /// The transfer it is received for, for events: 0 once it is only shared.
+    transfer: AtomicU64,
+    numbers: Arc<Numbers>,
+    /// Bytes that the numbers know of.
+    credited: AtomicU64,
+    /// Something happened that the job should look at.
+    pub(super) news: Notify,
+    upset: Mutex<Option<Upset>>,
+    /// Everything that is under way for it is to end.
+    stop: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Open(Arc<PieceStore>),
+    /// Complete, shared, and closed.
+    Parked {
+        target: PathBuf,
+    },
+}
+
+impl Held {
+    pub(super) fn new(
+        path: UrlPath,
+        url: String,
+        store: Arc<PieceStore>,
+        transfer: u64,
+        numbers: Arc<Numbers>,
+    ) -> Self {
+        let hashes = Arc::clone(store.hashes());
+        Self {
+            path,
+            url,
+            root: hashes.root(),
+            layout: hashes.layout(),
+            hashes,
+            credited: AtomicU64::new(store.found()),
+            store: Mutex::new(Slot::Open(store)),
+            transfer: AtomicU64::new(transfer),
+            numbers,
+            news: Notify::new(),
+            upset: Mutex::default(),
+            stop: watch::Sender::new(false),
+        }
+    }
+
+    /// The store, if it is open: always, while the file is being received.
+    pub(super) fn store(&self) -> Option<Arc<PieceStore>> {
+        match &*self.slot() {
+            Slot::Open(store) => Some(Arc::clone(store)),
+            Slot::Parked { .. } => None,
+        }
+    }
+
+    /// The store, opened and verified again if it was closed; then also the name it was opened by. `None` when the
+    /// file is no longer what it was. Blocks.
+    fn open_store(&self) -> Option<(Arc<PieceStore>, Option<PathBuf>)> {
+        let target = match &*self.slot() {
+            Slot::Open(store) => return Some((Arc::clone(store), None)),
+            Slot::Parked { target } => target.clone(),
+        };
+        // Looked at first, because opening a store creates what is not there.
+        if std::fs::metadata(&target).ok()?.len() != self.layout.size() {
+            return None;
+        }
+        let hashes = Arc::clone(&self.hashes);
+        let store = PieceStore::open(&target, &self.url, hashes, Overwrite::Never, &mut |_, _| {}).ok()?;
+        if !store.is_complete() {
+            // It vanished between the two looks.
+            let _ = store.discard();
+            return None;
+        }
+        let store = Arc::new(store);
+        *self.slot() = Slot::Open(Arc::clone(&store));
+        Some((store, Some(target)))
+    }
+
+    /// Number of the transfer it is received for; 0 for none.
+    pub(super) fn transfer(&self) -> u64 {
+        self.transfer.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn numbers(&self) -> &Numbers {
+        &self.numbers
+    }
+
+    /// A piece was verified.
+    pub(super) fn credit(&self, piece: u32, from: Source) -> u64 {
+        let bytes = self.layout.bytes_of(piece);
+        let length = bytes.end - bytes.start;
+        self.credited.fetch_add(length, Ordering::AcqRel);
+        self.numbers.received(length, from, Instant::now());
+        self.news.notify_one();
+        length
+    }
+
+    /// Bytes were verified of which nobody said who brought them.
+    pub(super) fn credit_rest(&self, bytes: u64, from: Source) {
+        self.credited.fetch_add(bytes, Ordering::AcqRel);
+        self.numbers.received(bytes, from, Instant::now());
+    }
+
+    /// Bytes were copied from another file on this machine.
+    pub(super) fn credit_copied(&self, bytes: u64) {
+        self.credited.fetch_add(bytes, Ordering::AcqRel);
+        self.numbers.found(bytes);
+    }
+
+    /// Bytes that the numbers know of.
+    pub(super) fn credited(&self) -> u64 {
+        self.credited.load(Ordering::Acquire)
+    }
+
+    /// Tells the job what came between. The first counts.
+    pub(super) fn upset(&self, upset: Upset) {
+        self.upset.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(upset);
+        self.news.notify_one();
+    }
+
+    pub(super) fn take_upset(&self) -> Option<Upset> {
+        self.upset.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Ends everything that is under way for it.
+    pub(super) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Completes after [`Held::stop`].
+    pub(super) async fn stopped(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+
+    fn is_shared(&self) -> bool {
+        self.transfer() == 0
+    }
+
+    fn park(&self, target: PathBuf) {
+        *self.slot() = Slot::Parked { target };
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        // Nothing under this lock can panic half-way through a change.
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The files of one link. One version of a path at a time.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    table: Mutex<Table>,
+    turns: Mutex<HashMap<UrlPath, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    by_path: HashMap<UrlPath, Arc<Held>>,
+    /// Shared files that are open, oldest first, with the name to open them by again.
+    open: VecDeque<(Weak<Held>, PathBuf)>,
+    /// Shared files, oldest first.
+    shared: VecDeque<Weak<Held>>,
+}
+
+impl Files {
+    /// Waits until no other download of the same path is under way on this link: the server knows one request and
+    /// one set of pieces for each file and client.
+    pub(super) async fn turn(&self, path: &UrlPath) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            // Now and then forget those that nobody holds or waits for.
+            if turns.len() >= 64 && turns.len().is_power_of_two() {
+                turns.retain(|_, turn| turn.strong_count() > 0);
+            }
+            let known = turns.get(path).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let turn = Arc::default();
+                turns.insert(path.clone(), Arc::downgrade(&turn));
+                turn
+            })
+        };
+        turn.lock_owned().await
+    }
+
+    /// What is held of a path, if anything.
+    pub(super) fn get(&self, path: &UrlPath) -> Option<Arc<Held>> {
+        self.table().by_path.get(path).cloned()
+    }
+
+    /// Everything held.
+    pub(super) fn all(&self) -> Vec<Arc<Held>> {
+        self.table().by_path.values().cloned().collect()
+    }
+
+    /// Puts a file in, in the place of what was held of the same path.
+    pub(super) fn insert(&self, held: Arc<Held>) {
+        let old = self.table().by_path.insert(held.path.clone(), held);
+        if let Some(old) = old {
+            old.stop();
+        }
+    }
+
+    /// Takes a file out, if it still is what is held of its path, and ends what is under way for it.
+    pub(super) fn remove(&self, held: &Arc<Held>) -> bool {
+        let mut table = self.table();
+        let is_in = table.by_path.get(&held.path).is_some_and(|there| Arc::ptr_eq(there, held));
+        if is_in {
+            table.by_path.remove(&held.path);
+        }
+        drop(table);
+        held.stop();
+        is_in
+    }
+
+    /// A complete file, under its final name `target`, goes on as a share. Gives back those that are given up for
+    /// it.
+    pub(super) fn share(&self, held: &Arc<Held>, target: PathBuf) -> Vec<Arc<Held>> {
+        held.transfer.store(0, Ordering::Relaxed);
+        let mut given_up = Vec::new();
+        let mut table = self.table();
+        table.shared.push_back(Arc::downgrade(held));
+        while table.shared.len() > MAX_SHARES {
+            given_up.extend(table.shared.pop_front().and_then(|held| held.upgrade()));
+        }
+        table.note_open(held, target, &mut given_up);
+        for held in &given_up {
+            if table.by_path.get(&held.path).is_some_and(|there| Arc::ptr_eq(there, held)) {
+                table.by_path.remove(&held.path);
+            }
+        }
+        given_up
+    }
+
+    /// The store of a file, opened and verified again if it was closed. `None` when the file is no longer what it
+    /// was. Blocks.
+    pub(super) fn open_store(&self, held: &Arc<Held>) -> Option<Arc<PieceStore>> {
+        let (store, reopened) = held.open_store()?;
+        if let Some(target) = reopened {
+            // A large file that would be given up for this one stays open instead: one descriptor more.
+            self.table().open.push_back((Arc::downgrade(held), target));
+            self.table().park_oldest();
+        }
+        Some(store)
+    }
+
+    /// Takes all shares out: nothing more is given.
+    pub(super) fn withdraw_shares(&self) -> Vec<Arc<Held>> {
+        let mut table = self.table();
+        let shares = table.by_path.extract_if(|_, held| held.is_shared()).map(|(_, held)| held).collect();
+        table.open.clear();
+        table.shared.clear();
+        shares
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Nothing under this lock can panic half-way through a change.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// Closes the oldest open share that can be closed, if there are too many.
+    fn park_oldest(&mut self) {
+        if self.open.len() <= MAX_OPEN_SHARES {
+            return;
+        }
+        let parkable = |(held, _): &(Weak<Held>, PathBuf)| {
+            held.upgrade().is_none_or(|held| held.layout.size() <= MAX_PARKED_SIZE)
+        };
+        let oldest = self.open.iter().position(parkable).and_then(|at| self.open.remove(at));
+        if let Some((held, target)) = oldest
+            && let Some(held) = held.upgrade()
+        {
+            held.park(target);
+        }
+    }
+
+    fn note_open(&mut self, held: &Arc<Held>, target: PathBuf, given_up: &mut Vec<Arc<Held>>) {
+        self.open.push_back((Arc::downgrade(held), target));
+        while self.open.len() > MAX_OPEN_SHARES {
+            let Some((oldest, target)) = self.open.pop_front() else { break };
+            match oldest.upgrade() {
+                Some(held) if held.layout.size() <= MAX_PARKED_SIZE => held.park(target),
+                Some(held) => given_up.push(held),
+                None => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::{PieceSize, hash_piece};
+
+    const PIECE: usize = 16 * 1024;
+
+    /// A complete file of `bytes` in `dir`, shared.
+    fn share(files: &Files, dir: &std::path::Path, name: &str, bytes: &[u8]) -> (Arc<Held>, Vec<Arc<Held>>) {
+        let target = dir.join(name);
+        std::fs::write(&target, bytes).unwrap();
+        let piece = PieceSize::new(PIECE as u32).unwrap();
+        let layout = Layout::new(bytes.len() as u64, piece).unwrap();
+        let hashes =
+            Arc::new(PieceHashes::new(layout, bytes.chunks(PIECE).map(hash_piece).collect()).unwrap());
+        let store = PieceStore::open(&target, "", hashes, Overwrite::Never, &mut |_, _| {}).unwrap();
+        assert!(store.is_complete());
+        let path = UrlPath::root().join(name.as_bytes()).unwrap();
+        let held = Arc::new(Held::new(path, String::new(), Arc::new(store), 1, Arc::default()));
+        files.insert(Arc::clone(&held));
+        let given_up = files.share(&held, target);
+        (held, given_up)
+    }
+
+    #[test]
+    fn many_shares_keep_few_files_open_and_all_can_be_given() {
+        let (files, dir) = (Files::default(), tempfile::tempdir().unwrap());
+        let shares: Vec<_> = (0..MAX_OPEN_SHARES + 10)
+            .map(|n| share(&files, dir.path(), &n.to_string(), &vec![n as u8; PIECE + n]).0)
+            .collect();
+        let open = shares.iter().filter(|held| held.store().is_some()).count();
+        assert_eq!(open, MAX_OPEN_SHARES);
+        assert!(shares[0].store().is_none());
+        assert!(files.open_store(&shares[0]).is_some_and(|store| store.is_complete()));
+        assert!(shares[0].store().is_some());
+        let open = shares.iter().filter(|held| held.store().is_some()).count();
+        assert_eq!(open, MAX_OPEN_SHARES);
+        assert_eq!(files.all().len(), MAX_OPEN_SHARES + 10);
+
+        std::fs::write(dir.path().join("1"), vec![9; PIECE + 1]).unwrap();
+        assert!(files.open_store(&shares[1]).is_none(), "another content");
+        std::fs::remove_file(dir.path().join("2")).unwrap();
+        assert!(files.open_store(&shares[2]).is_none(), "gone");
+        assert!(!dir.path().join("2.part").exists());
+    }
+
+    #[test]
+    fn large_shares_are_given_up_rather_than_closed() {
+        let (files, dir) = (Files::default(), tempfile::tempdir().unwrap());
+        let (large, _) = share(&files, dir.path(), "large", &vec![1; MAX_PARKED_SIZE as usize + 1]);
+        let given_up: Vec<_> = (0..MAX_OPEN_SHARES)
+            .flat_map(|n| share(&files, dir.path(), &n.to_string(), b"small").1)
+            .collect();
+        assert!(given_up.len() == 1 && Arc::ptr_eq(&given_up[0], &large));
+        assert!(files.get(&large.path).is_none());
+    }
+
+    #[test]
+    fn a_newer_version_takes_the_place_of_an_older() {
+        let (files, dir) = (Files::default(), tempfile::tempdir().unwrap());
+        let (old, _) = share(&files, dir.path(), "a", b"old");
+        let (new, _) = share(&files, dir.path(), "a", b"new");
+        assert!(*old.stop.borrow() && !*new.stop.borrow());
+        assert!(!files.remove(&old));
+        assert!(Arc::ptr_eq(&files.get(&new.path).unwrap(), &new));
+        assert_eq!(files.withdraw_shares().len(), 1);
+        assert!(files.get(&new.path).is_none());
+    }
+
+    #[tokio::test]
+    async fn downloads_of_one_path_take_turns() {
+        let files = Files::default();
+        let path = UrlPath::root().join(b"a").unwrap();
+        let first = files.turn(&path).await;
+        let _other = files.turn(&UrlPath::root()).await;
+        let mut second = Box::pin(files.turn(&path));
+        let soon = std::time::Duration::from_millis(20);
+        assert!(tokio::time::timeout(soon, &mut second).await.is_err());
+        drop(first);
+        second.await;
+    }
+}
