@@ -1,0 +1,502 @@
+//! Events as C sees them.
+
+use std::cell::Cell;
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::ptr;
+
+use super::callbacks::from_number;
+use super::error::code_of;
+use super::guard::{self, argument};
+use super::handle::{Handle, give, handle, take};
+use super::listing::{ListingData, pdtp_listing};
+use super::session::pdtp_session_state_code;
+use super::text::{owned, pointer};
+use super::transfer::{pdtp_progress, transfer_state_code};
+use crate::client::{Error, Event, EventBody, SessionState};
+use crate::wire::{FailureKind, Reason};
+
+/// Types of events. All but PDTP_EVENT_FILE and PDTP_EVENT_PEER are on at first.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum pdtp_event_kind {
+    /// A session has another state: pdtp_event_session. Only the latest state of each session waits in the queue.
+    PDTP_EVENT_SESSION = 1,
+    /// A page of a listing: pdtp_event_listing, pdtp_event_take_listing. Never lost; the next page is fetched when
+    /// this one was taken out of the queue.
+    PDTP_EVENT_LISTING = 2,
+    /// A transfer has another state: pdtp_event_transfer. Only the latest waits. Ends come as PDTP_EVENT_DONE.
+    PDTP_EVENT_TRANSFER = 3,
+    /// A transfer has ended, well or not: pdtp_event_done. Exactly once for each transfer, never lost.
+    PDTP_EVENT_DONE = 4,
+    /// Numbers of a transfer: pdtp_event_progress. Only the newest wait, at most 10 a second come.
+    PDTP_EVENT_PROGRESS = 5,
+    /// A file of a tree is complete: pdtp_event_file. Off at first; dropped when the queue is full.
+    PDTP_EVENT_FILE = 6,
+    /// An exchange with a peer or the origin has ended: pdtp_event_peer. Off at first; dropped when the queue is full.
+    PDTP_EVENT_PEER = 7,
+    /// A word from the operator of a server: pdtp_event_notice. Dropped when the queue is full.
+    PDTP_EVENT_NOTICE = 8,
+    /// Events were dropped because the queue was full: pdtp_event_overflow.
+    PDTP_EVENT_OVERFLOW = 9,
+}
+
+/// Of PDTP_EVENT_SESSION.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct pdtp_session_event {
+    /// Bytes of this struct that the loaded library knows. Fields are only ever added at the end.
+    pub size: usize,
+    /// pdtp_session_id
+    pub session: u64,
+    /// Milliseconds to the next try, of PDTP_SESSION_LOST; else -1.
+    pub retry_ms: i64,
+    /// Why, of PDTP_SESSION_LOST and PDTP_SESSION_REFUSED; else NULL.
+    pub message: *const c_char,
+    /// PDTP_SESSION_*
+    pub state: c_int,
+    /// PDTP_E_* of the same; else 0.
+    pub code: c_int,
+}
+
+/// Of PDTP_EVENT_LISTING.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct pdtp_listing_event {
+    /// Bytes of this struct that the loaded library knows. Fields are only ever added at the end.
+    pub size: usize,
+    /// As pdtp_list_start or pdtp_stat_start gave it.
+    pub op: u64,
+    /// The page; NULL if it failed. Ends with the event, unless pdtp_event_take_listing was called.
+    pub listing: *const pdtp_listing,
+    /// Why it failed; else NULL.
+    pub message: *const c_char,
+    /// 0, or PDTP_E_* why it failed.
+    pub code: c_int,
+    /// 1 with the last page, and with a failure; else 0.
+    pub last: c_int,
+}
+
+/// Of PDTP_EVENT_TRANSFER.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct pdtp_transfer_event {
+    /// Bytes of this struct that the loaded library knows. Fields are only ever added at the end.
+    pub size: usize,
+    /// pdtp_transfer_id
+    pub transfer: u64,
+    /// PDTP_TRANSFER_*
+    pub state: c_int,
+}
+
+/// Of PDTP_EVENT_DONE.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct pdtp_done_event {
+    /// Bytes of this struct that the loaded library knows. Fields are only ever added at the end.
+    pub size: usize,
+    /// pdtp_transfer_id
+    pub transfer: u64,
+    /// Path of the file or directory, percent-encoded.
+    pub path: *const c_char,
+    /// Version of the file: 64 hex digits. NULL of a directory, or if it is not known.
+    pub root: *const c_char,
+    /// Why it did not end well; else NULL.
+    pub message: *const c_char,
+    /// Its last numbers.
+    pub progress: *const pdtp_progress,
+    /// 0 if all of it is there; else PDTP_E_*, PDTP_E_CANCELLED among them.
+    pub code: c_int,
+}
+
+/// Of PDTP_EVENT_FILE.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct pdtp_file_event {
+    /// Bytes of this struct that the loaded library knows. Fields are only ever added at the end.
+    pub size: usize,
+    /// pdtp_transfer_id
+    pub transfer: u64,
+    /// Path of the file, percent-encoded.
+    pub path: *const c_char,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// Of PDTP_EVENT_PEER.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct pdtp_peer_event {
+    /// Bytes of this struct that the loaded library knows. Fields are only ever added at the end.
+    pub size: usize,
+    /// pdtp_transfer_id; 0 for what was given to others.
+    pub transfer: u64,
+    /// Number of the exchange on the server, the same at both ends.
+    pub exchange: u64,
+    /// Client id of the other end (pdtp_session_info "client_id" there); of the origin, the server's.
+    pub peer: *const c_char,
+    /// Path of the file, percent-encoded.
+    pub path: *const c_char,
+    /// Why the server arranged it: "origin", "rarest", "deadline", "locality", "endgame", "repair"; NULL if untold.
+    pub reason: *const c_char,
+    /// How it failed: "refused", "unreachable", "timeout", "slow", "hash", "gone", "disk", "cancelled"; NULL if not.
+    pub error: *const c_char,
+    /// Payload bytes.
+    pub bytes: u64,
+    /// Milliseconds it took.
+    pub ms: u64,
+    /// First piece, counted from 0.
+    pub first_piece: u32,
+    /// Number of pieces.
+    pub piece_count: u32,
+    /// 1 if the other end is the origin.
+    pub is_origin: c_int,
+    /// 1 if the bytes came to this client, 0 if they went from it.
+    pub received: c_int,
+}
+
+/// Of PDTP_EVENT_NOTICE.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct pdtp_notice_event {
+    /// Bytes of this struct that the loaded library knows. Fields are only ever added at the end.
+    pub size: usize,
+    /// pdtp_session_id
+    pub session: u64,
+    /// For people.
+    pub message: *const c_char,
+    /// The server goes down, and expects to be back in so many milliseconds; else -1.
+    pub back_ms: i64,
+}
+
+/// Of PDTP_EVENT_OVERFLOW.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct pdtp_overflow_event {
+    /// Bytes of this struct that the loaded library knows. Fields are only ever added at the end.
+    pub size: usize,
+    /// Events dropped since the last such event.
+    pub count: u64,
+    /// Of which types: bit `type - 1` for each.
+    pub types: u32,
+}
+
+/// What is behind a `pdtp_event`.
+#[derive(Debug)]
+pub struct EventData {
+    user_data: usize,
+    kind: pdtp_event_kind,
+    id: u64,
+    view: View,
+}
+
+/// The struct that C reads, and what its pointers point to.
+#[derive(Debug)]
+enum View {
+    Session { seen: pdtp_session_event, _message: Option<CString> },
+    Listing { seen: pdtp_listing_event, listing: OwnListing, _message: Option<CString> },
+    Transfer { seen: pdtp_transfer_event },
+    Done { seen: pdtp_done_event, _strings: [Option<CString>; 3], _progress: Box<pdtp_progress> },
+    Progress { seen: pdtp_progress },
+    File { seen: pdtp_file_event, _path: CString },
+    Peer { seen: pdtp_peer_event, _strings: [CString; 2] },
+    Notice { seen: pdtp_notice_event, _message: CString },
+    Overflow { seen: pdtp_overflow_event },
+}
+
+/// A listing that is freed with the event unless it was taken.
+#[derive(Debug)]
+struct OwnListing(Cell<*mut pdtp_listing>);
+
+impl OwnListing {
+    fn take(&self) -> *mut pdtp_listing {
+        self.0.replace(ptr::null_mut())
+    }
+}
+
+impl Drop for OwnListing {
+    fn drop(&mut self) {
+        // SAFETY: NULL or from `give`, and not handed over.
+        drop(unsafe { take(self.take(), "listing") });
+    }
+}
+
+handle! {
+    /// Something that happened.
+    pdtp_event, EventData, b"PDev", live: false
+}
+
+/// Makes of the engine's event what C sees.
+pub(super) fn convert(event: Event) -> <pdtp_event as Handle>::Data {
+    use pdtp_event_kind::*;
+    let (kind, id, view) = match event.body {
+        EventBody::Session { session, state } => (PDTP_EVENT_SESSION, session, session_view(session, &state)),
+        EventBody::Listing { op, result, last } => {
+            let (code, message) = outcome(result.as_ref().err());
+            let listing = result.map_or(ptr::null_mut(), |listing| give(ListingData::new(listing)));
+            let seen = pdtp_listing_event {
+                size: size_of::<pdtp_listing_event>(),
+                op,
+                listing,
+                message: pointer(message.as_ref()),
+                code,
+                last: c_int::from(last || code != 0),
+            };
+            (
+                PDTP_EVENT_LISTING,
+                op,
+                View::Listing { seen, listing: OwnListing(Cell::new(listing)), _message: message },
+            )
+        }
+        EventBody::State { transfer, state } => {
+            let state = transfer_state_code(state) as c_int;
+            let seen = pdtp_transfer_event { size: size_of::<pdtp_transfer_event>(), transfer, state };
+            (PDTP_EVENT_TRANSFER, transfer, View::Transfer { seen })
+        }
+        EventBody::Done { transfer, path, root, result, progress } => {
+            let (code, message) = outcome(result.as_ref().err());
+            let strings = [Some(owned(path.as_str())), root.map(|root| owned(root.to_string())), message];
+            let progress = Box::new(pdtp_progress::from(&*progress));
+            let seen = pdtp_done_event {
+                size: size_of::<pdtp_done_event>(),
+                transfer,
+                path: pointer(strings[0].as_ref()),
+                root: pointer(strings[1].as_ref()),
+                message: pointer(strings[2].as_ref()),
+                progress: &raw const *progress,
+                code,
+            };
+            (PDTP_EVENT_DONE, transfer, View::Done { seen, _strings: strings, _progress: progress })
+        }
+        EventBody::Progress { transfer, progress } => {
+            (PDTP_EVENT_PROGRESS, transfer, View::Progress { seen: pdtp_progress::from(&*progress) })
+        }
+        EventBody::FileDone { transfer, path, size } => {
+            let path = owned(path.as_str());
+            let seen = pdtp_file_event {
+                size: size_of::<pdtp_file_event>(),
+                transfer,
+                path: path.as_ptr(),
+                bytes: size,
+            };
+            (PDTP_EVENT_FILE, transfer, View::File { seen, _path: path })
+        }
+        EventBody::Peer { transfer, exchange } => {
+            let strings = [owned(exchange.peer_id), owned(exchange.path.as_str())];
+            let seen = pdtp_peer_event {
+                size: size_of::<pdtp_peer_event>(),
+                transfer,
+                exchange: exchange.id,
+                peer: strings[0].as_ptr(),
+                path: strings[1].as_ptr(),
+                reason: exchange.reason.map_or(ptr::null(), reason_name),
+                error: exchange.error.map_or(ptr::null(), failure_name),
+                bytes: exchange.bytes,
+                ms: exchange.ms,
+                first_piece: exchange.pieces.0,
+                piece_count: exchange.pieces.1,
+                is_origin: c_int::from(exchange.is_origin),
+                received: c_int::from(exchange.received),
+            };
+            (PDTP_EVENT_PEER, transfer, View::Peer { seen, _strings: strings })
+        }
+        EventBody::Notice { session, message } => {
+            (PDTP_EVENT_NOTICE, session, notice_view(session, message, -1))
+        }
+        EventBody::Goaway { session, reason, after } => {
+            (PDTP_EVENT_NOTICE, session, notice_view(session, reason, milliseconds(after)))
+        }
+        EventBody::Overflow { count, types } => overflow(count, types.0),
+        // Handled before; to the application it would be an overflow of nothing.
+        EventBody::Posted { .. } => overflow(0, 0),
+    };
+    EventData { user_data: event.user_data, kind, id, view }
+}
+
+fn overflow(count: u64, types: u32) -> (pdtp_event_kind, u64, View) {
+    let seen = pdtp_overflow_event { size: size_of::<pdtp_overflow_event>(), count, types };
+    (pdtp_event_kind::PDTP_EVENT_OVERFLOW, 0, View::Overflow { seen })
+}
+
+fn session_view(session: u64, state: &SessionState) -> View {
+    let (retry_ms, error) = match state {
+        SessionState::Lost { retry_in, error } => (milliseconds(*retry_in), Some(error)),
+        SessionState::Refused { error } => (-1, Some(error)),
+        _ => (-1, None),
+    };
+    let (code, message) = outcome(error);
+    let seen = pdtp_session_event {
+        size: size_of::<pdtp_session_event>(),
+        session,
+        retry_ms,
+        message: pointer(message.as_ref()),
+        state: pdtp_session_state_code(state) as c_int,
+        code,
+    };
+    View::Session { seen, _message: message }
+}
+
+fn notice_view(session: u64, message: String, back_ms: i64) -> View {
+    let message = owned(message);
+    let seen = pdtp_notice_event {
+        size: size_of::<pdtp_notice_event>(),
+        session,
+        message: message.as_ptr(),
+        back_ms,
+    };
+    View::Notice { seen, _message: message }
+}
+
+fn outcome(error: Option<&Error>) -> (c_int, Option<CString>) {
+    error.map_or((0, None), |error| (code_of(error.kind), Some(owned(error.message.as_str()))))
+}
+
+/// As C counts time.
+pub(super) fn milliseconds(time: std::time::Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn reason_name(reason: Reason) -> *const c_char {
+    match reason {
+        Reason::Origin => c"origin",
+        Reason::Rarest => c"rarest",
+        Reason::Deadline => c"deadline",
+        Reason::Locality => c"locality",
+        Reason::Endgame => c"endgame",
+        Reason::Repair => c"repair",
+    }
+    .as_ptr()
+}
+
+fn failure_name(failure: FailureKind) -> *const c_char {
+    match failure {
+        FailureKind::Refused => c"refused",
+        FailureKind::Unreachable => c"unreachable",
+        FailureKind::Timeout => c"timeout",
+        FailureKind::Slow => c"slow",
+        FailureKind::Hash => c"hash",
+        FailureKind::Gone => c"gone",
+        FailureKind::Disk => c"disk",
+        FailureKind::Cancelled => c"cancelled",
+    }
+    .as_ptr()
+}
+
+/// The type of an event: PDTP_EVENT_*. Treat types that you do not know like an event that you do not need.
+///
+/// Never blocks. Where the event is valid. NULL: PDTP_E_NULL. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_event_type(event: *const pdtp_event) -> c_int {
+    guard::count(|| Ok(borrow!(event).kind as usize))
+}
+
+/// The number of what it is about: session, transfer or operation, whichever the type is about; 0 for none. Numbers
+/// are never used again by the same client, so one that has ended is not mistaken for another.
+///
+/// Never blocks. Where the event is valid. NULL: 0. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_event_id(event: *const pdtp_event) -> u64 {
+    guard::value(0, || Ok(borrow!(event).id))
+}
+
+/// The `user_data` given when the session, transfer or operation was started. NULL if that was NULL.
+///
+/// Never blocks. Where the event is valid. NULL: NULL. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_event_user_data(event: *const pdtp_event) -> *mut c_void {
+    guard::value(ptr::null_mut(), || Ok(from_number(borrow!(event).user_data)))
+}
+
+/// The struct of an event, or NULL with an error when it is of another type.
+macro_rules! view {
+    ($event:ident, $view:ident) => {
+        guard::value(ptr::null(), || match &borrow!($event).view {
+            View::$view { seen, .. } => Ok(seen as *const _),
+            _ => Err(argument("event", "of another type")),
+        })
+    };
+}
+
+/// What a PDTP_EVENT_SESSION says. NULL for events of another type, and for NULL.
+///
+/// Never blocks. Borrowed from the event. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_event_session(event: *const pdtp_event) -> *const pdtp_session_event {
+    view!(event, Session)
+}
+
+/// What a PDTP_EVENT_LISTING says. NULL for events of another type, and for NULL.
+///
+/// Never blocks. Borrowed from the event. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_event_listing(event: *const pdtp_event) -> *const pdtp_listing_event {
+    view!(event, Listing)
+}
+
+/// Takes the page out of a PDTP_EVENT_LISTING: it is yours, outlives the event, and is freed with pdtp_listing_free.
+/// NULL when it was taken already, when the operation failed, for events of another type, and for NULL.
+///
+/// Never blocks. Where the event is valid. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_event_take_listing(event: *const pdtp_event) -> *mut pdtp_listing {
+    guard::value(ptr::null_mut(), || match &borrow!(event).view {
+        View::Listing { listing, .. } => Ok(listing.take()),
+        _ => Err(argument("event", "of another type")),
+    })
+}
+
+/// What a PDTP_EVENT_TRANSFER says. NULL for events of another type, and for NULL.
+///
+/// Never blocks. Borrowed from the event. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_event_transfer(event: *const pdtp_event) -> *const pdtp_transfer_event {
+    view!(event, Transfer)
+}
+
+/// What a PDTP_EVENT_DONE says. NULL for events of another type, and for NULL.
+///
+/// Never blocks. Borrowed from the event. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_event_done(event: *const pdtp_event) -> *const pdtp_done_event {
+    view!(event, Done)
+}
+
+/// What a PDTP_EVENT_PROGRESS says; pdtp_event_id tells of which transfer. NULL for events of another type, and for
+/// NULL.
+///
+/// Never blocks. Borrowed from the event. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_event_progress(event: *const pdtp_event) -> *const pdtp_progress {
+    view!(event, Progress)
+}
+
+/// What a PDTP_EVENT_FILE says. NULL for events of another type, and for NULL.
+///
+/// Never blocks. Borrowed from the event. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_event_file(event: *const pdtp_event) -> *const pdtp_file_event {
+    view!(event, File)
+}
+
+/// What a PDTP_EVENT_PEER says. NULL for events of another type, and for NULL.
+///
+/// Never blocks. Borrowed from the event. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_event_peer(event: *const pdtp_event) -> *const pdtp_peer_event {
+    view!(event, Peer)
+}
+
+/// What a PDTP_EVENT_NOTICE says. NULL for events of another type, and for NULL.
+///
+/// Never blocks. Borrowed from the event. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_event_notice(event: *const pdtp_event) -> *const pdtp_notice_event {
+    view!(event, Notice)
+}
+
+/// What a PDTP_EVENT_OVERFLOW says. NULL for events of another type, and for NULL.
+///
+/// Never blocks. Borrowed from the event. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_event_overflow(event: *const pdtp_event) -> *const pdtp_overflow_event {
+    view!(event, Overflow)
+}
