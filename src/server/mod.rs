@@ -165,15 +165,16 @@ impl Server {
             total: config.max_connections,
         });
         let (events, queue) = mpsc::channel(dispatcher::QUEUE);
+        let limiter = RateLimiter::new(config.up_limit);
         let site = Arc::new(Site {
-            name,
+            name: name.clone(),
             agent: identity.agent.clone(),
             started: Instant::now(),
-            face: Face::new(hub.clone()),
+            face: Face::new(hub.clone(), name, limiter.clone()),
             hub: hub.clone(),
             shelf: shelf.clone(),
             secret: identity.secret.clone(),
-            limiter: RateLimiter::new(config.up_limit),
+            limiter,
             dispatcher: events.clone(),
             counters: counters.clone(),
             admission: admission.clone(),

@@ -57,7 +57,7 @@ impl Service for Site {
         } else if let Some(page) = head.path().strip_prefix(OWN_PREFIX) {
             self.own_page(head, page).await
         } else {
-            self.count_http_bytes(self.face.answer(head))
+            self.count_http_bytes(self.face.answer(head).await)
         };
         self.counters.answered(response.status);
         response

@@ -1,0 +1,58 @@
+//! Directories over HTTP: one page at a time, as HTML or JSON. The next page is `?cursor=`.
+
+use bytes::Bytes;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::html;
+use super::negotiate::prefers_json;
+use crate::hub::{Hub, HubError};
+use crate::peer::head::RequestHead;
+use crate::peer::serve::{Body, Response};
+use crate::wire::limits::MAX_LIST_ENTRIES;
+use crate::wire::{PdtpUri, UrlPath, file_url};
+
+/// Most entries of a page.
+const PAGE_ENTRIES: usize = MAX_LIST_ENTRIES;
+/// Most bytes of JSON of a page; of HTML it is a few times as much.
+const PAGE_BYTES: usize = 512 * 1024;
+
+pub(super) fn answer(
+    hub: &Hub,
+    head: &RequestHead,
+    path: &UrlPath,
+    uri: &PdtpUri,
+) -> Result<Response, HubError> {
+    let as_json = prefers_json(&head.fields);
+    let cursor = head.query_value("cursor");
+    let depth = match head.query_value("depth").filter(|_| as_json) {
+        Some(depth) => match depth.parse() {
+            Ok(depth @ 1..) => depth,
+            _ => return Ok(Response::text(400, "invalid depth: a number from 1")),
+        },
+        None => 1,
+    };
+    let mut listing = hub.list(path, depth, cursor.as_deref(), PAGE_ENTRIES, PAGE_BYTES)?;
+    let next = listing.next.as_ref().map(|next| {
+        let depth = if depth == 1 { String::new() } else { format!("&depth={depth}") };
+        format!("?cursor={}{depth}", utf8_percent_encode(next, NON_ALPHANUMERIC))
+    });
+    let (mime, body) = if as_json {
+        listing.url = file_url(&uri.host, path);
+        let json = serde_json::to_vec(&listing).map_err(|e| HubError::Io(e.to_string()))?;
+        ("application/json", json)
+    } else {
+        let page = html::page(uri, &listing.entries, cursor.is_some(), next.as_deref());
+        ("text/html; charset=utf-8", page.into_bytes())
+    };
+    let mut response = Response::empty(200)
+        .with("Content-Type", mime)
+        .with("Content-Security-Policy", html::policy())
+        .with("Referrer-Policy", "same-origin")
+        .with("Cache-Control", "no-cache")
+        .with("Vary", "Accept");
+    if let Some(next) = next {
+        response = response.with("Link", format!("<{next}>; rel=\"next\""));
+    }
+    response.body = Body::Bytes(Bytes::from(body));
+    Ok(response)
+}
