@@ -11,7 +11,8 @@ use super::*;
 use crate::content::{Layout, hash_piece, merkle_root};
 use crate::wire::Entry;
 
-const DEADLINE: Duration = Duration::from_secs(30);
+/// Far beyond what anything here takes, so that a busy machine is no failure.
+const DEADLINE: Duration = Duration::from_secs(180);
 
 /// A directory to be served, with a place for state beside it.
 struct Site {
@@ -159,7 +160,7 @@ fn piece_size_of_the_operator() {
 #[test]
 fn a_sparse_file_over_4_gib() {
     let site = Site::new();
-    let size = (5 << 30) + 3;
+    let size = (4 << 30) + 3;
     fs::File::create(site.path("big")).unwrap().set_len(size).unwrap();
     let hub = site.hub_with(HubConfig { hash_threads: 2, ..HubConfig::default() });
     let mut last = 0;
@@ -171,11 +172,11 @@ fn a_sparse_file_over_4_gib() {
     .unwrap();
     assert!(last > 0, "progress was told");
     let layout = version.hashes.layout();
-    assert_eq!((layout.size(), layout.count()), (size, 1281));
+    assert_eq!((layout.size(), layout.count()), (size, 1025));
     let zeros = vec![0; 4 << 20];
     assert!(version.hashes.is_right(0, &hash_piece(&zeros)));
-    assert!(version.hashes.is_right(1279, &hash_piece(&zeros)));
-    assert!(version.hashes.is_right(1280, &hash_piece(&[0; 3])));
+    assert!(version.hashes.is_right(1023, &hash_piece(&zeros)));
+    assert!(version.hashes.is_right(1024, &hash_piece(&[0; 3])));
 }
 
 #[test]
