@@ -8,8 +8,22 @@
 //!   PeerJoined, Request, Provide, Progress, Completed, PeerLeft …        Start, Cancel, Waiting
 //!   ─────────────────────────────────────────────────────────▶ Swarm ─────────────────────────▶
 //! ```
+//!
+//! Inside, from the bottom up: sets and storage ([`bits`], [`slab`], [`dice`]), what is learned of lines ([`rates`]),
+//! of pairs ([`pairs`]) and of pieces ([`rarity`]), the bookkeeping of all there is ([`state`]), the decisions
+//! ([`schedule`]) and what events mean ([`policy`]).
 
+mod bits;
+mod dice;
+mod pairs;
 mod policy;
+mod rarity;
+mod rates;
+mod schedule;
+mod slab;
+mod state;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use policy::Swarm;

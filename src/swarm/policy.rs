@@ -1,368 +1,388 @@
-use std::collections::{BTreeMap, HashMap};
+//! What events mean. Not responsible for who gets what (`schedule`).
+
 use std::ops::Range;
 
+use super::dice::Dice;
+use super::slab::Key;
+use super::state::{Alarm, File, Member, Peer, State, Transfer};
 use super::types::*;
-use crate::content::{Layout, PieceSet, PieceSize};
 
-/// Transfers at once into one taker, and out of one giver that is not an origin.
-const SLOTS: u32 = 4;
-/// Pieces in a run at most.
-const RUN: u32 = 4;
+/// Alarms looked at in one call; the rest makes [`Swarm::next_timeout`] due at once.
+const ALARMS: usize = 256;
+/// After the giver said that a transfer failed, its taker may still say otherwise for this long, microseconds.
+const GIVER_SAID_US: u64 = 2_000_000;
+/// In a row this often not to be dialled: not dialled any more until it is found reachable again.
+const MAX_UNDIALLED: u32 = 3;
+/// Who accuses more different givers than this is no longer believed.
+const MAX_ACCUSED: u32 = 4;
 
 /// The scheduler of one server.
 #[derive(Debug)]
 pub struct Swarm {
-    config: Config,
-    peers: BTreeMap<PeerId, Peer>,
-    files: BTreeMap<FileId, File>,
-    transfers: BTreeMap<TransferId, Moving>,
-    next_transfer: u64,
-    /// Pairs kept apart until a time, after a failure.
-    apart: HashMap<(PeerId, PeerId), Time>,
-    stats: SwarmStats,
-}
-
-#[derive(Debug)]
-struct Peer {
-    info: PeerInfo,
-    stats: PeerStats,
-}
-
-#[derive(Debug)]
-struct File {
-    layout: Layout,
-    parts: BTreeMap<PeerId, Part>,
-}
-
-#[derive(Debug)]
-struct Part {
-    have: PieceSet,
-    want: PieceSet,
-    coming: PieceSet,
-    sequential: bool,
-}
-
-#[derive(Debug)]
-struct Moving {
-    assignment: Assignment,
-    deadline: Time,
-    got: PieceSet,
+    pub(super) state: State,
+    pub(super) dice: Dice,
+    /// Peers whose situation has changed during this call.
+    pub(super) touched: Vec<Key<Peer>>,
+    /// What a member needs: scratch space.
+    pub(super) words: Vec<u64>,
+    /// When to look after those in need even if nothing happens; only while there are any.
+    pub(super) sweep_at: Option<Time>,
+    pub(super) sweep_gap: u64,
 }
 
 impl Swarm {
     /// With nobody here and no files.
     pub fn new(config: Config) -> Self {
         Self {
-            config,
-            peers: BTreeMap::new(),
-            files: BTreeMap::new(),
-            transfers: BTreeMap::new(),
-            next_transfer: 1,
-            apart: HashMap::new(),
-            stats: SwarmStats::default(),
+            dice: Dice::new(config.seed),
+            state: State::new(config),
+            touched: Vec::new(),
+            words: Vec::new(),
+            sweep_at: None,
+            sweep_gap: 0,
         }
     }
 
     /// Takes an event in and appends what is to be done to `out`. Events about peers, files and transfers that do
     /// not exist (any more) are ignored: they cross with commands on the wire.
     pub fn handle(&mut self, event: Event, now: Time, out: &mut Vec<Command>) {
-        match event {
-            Event::PeerJoined { peer, info } => {
-                self.peers.insert(peer, Peer { info, stats: PeerStats::default() });
-            }
-            Event::Reachable { peer, ok } => {
-                if let Some(peer) = self.peers.get_mut(&peer) {
-                    peer.info.reachable = ok;
-                }
-            }
-            Event::PeerLeft { peer } => {
-                self.end_where(now, out, |moving| moving.giver == peer || moving.taker == peer);
-                self.peers.remove(&peer);
-                self.files.values_mut().for_each(|file| {
-                    file.parts.remove(&peer);
-                });
-                self.apart.retain(|(a, b), _| *a != peer && *b != peer);
-            }
-            Event::FileAdded { file, size, piece_size } => {
-                if let Some(layout) = PieceSize::new(piece_size).and_then(|piece| Layout::new(size, piece)) {
-                    self.files.insert(file, File { layout, parts: BTreeMap::new() });
-                }
-            }
-            Event::FileRemoved { file } => {
-                self.end_where(now, out, |moving| moving.file == file);
-                self.files.remove(&file);
-            }
-            Event::Request { peer, file, pieces, order, window: _ } => {
-                if let Some(part) = self.part(peer, file) {
-                    part.sequential = order == Order::Sequential;
-                    for piece in pieces {
-                        if !part.have.contains(piece) {
-                            part.want.insert(piece);
-                        }
-                    }
-                }
-            }
-            Event::Unrequest { peer, file, pieces } => {
-                if let Some(part) = self.part(peer, file) {
-                    pieces.for_each(|piece| {
-                        part.want.remove(piece);
-                    });
-                }
-            }
-            Event::Provide { peer, file, pieces } => {
-                if let Some(part) = self.part(peer, file) {
-                    for piece in pieces {
-                        part.have.insert(piece);
-                        part.want.remove(piece);
-                    }
-                }
-            }
-            Event::Unprovide { peer, file, pieces } => {
-                if let Some(part) = self.part(peer, file) {
-                    pieces.for_each(|piece| {
-                        part.have.remove(piece);
-                    });
-                }
-            }
-            Event::Progress { transfer, peer, pieces } => self.got(transfer, peer, &pieces),
-            Event::Completed { transfer, peer, bytes, ms: _, result } => {
-                let Some(moving) = self.transfers.get(&transfer) else { return };
-                if moving.assignment.taker != peer {
-                    return;
-                }
-                let (giver, run) = (moving.assignment.giver, moving.assignment.pieces.clone());
-                match result {
-                    Ok(()) => {
-                        self.got(transfer, peer, &run.collect::<Vec<_>>());
-                        self.stats.succeeded += 1;
-                    }
-                    Err(failure) => {
-                        self.stats.failed += 1;
-                        self.stats.wasted_bytes += bytes;
-                        self.apart.insert((giver, peer), now.plus(self.config.retry_us));
-                        if failure == FailureKind::Hash
-                            && let Some(giver_state) = self.peers.get_mut(&giver)
-                        {
-                            giver_state.stats.wrong += 1;
-                            if giver_state.stats.wrong == self.config.max_wrong && !giver_state.info.is_origin
-                            {
-                                giver_state.info.gives = false;
-                                out.push(Command::Distrusted { peer: giver });
-                            }
-                        }
-                    }
-                }
-                self.forget(transfer);
-            }
-            Event::Tick => {
-                let late: Vec<_> =
-                    self.transfers.iter().filter(|(_, m)| m.deadline <= now).map(|(&id, _)| id).collect();
-                for id in late {
-                    if let Some(moving) = self.transfers.get(&id) {
-                        let Assignment { giver, taker, .. } = moving.assignment;
-                        self.apart.insert((giver, taker), now.plus(self.config.retry_us));
-                        out.push(Command::Cancel { transfer: id, giver, taker });
-                        self.stats.failed += 1;
-                        self.forget(id);
-                    }
-                }
-                self.apart.retain(|_, until| *until > now);
-            }
-        }
+        // An event about what does not exist says nothing. What has happened comes before what was feared.
+        let _ = self.take_in(event, now, out);
+        self.wake(now, out);
         self.schedule(now, out);
-    }
-
-    fn part(&mut self, peer: PeerId, file: FileId) -> Option<&mut Part> {
-        let info = &self.peers.get(&peer)?.info;
-        if info.is_origin {
-            return None;
-        }
-        let file = self.files.get_mut(&file)?;
-        let count = file.layout.count();
-        Some(file.parts.entry(peer).or_insert_with(|| Part {
-            have: PieceSet::new(count),
-            want: PieceSet::new(count),
-            coming: PieceSet::new(count),
-            sequential: false,
-        }))
-    }
-
-    fn got(&mut self, transfer: TransferId, peer: PeerId, pieces: &[u32]) {
-        let Some(moving) = self.transfers.get_mut(&transfer) else { return };
-        let Assignment { giver, taker, file, .. } = moving.assignment;
-        let run = moving.assignment.pieces.clone();
-        if taker != peer {
-            return;
-        }
-        let Some(file) = self.files.get_mut(&file) else { return };
-        let from_origin = self.peers.get(&giver).is_some_and(|giver| giver.info.is_origin);
-        let Some(part) = file.parts.get_mut(&peer) else { return };
-        let mut bytes = 0;
-        for &piece in pieces.iter().filter(|piece| run.contains(piece)) {
-            if moving.got.insert(piece) {
-                let range = file.layout.bytes_of(piece);
-                bytes += range.end - range.start;
-                part.have.insert(piece);
-                part.want.remove(piece);
-            }
-        }
-        *(if from_origin { &mut self.stats.origin_bytes } else { &mut self.stats.peer_bytes }) += bytes;
-        if let Some(giver) = self.peers.get_mut(&giver) {
-            giver.stats.given += bytes;
-        }
-        if let Some(taker) = self.peers.get_mut(&taker) {
-            taker.stats.taken += bytes;
-        }
-    }
-
-    fn end_where(&mut self, _now: Time, out: &mut Vec<Command>, which: impl Fn(&Assignment) -> bool) {
-        let ids: Vec<_> =
-            self.transfers.iter().filter(|(_, m)| which(&m.assignment)).map(|(&id, _)| id).collect();
-        for id in ids {
-            if let Some(moving) = self.transfers.get(&id) {
-                let Assignment { giver, taker, .. } = moving.assignment;
-                out.push(Command::Cancel { transfer: id, giver, taker });
-            }
-            self.stats.failed += 1;
-            self.forget(id);
-        }
-    }
-
-    fn forget(&mut self, transfer: TransferId) {
-        let Some(moving) = self.transfers.remove(&transfer) else { return };
-        let Assignment { giver, taker, file, pieces, .. } = moving.assignment;
-        if let Some(part) = self.files.get_mut(&file).and_then(|file| file.parts.get_mut(&taker)) {
-            pieces.for_each(|piece| {
-                part.coming.remove(piece);
-            });
-        }
-        if let Some(giver) = self.peers.get_mut(&giver) {
-            giver.stats.giving -= 1;
-        }
-        if let Some(taker) = self.peers.get_mut(&taker) {
-            taker.stats.taking -= 1;
-        }
-    }
-
-    fn schedule(&mut self, now: Time, out: &mut Vec<Command>) {
-        let mut starts = Vec::new();
-        for (&file_id, file) in &mut self.files {
-            let takers: Vec<_> =
-                file.parts.iter().filter(|(_, part)| part.want.count() > 0).map(|(&id, _)| id).collect();
-            for taker in takers {
-                while let Some((giver, pieces)) = choose(&self.peers, &self.apart, file, taker, now) {
-                    let Some(part) = file.parts.get_mut(&taker) else { break };
-                    pieces.clone().for_each(|piece| {
-                        part.coming.insert(piece);
-                    });
-                    let giver_reachable =
-                        self.peers.get(&giver).is_some_and(|g| g.info.reachable || g.info.is_origin);
-                    for (id, giving) in [(giver, true), (taker, false)] {
-                        if let Some(peer) = self.peers.get_mut(&id) {
-                            *(if giving { &mut peer.stats.giving } else { &mut peer.stats.taking }) += 1;
-                        }
-                    }
-                    let origin = self.peers.get(&giver).is_some_and(|g| g.info.is_origin);
-                    starts.push((
-                        Assignment {
-                            transfer: TransferId(self.next_transfer),
-                            giver,
-                            taker,
-                            taker_dials: giver_reachable,
-                            file: file_id,
-                            pieces,
-                            reason: if origin { Reason::Origin } else { Reason::Rarest },
-                        },
-                        file.layout.count(),
-                    ));
-                    self.next_transfer += 1;
-                }
-            }
-        }
-        for (assignment, count) in starts {
-            self.stats.started += 1;
-            out.push(Command::Start(assignment.clone()));
-            let deadline = now.plus(self.config.stall_us * 6);
-            self.transfers
-                .insert(assignment.transfer, Moving { assignment, deadline, got: PieceSet::new(count) });
-        }
     }
 
     /// When to send [`Event::Tick`] if nothing else happens before.
     pub fn next_timeout(&self) -> Option<Time> {
-        self.transfers.values().map(|m| m.deadline).chain(self.apart.values().copied()).min()
+        let alarm = self.state.alarms.first().map(|&(at, _)| at);
+        alarm.into_iter().chain(self.sweep_at).min()
     }
 
     /// Totals.
     pub fn stats(&self) -> SwarmStats {
-        SwarmStats {
-            peers: self.peers.values().filter(|p| !p.info.is_origin).count() as u64,
-            active_transfers: self.transfers.len() as u64,
-            ..self.stats
-        }
+        self.state.stats
     }
 
     /// One peer's part; `None` for strangers.
     pub fn peer_stats(&self, peer: PeerId) -> Option<PeerStats> {
-        self.peers.get(&peer).map(|peer| peer.stats)
+        let peer = &self.state.peers[*self.state.peer_ids.get(&peer)?];
+        Some(PeerStats {
+            given: peer.given,
+            taken: peer.taken,
+            up_rate: peer.up.rate,
+            down_rate: peer.down.rate,
+            giving: peer.up.transfers,
+            taking: peer.down.transfers,
+            wrong: peer.wrong,
+        })
     }
 
     /// Whether anybody wants, has (origins aside) or is moving anything of `file`.
     pub fn is_in_use(&self, file: FileId) -> bool {
-        self.files.get(&file).is_some_and(|file| {
-            file.parts.values().any(|part| part.want.count() > 0 || part.have.count() > 0)
-        }) || self.transfers.values().any(|moving| moving.assignment.file == file)
+        self.state.file_ids.get(&file).is_some_and(|&file| !self.state.files[file].members.is_empty())
     }
 
     /// The assignment of a transfer under way.
     pub fn transfer(&self, transfer: TransferId) -> Option<&Assignment> {
-        self.transfers.get(&transfer).map(|moving| &moving.assignment)
+        self.state.transfer_ids.get(&transfer).map(|&key| &self.state.transfers[key].assignment)
     }
-}
 
-fn choose(
-    peers: &BTreeMap<PeerId, Peer>,
-    apart: &HashMap<(PeerId, PeerId), Time>,
-    file: &File,
-    taker: PeerId,
-    now: Time,
-) -> Option<(PeerId, Range<u32>)> {
-    let me = peers.get(&taker)?;
-    let part = file.parts.get(&taker)?;
-    if me.stats.taking >= SLOTS {
-        return None;
+    /// Whether nothing is left of peers, files and transfers, nor any memory of them.
+    pub fn is_empty(&self) -> bool {
+        self.state.is_empty() && self.sweep_at.is_none()
     }
-    let may = |giver: PeerId| apart.get(&(giver, taker)).is_none_or(|until| *until <= now);
-    let count = file.layout.count();
-    let open = |piece: u32| part.want.contains(piece) && !part.coming.contains(piece);
-    let start = if part.sequential {
-        0
-    } else {
-        (u64::from(taker.0) * 2_654_435_761 % u64::from(count.max(1))) as u32
-    };
-    let giver_of = |piece: u32| {
-        file.parts.iter().find(|(id, other)| {
-            let giver = peers.get(id);
-            **id != taker
-                && other.have.contains(piece)
-                && may(**id)
-                && giver.is_some_and(|g| {
-                    g.info.gives && g.stats.giving < SLOTS && (g.info.reachable || me.info.reachable)
-                })
-        })
-    };
-    let pieces = || (start..count).chain(0..start).filter(|&piece| open(piece));
-    let longest = if me.info.runs { RUN } else { 1 };
-    let run = |first: u32, gives: &dyn Fn(u32) -> bool| {
-        let end = (first + 1..count).take(longest as usize - 1).take_while(|&p| open(p) && gives(p)).last();
-        first..end.map_or(first + 1, |last| last + 1)
-    };
-    for piece in pieces() {
-        if let Some((&giver, other)) = giver_of(piece) {
-            return Some((giver, run(piece, &|p| other.have.contains(p))));
+
+    /// `None` if the event is about something that does not exist.
+    fn take_in(&mut self, event: Event, now: Time, out: &mut Vec<Command>) -> Option<()> {
+        match event {
+            Event::PeerJoined { peer, info } => {
+                self.state.add_peer(peer, info)?;
+            }
+            Event::Reachable { peer, ok } => {
+                let key = self.peer(peer)?;
+                self.state.peers[key].info.reachable = ok;
+                self.state.peers[key].undialled = 0;
+                self.touched.push(key);
+            }
+            Event::PeerLeft { peer } => self.leave(peer, out)?,
+            Event::FileAdded { file, size, piece_size } => {
+                self.state.add_file(file, size, piece_size)?;
+            }
+            Event::FileRemoved { file } => self.remove_file(file, out)?,
+            Event::Request { peer, file, pieces, order, window } => {
+                let (key, file, pieces) = self.part_of(peer, file, pieces)?;
+                let window = window.map(|window| window.start..window.end.min(self.state.files[file].pieces));
+                let member = self.state.part_or_new(key, file);
+                let m = &mut self.state.members[member];
+                m.want.insert(pieces);
+                m.order = order;
+                m.window = window.filter(|window| !window.is_empty());
+                let reads = m.window.is_some();
+                self.changed(member);
+                if reads
+                    && self.state.part(key, file).is_some_and(|member| self.state.members[member].open > 0)
+                {
+                    self.state.peers[key].urgent = Some(member);
+                }
+            }
+            Event::Unrequest { peer, file, pieces } => {
+                let (key, file, pieces) = self.part_of(peer, file, pieces)?;
+                let member = self.state.part(key, file)?;
+                self.state.members[member].want.remove(&pieces);
+                self.changed(member);
+            }
+            Event::Provide { peer, file, pieces } => {
+                let (key, file, pieces) = self.part_of(peer, file, pieces)?;
+                let member = self.state.part_or_new(key, file);
+                pieces.for_each(|piece| self.state.gain(member, piece));
+                self.changed(member);
+            }
+            Event::Unprovide { peer, file, pieces } => {
+                let (key, file, pieces) = self.part_of(peer, file, pieces)?;
+                let member = self.state.part(key, file)?;
+                pieces.for_each(|piece| self.state.lose(member, piece));
+                self.changed(member);
+            }
+            Event::Progress { transfer, peer, pieces } => {
+                let key = *self.state.transfer_ids.get(&transfer)?;
+                let t = &self.state.transfers[key];
+                if t.assignment.taker != peer {
+                    return None;
+                }
+                let (giver, taker) = (t.giver, t.taker);
+                let news = pieces
+                    .into_iter()
+                    .fold(false, |news, piece| self.state.verified(key, piece, now) || news);
+                if news {
+                    self.state.settle(taker);
+                    self.touched.extend([giver, self.state.members[taker].peer]);
+                }
+            }
+            Event::Completed { transfer, peer, bytes, ms: _, result } => {
+                self.completed(transfer, peer, bytes, result, now, out)?;
+            }
+            Event::Tick => {}
+        }
+        Some(())
+    }
+
+    /// A side says that a transfer has ended.
+    fn completed(
+        &mut self,
+        transfer: TransferId,
+        peer: PeerId,
+        bytes: u64,
+        result: Result<(), FailureKind>,
+        now: Time,
+        out: &mut Vec<Command>,
+    ) -> Option<()> {
+        let key = *self.state.transfer_ids.get(&transfer)?;
+        let t = &self.state.transfers[key];
+        if t.assignment.taker != peer {
+            if t.assignment.giver == peer {
+                let patience = if result.is_ok() { self.state.config.stall_us } else { GIVER_SAID_US };
+                self.state.hurry(key, now.plus(patience));
+            }
+            return None;
+        }
+        match result {
+            Ok(()) => {
+                let (giver, taker, dialled) =
+                    (t.giver, self.state.members[t.taker].peer, t.acceptor(&self.state));
+                for piece in t.assignment.pieces.clone() {
+                    self.state.verified(key, piece, now);
+                }
+                self.end(key);
+                self.state.stats.succeeded += 1;
+                self.state.forget_pair(giver, taker);
+                self.state.peers[dialled].undialled = 0;
+            }
+            Err(kind) => self.failed(key, kind, bytes, now, out),
+        }
+        Some(())
+    }
+
+    /// A transfer failed: learn from it, and have the pieces sent by others.
+    fn failed(
+        &mut self,
+        key: Key<Transfer>,
+        kind: FailureKind,
+        bytes: u64,
+        now: Time,
+        out: &mut Vec<Command>,
+    ) {
+        let t = &self.state.transfers[key];
+        let (giver, taker, acceptor) = (t.giver, self.state.members[t.taker].peer, t.acceptor(&self.state));
+        let file = self.state.members[t.taker].file;
+        self.state.stats.wasted_bytes += bytes.min(t.bytes).saturating_sub(t.bytes_done);
+        self.state.stats.failed += 1;
+        let missing: Vec<u32> = t.missing().collect();
+        self.end(key);
+        let still_wanted =
+            self.state.part(taker, file).is_some_and(|member| self.state.members[member].open > 0);
+        match kind {
+            // It changed its mind, for which nobody is to wait.
+            FailureKind::Cancelled if !still_wanted => {}
+            // That is mended by not asking for those pieces again.
+            FailureKind::Gone if !self.state.peers[giver].is_origin() => {}
+            _ => self.state.keep_apart(giver, taker, kind, now),
+        }
+        match kind {
+            FailureKind::Unreachable => self.undialled(acceptor),
+            FailureKind::Gone => self.take_back(giver, file, &missing),
+            FailureKind::Hash => {
+                // Pieces are verified in order: the first that is missing was wrong.
+                let wrong = &missing[..missing.len().min(1)];
+                self.blame(giver, taker, out);
+                self.take_back(giver, file, wrong);
+            }
+            _ => {}
         }
     }
-    let (&origin, _) = peers.iter().find(|(id, peer)| peer.info.is_origin && may(**id))?;
-    let piece = pieces().next()?;
-    Some((origin, run(piece, &|_| true)))
+
+    /// One that cannot be dialled again and again will not be dialled.
+    fn undialled(&mut self, acceptor: Key<Peer>) {
+        let peer = &mut self.state.peers[acceptor];
+        peer.undialled += 1;
+        if peer.undialled >= MAX_UNDIALLED && !peer.is_origin() {
+            peer.info.reachable = false;
+        }
+    }
+
+    /// `giver` sent `taker` wrong bytes, says the taker.
+    fn blame(&mut self, giver: Key<Peer>, taker: Key<Peer>, out: &mut Vec<Command>) {
+        // An origin has what the file is; if not, the file has changed, which is not for us to judge.
+        if self.state.peers[giver].is_origin() {
+            return;
+        }
+        let first = self
+            .state
+            .pairs
+            .get_mut(giver, taker)
+            .is_some_and(|pair| !std::mem::replace(&mut pair.accused, true));
+        let accuser = &mut self.state.peers[taker];
+        accuser.accused += u32::from(first);
+        if accuser.accused > MAX_ACCUSED {
+            return;
+        }
+        let peer = &mut self.state.peers[giver];
+        peer.wrong += 1;
+        if peer.wrong >= self.state.config.max_wrong && !std::mem::replace(&mut peer.distrusted, true) {
+            out.push(Command::Distrusted { peer: peer.id });
+            let members: Vec<_> = peer.members.iter().collect();
+            for member in members {
+                self.state.set_shares(member, false);
+                self.state.settle(member);
+            }
+        }
+    }
+
+    /// A giver turned out not to have pieces it said it has.
+    fn take_back(&mut self, giver: Key<Peer>, file: Key<File>, pieces: &[u32]) {
+        if let Some(member) = self.state.part(giver, file) {
+            pieces.iter().for_each(|&piece| self.state.lose(member, piece));
+            self.changed(member);
+        }
+    }
+
+    /// A peer is gone, with all it was doing.
+    fn leave(&mut self, peer: PeerId, out: &mut Vec<Command>) -> Option<()> {
+        let key = self.peer_or_origin(peer)?;
+        let mut transfers: Vec<_> = self.state.peers[key].giving.iter().collect();
+        for member in self.state.peers[key].members.iter() {
+            transfers.extend(&self.state.members[member].flights);
+        }
+        self.cancel(transfers, out);
+        self.state.remove_peer(key);
+        self.touched.retain(|&other| other != key);
+        Some(())
+    }
+
+    /// A file is no longer to be distributed.
+    fn remove_file(&mut self, file: FileId, out: &mut Vec<Command>) -> Option<()> {
+        let key = *self.state.file_ids.get(&file)?;
+        // Nothing of it is to be started again when its transfers end.
+        let members: Vec<_> = self.state.files[key].members.iter().collect();
+        let mut transfers = Vec::new();
+        for &member in &members {
+            self.state.members[member].want.clear();
+            transfers.extend(&self.state.members[member].flights);
+        }
+        self.cancel(transfers, out);
+        self.state.remove_file(key);
+        Some(())
+    }
+
+    fn cancel(&mut self, transfers: Vec<Key<Transfer>>, out: &mut Vec<Command>) {
+        for key in transfers {
+            let Assignment { transfer, giver, taker, .. } = self.state.transfers[key].assignment;
+            out.push(Command::Cancel { transfer, giver, taker });
+            self.state.stats.failed += 1;
+            self.end(key);
+        }
+    }
+
+    /// Ends a transfer and looks at both sides.
+    fn end(&mut self, key: Key<Transfer>) {
+        let t = &self.state.transfers[key];
+        self.touched.extend([t.giver, self.state.members[t.taker].peer]);
+        self.state.end(key, &mut self.words);
+    }
+
+    /// Does what the time has come for.
+    fn wake(&mut self, now: Time, out: &mut Vec<Command>) {
+        for _ in 0..ALARMS {
+            let Some(&(at, alarm)) = self.state.alarms.first().filter(|&&(at, _)| at <= now) else { break };
+            self.state.alarms.remove(&(at, alarm));
+            match alarm {
+                Alarm::Stall(key) => {
+                    if self.state.has_stalled(key, now) {
+                        let Assignment { transfer, giver, taker, .. } = self.state.transfers[key].assignment;
+                        out.push(Command::Cancel { transfer, giver, taker });
+                        self.failed(key, FailureKind::Timeout, 0, now, out);
+                    }
+                }
+                Alarm::Pair(giver, taker) => {
+                    match self.state.pairs.get_mut(giver, taker).map(|p| p.next_alarm(now)) {
+                        Some(Some(at)) => {
+                            self.state.alarms.insert((at, alarm));
+                            self.touched.extend([giver, taker]);
+                        }
+                        _ => self.state.forget_pair(giver, taker),
+                    }
+                }
+            }
+        }
+        if self.sweep_at.is_some_and(|at| at <= now) {
+            self.sweep(now, out);
+        }
+    }
+
+    /// After a member's pieces or wishes changed.
+    fn changed(&mut self, member: Key<Member>) {
+        self.touched.push(self.state.members[member].peer);
+        self.state.recount(member, &mut self.words);
+        self.state.settle(member);
+    }
+
+    fn peer_or_origin(&self, peer: PeerId) -> Option<Key<Peer>> {
+        self.state.peer_ids.get(&peer).copied()
+    }
+
+    /// A peer that is not an origin: of an origin everything is known already.
+    fn peer(&self, peer: PeerId) -> Option<Key<Peer>> {
+        self.peer_or_origin(peer).filter(|&key| !self.state.peers[key].is_origin())
+    }
+
+    /// The same, with a file and those of some pieces that it has.
+    fn part_of(
+        &self,
+        peer: PeerId,
+        file: FileId,
+        pieces: Range<u32>,
+    ) -> Option<(Key<Peer>, Key<File>, Range<u32>)> {
+        let (peer, file) = (self.peer(peer)?, *self.state.file_ids.get(&file)?);
+        let end = pieces.end.min(self.state.files[file].pieces);
+        Some((peer, file, pieces.start.min(end)..end))
+    }
 }

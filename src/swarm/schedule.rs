@@ -1,0 +1,432 @@
+//! Who sends which pieces to whom.
+//!
+//! Three questions, each asked only of those whose situation has changed, each with a bounded look at others:
+//!
+//! 1. [`serve_giver`](Swarm::serve_giver): a peer can send more; who needs something it has?
+//! 2. [`serve_taker`](Swarm::serve_taker): a peer needs something; which peers can send it?
+//! 3. [`pump_origins`](Swarm::pump_origins): an origin can send more; who needs it most? Asked last, so that the
+//!    origin's line is used for what peers cannot send now.
+//!
+//! Where more candidates exist than are looked at, they are sampled at random. What is missed so is found by the
+//! sweep, which keeps asking question 2 of everybody in need, ever more slowly while that finds nothing.
+//!
+//! Not responsible for bookkeeping (`state`) nor for what events mean (`policy`).
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use super::bits::{WORD, mask, touched};
+use super::policy::Swarm;
+use super::slab::{Bag, Key};
+use super::state::{Member, Peer};
+use super::types::*;
+
+/// Candidates looked at before one is chosen.
+const SAMPLE: usize = 16;
+/// Files of a peer looked at before it is left alone for now.
+const FILES: usize = 32;
+/// Files of a taker compared before the origin sends it something.
+const ORIGIN_FILES: usize = 4;
+/// Candidate pairs looked at for one peer in one go.
+const WORK: usize = 256;
+/// Peers in need looked at in one sweep.
+const SWEEP_PEERS: usize = 32;
+/// Time between sweeps, microseconds: after something was started, and at most.
+const SWEEP_FAST: u64 = 20_000;
+const SWEEP_SLOW: u64 = 1_000_000;
+/// A run takes this long at the giver's rate, microseconds.
+const RUN_US: u64 = 200_000;
+/// Files of one peer that it is told the reason for waiting of, in one sweep.
+const TELL: usize = 16;
+
+/// Why a taker should come before others, smaller first: a reader waits; nothing at all is under way; it took less
+/// than others in comparison to what it gave.
+type Claim = (bool, bool, i128);
+
+impl Swarm {
+    /// Asks for all peers in `touched`, then for the origins.
+    pub(super) fn schedule(&mut self, now: Time, out: &mut Vec<Command>) {
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_unstable();
+        touched.dedup();
+        for &peer in &touched {
+            self.serve_giver(peer, now, out);
+        }
+        for &peer in &touched {
+            self.serve_taker(peer, now, out);
+        }
+        touched.clear();
+        self.touched = touched;
+        self.pump_origins(now, out);
+        if self.state.needy.is_empty() {
+            self.sweep_at = None;
+        } else if self.sweep_at.is_none() {
+            self.sweep_gap = SWEEP_FAST;
+            self.sweep_at = Some(now.plus(SWEEP_FAST));
+        }
+    }
+
+    /// Finds takers for what a peer has, while it can send more.
+    fn serve_giver(&mut self, giver: Key<Peer>, now: Time, out: &mut Vec<Command>) {
+        let mut work = WORK;
+        loop {
+            let peer = &self.state.peers[giver];
+            if peer.offers.is_empty() || !peer.can_send_more(&self.state.config) {
+                return;
+            }
+            let files = peer.offers.len();
+            let start = self.dice.below(files);
+            let found = (0..files.min(FILES)).any(|step| {
+                let offer = self.state.peers[giver].offers.at((start + step) % files);
+                work > 0 && self.give(offer, now, &mut work, out)
+            });
+            if !found {
+                return;
+            }
+        }
+    }
+
+    /// Starts a transfer from `offer` to whoever has the best claim, if there is anybody.
+    fn give(&mut self, offer: Key<Member>, now: Time, work: &mut usize, out: &mut Vec<Command>) -> bool {
+        let state = &self.state;
+        let (giver, file) = (state.members[offer].peer, state.members[offer].file);
+        let mut takers: Vec<(Claim, Key<Member>, bool)> = Vec::new();
+        for taker in sample(&state.files[file].hungry, &mut self.dice, work) {
+            if let Some(dials) = self.can_meet(giver, state.members[taker].peer, now) {
+                takers.push((self.claim(taker), taker, dials));
+            }
+        }
+        takers.sort_unstable();
+        takers.into_iter().any(|(_, taker, dials)| {
+            self.state.need(taker, &mut self.words);
+            let choice = self.choose(giver, Some(offer), taker);
+            choice.map(|choice| self.launch(giver, taker, dials, choice, now, out)).is_some()
+        })
+    }
+
+    /// Finds peers that have what a peer needs, while it can receive more.
+    fn serve_taker(&mut self, taker: Key<Peer>, now: Time, out: &mut Vec<Command>) {
+        let mut work = WORK;
+        loop {
+            let peer = &self.state.peers[taker];
+            if peer.needs.is_empty() || !peer.can_receive_more(&self.state.config) {
+                return;
+            }
+            let (urgent, files) = (peer.urgent, peer.needs.len());
+            let start = self.dice.below(files);
+            let found = urgent.is_some_and(|member| self.take(member, now, &mut work, out))
+                || (0..files.min(FILES)).any(|step| {
+                    let member = self.state.peers[taker].needs.at((start + step) % files);
+                    work > 0 && self.take(member, now, &mut work, out)
+                });
+            if !found {
+                return;
+            }
+        }
+    }
+
+    /// Starts a transfer to `taker` from whichever peer has most room and is nearest, if there is one.
+    fn take(&mut self, taker: Key<Member>, now: Time, work: &mut usize, out: &mut Vec<Command>) -> bool {
+        /// How full a giver's line is, in parts of its budget; differences below that do not matter.
+        const STEPS: u64 = 4;
+        let state = &self.state;
+        let (to, file) = (state.members[taker].peer, state.members[taker].file);
+        let mut givers: Vec<(u64, u8, Key<Member>, bool)> = Vec::new();
+        for offer in sample(&state.files[file].holders, &mut self.dice, work) {
+            let giver = state.members[offer].peer;
+            if let Some(dials) = self.can_meet(giver, to, now) {
+                let peer = &state.peers[giver];
+                let load = peer.up.in_flight * STEPS / peer.up_budget(&state.config).max(1);
+                givers.push((load, distance(&peer.info, &state.peers[to].info), offer, dials));
+            }
+        }
+        if givers.is_empty() {
+            return false;
+        }
+        givers.sort_unstable();
+        let farthest = givers.iter().map(|giver| giver.1).max();
+        self.state.need(taker, &mut self.words);
+        givers.into_iter().any(|(_, distance, offer, dials)| {
+            let giver = self.state.members[offer].peer;
+            let Some(mut choice) = self.choose(giver, Some(offer), taker) else { return false };
+            if choice.1 == Reason::Rarest && distance == 0 && farthest > Some(0) {
+                choice.1 = Reason::Locality;
+            }
+            self.launch(giver, taker, dials, choice, now, out);
+            true
+        })
+    }
+
+    /// Has origins send, while they can, to whoever has the best claim.
+    fn pump_origins(&mut self, now: Time, out: &mut Vec<Command>) {
+        for index in 0..self.state.origins.len() {
+            let origin = self.state.origins[index];
+            let mut work = WORK;
+            while work > 0 && self.state.peers[origin].can_send_more(&self.state.config) {
+                if !self.give_from_origin(origin, now, &mut work, out) {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn give_from_origin(
+        &mut self,
+        origin: Key<Peer>,
+        now: Time,
+        work: &mut usize,
+        out: &mut Vec<Command>,
+    ) -> bool {
+        let mut takers: Vec<(Claim, Key<Peer>)> = Vec::new();
+        for taker in sample(&self.state.needy, &mut self.dice, work) {
+            if self.can_meet(origin, taker, now).is_some() {
+                takers.push((self.claim_of(taker), taker));
+            }
+        }
+        takers.sort_unstable();
+        takers.into_iter().any(|(_, taker)| {
+            let Some(member) = self.rarest_need(taker) else { return false };
+            self.state.need(member, &mut self.words);
+            let choice = self.choose(origin, None, member);
+            choice.map(|choice| self.launch(origin, member, true, choice, now, out)).is_some()
+        })
+    }
+
+    /// Which of the files that a peer needs something of is rarest, as far as a short look tells. A peer alone gets
+    /// one file after the other.
+    fn rarest_need(&mut self, taker: Key<Peer>) -> Option<Key<Member>> {
+        let state = &self.state;
+        let peer = &state.peers[taker];
+        if peer.urgent.is_some() || state.needy.len() == 1 {
+            return peer.urgent.or(peer.needs.first());
+        }
+        let mut work = ORIGIN_FILES;
+        sample(&peer.needs, &mut self.dice, &mut work).min_by_key(|&member| {
+            let file = &state.files[state.members[member].file];
+            if file.pieces == 1 { file.rarity.copies(0) } else { 0 }
+        })
+    }
+
+    /// Whether, now, `giver` could send to `taker`, and if so, whether the taker is to dial.
+    fn can_meet(&self, giver: Key<Peer>, taker: Key<Peer>, now: Time) -> Option<bool> {
+        let state = &self.state;
+        let (g, t) = (&state.peers[giver], &state.peers[taker]);
+        if giver == taker || !g.can_send_more(&state.config) || !t.can_receive_more(&state.config) {
+            return None;
+        }
+        self.dials(giver, taker)
+            .filter(|_| !state.pairs.get(giver, taker).is_some_and(|pair| pair.is_apart(now)))
+    }
+
+    /// Whether the taker is to dial; `None` if neither side can.
+    fn dials(&self, giver: Key<Peer>, taker: Key<Peer>) -> Option<bool> {
+        let (g, t) = (&self.state.peers[giver], &self.state.peers[taker]);
+        let turned = || self.state.pairs.get(giver, taker).is_some_and(|pair| pair.turned);
+        match (g.is_origin() || g.info.reachable, t.info.reachable) {
+            (true, true) if !g.is_origin() => Some(!turned()),
+            (true, _) => Some(true),
+            (false, true) => Some(false),
+            (false, false) => None,
+        }
+    }
+
+    fn claim(&self, member: Key<Member>) -> Claim {
+        let m = &self.state.members[member];
+        let peer = &self.state.peers[m.peer];
+        (!self.needs_soon(member), peer.down.transfers > 0, peer.balance())
+    }
+
+    fn claim_of(&self, taker: Key<Peer>) -> Claim {
+        let peer = &self.state.peers[taker];
+        let reader_waits = peer.urgent.is_some_and(|member| self.needs_soon(member));
+        (!reader_waits, peer.down.transfers > 0, peer.balance())
+    }
+
+    /// Whether something of the window is neither had nor under way.
+    fn needs_soon(&self, member: Key<Member>) -> bool {
+        let m = &self.state.members[member];
+        let Some(window) = &m.window else { return false };
+        touched(window).any(|index| {
+            let coming = m.flights.iter().map(|&flight| &self.state.transfers[flight].assignment.pieces);
+            mask(window, index) & !m.have.word(index) & !coming.fold(0, |word, run| word | mask(run, index))
+                != 0
+        })
+    }
+
+    /// The pieces to send, given that `self.words` says what the taker needs; an origin has no `offer`, but all.
+    fn choose(
+        &mut self,
+        giver: Key<Peer>,
+        offer: Option<Key<Member>>,
+        taker: Key<Member>,
+    ) -> Option<(Range<u32>, Reason)> {
+        let state = &self.state;
+        let m = &state.members[taker];
+        let file = &state.files[m.file];
+        let have = offer.map(|offer| &state.members[offer].have);
+        let words = &self.words;
+        let candidates = |index: usize| words[index] & have.map_or(u64::MAX, |have| have.word(index));
+        let is_candidate = |piece: u32| candidates((piece / WORD) as usize) & (1 << (piece % WORD)) != 0;
+
+        let soon = m.window.as_ref().and_then(|window| first(window, candidates));
+        let in_order = m.order == Order::Sequential || file.hungry.len() == 1;
+        let piece = match soon {
+            Some(piece) => piece,
+            None if in_order => first(&(0..file.pieces), candidates)?,
+            None => file.rarity.rarest(file.pieces, candidates, &mut self.dice)?,
+        };
+        let class = file.rarity.class(piece);
+        let longest = self.longest_run(giver, taker);
+        let fits =
+            |piece: u32| piece < file.pieces && is_candidate(piece) && file.rarity.class(piece) <= class;
+        let mut run = piece..piece + 1;
+        if soon.is_none() && !in_order {
+            // Begin at a multiple of the length, so that runs leave no holes between them that are too small.
+            while !run.start.is_multiple_of(longest) && fits(run.start - 1) {
+                run.start -= 1;
+            }
+        }
+        while (run.len() as u32) < longest && fits(run.end) {
+            run.end += 1;
+        }
+        let again = m.repair.as_ref().is_some_and(|repair| repair.contains(&piece));
+        let reason = match () {
+            () if soon.is_some() => Reason::Deadline,
+            () if again => Reason::Repair,
+            () if file.rarity.copies(piece) == 0 => Reason::Origin,
+            () if m.open <= file.pieces / 32 => Reason::Endgame,
+            () => Reason::Rarest,
+        };
+        Some((run, reason))
+    }
+
+    /// How many pieces one transfer may bring.
+    fn longest_run(&self, giver: Key<Peer>, taker: Key<Member>) -> u32 {
+        let state = &self.state;
+        let m = &state.members[taker];
+        let (from, to, file) = (&state.peers[giver], &state.peers[m.peer], &state.files[m.file]);
+        if !from.info.runs || !to.info.runs {
+            return 1;
+        }
+        let budget = from.up_budget(&state.config);
+        // Some transfers under way at once per line, and enough for everybody who waits for this one.
+        let rivals = if from.is_origin() { state.needy.len() } else { file.hungry.len() } as u64;
+        let share = budget / (2 * rivals.clamp(2, 16));
+        let by_rate = from.up.rate_or(budget, from.info.up_limit).saturating_mul(RUN_US) / 1_000_000;
+        let bytes = by_rate.min(share).min(state.config.max_run_bytes);
+        let pieces = (bytes / u64::from(file.piece_size)) as u32;
+        // Where several want the same, they should get different parts and exchange them.
+        let apart =
+            if file.hungry.len() > 1 { file.pieces / (4 * file.hungry.len() as u32) } else { u32::MAX };
+        // The last pieces come one by one, from whoever is quickest.
+        pieces.min(apart).min(m.open.div_ceil(4)).max(1)
+    }
+
+    fn launch(
+        &mut self,
+        giver: Key<Peer>,
+        taker: Key<Member>,
+        dials: bool,
+        (pieces, reason): (Range<u32>, Reason),
+        now: Time,
+        out: &mut Vec<Command>,
+    ) {
+        out.push(Command::Start(self.state.start(giver, taker, dials, pieces, reason, now)));
+        if self.sweep_gap > SWEEP_FAST {
+            self.sweep_gap = SWEEP_FAST;
+            self.sweep_at = Some(now.plus(SWEEP_FAST));
+        }
+    }
+
+    /// Looks after some of those in need, whatever happened.
+    pub(super) fn sweep(&mut self, now: Time, out: &mut Vec<Command>) {
+        self.sweep_gap = (self.sweep_gap * 2).min(SWEEP_SLOW);
+        self.sweep_at = Some(now.plus(self.sweep_gap));
+        let mut work = SWEEP_PEERS;
+        let peers: Vec<_> = sample(&self.state.needy, &mut self.dice, &mut work).collect();
+        for &peer in &peers {
+            self.serve_taker(peer, now, out);
+        }
+        self.pump_origins(now, out);
+        for peer in peers {
+            self.explain(peer, out);
+        }
+    }
+
+    /// Tells a peer that gets nothing at all why, where that has changed.
+    fn explain(&mut self, peer: Key<Peer>, out: &mut Vec<Command>) {
+        if self.state.peers[peer].down.transfers > 0 {
+            return;
+        }
+        let mut work = TELL;
+        let needs: Vec<_> = sample(&self.state.peers[peer].needs, &mut self.dice, &mut work).collect();
+        for member in needs {
+            let reason = self.reason_to_wait(member);
+            let m = &mut self.state.members[member];
+            if m.waiting.replace(reason) != Some(reason) {
+                let (peer, file) = (self.state.peers[m.peer].id, self.state.files[m.file].id);
+                out.push(Command::Waiting { peer, file, reason });
+            }
+        }
+    }
+
+    fn reason_to_wait(&mut self, member: Key<Member>) -> WaitReason {
+        let state = &self.state;
+        let m = &state.members[member];
+        if !state.peers[m.peer].can_receive_more(&state.config) {
+            return WaitReason::YourLimit;
+        }
+        if state.origins.iter().any(|&origin| self.dials(origin, m.peer).is_some()) {
+            return WaitReason::OriginBusy;
+        }
+        let mut work = SAMPLE;
+        let holders: Vec<_> = sample(&state.files[m.file].holders, &mut self.dice, &mut work).collect();
+        let mut reason = WaitReason::NoProvider;
+        self.state.need(member, &mut self.words);
+        for offer in holders {
+            let giver = &self.state.members[offer];
+            if self.words.iter().zip(0..).all(|(need, index)| need & giver.have.word(index) == 0) {
+                continue;
+            }
+            if self.dials(giver.peer, self.state.members[member].peer).is_some() {
+                return WaitReason::OriginBusy;
+            }
+            reason = WaitReason::Unreachable;
+        }
+        reason
+    }
+}
+
+/// Some of a bag, from a random place on; each costs one unit of work.
+fn sample<'a, T>(
+    bag: &'a Bag<T>,
+    dice: &mut super::dice::Dice,
+    work: &mut usize,
+) -> impl Iterator<Item = Key<T>> + 'a {
+    let count = bag.len().min(SAMPLE).min(*work);
+    *work -= count;
+    let start = dice.below(bag.len());
+    (0..count).map(move |step| bag.at((start + step) % bag.len()))
+}
+
+/// The first candidate in a range.
+fn first(range: &Range<u32>, candidates: impl Fn(usize) -> u64) -> Option<u32> {
+    touched(range).find_map(|index| {
+        let word = candidates(index) & mask(range, index);
+        (word != 0).then(|| index as u32 * WORD + word.trailing_zeros())
+    })
+}
+
+/// How far two peers seem to be from each other: 0 = same /24 or /48, 1 = same /16 or /32, 2 = no idea.
+fn distance(one: &PeerInfo, other: &PeerInfo) -> u8 {
+    let same = match (one.address, other.address) {
+        (Some(IpAddr::V4(a)), Some(IpAddr::V4(b))) => (a.to_bits() ^ b.to_bits()).leading_zeros() / 8,
+        (Some(IpAddr::V6(a)), Some(IpAddr::V6(b))) => (a.to_bits() ^ b.to_bits()).leading_zeros() / 16,
+        _ => 0,
+    };
+    match same {
+        0 | 1 => 2,
+        2 => 1,
+        _ => 0,
+    }
+}

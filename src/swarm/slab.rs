@@ -1,0 +1,257 @@
+//! Storage that hands out small typed keys, and bags of such keys with removal in constant time.
+//!
+//! Not responsible for what is stored: keys are this room's own and never come from the network, so looking up one
+//! that was given back is a bug here, found by the tests.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::marker::PhantomData;
+use std::ops::{Index, IndexMut};
+
+/// The place of a `T` in its [`Slab`].
+pub(super) struct Key<T>(u32, PhantomData<fn() -> T>);
+
+impl<T> Clone for Key<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Key<T> {}
+impl<T> PartialEq for Key<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+impl<T> Eq for Key<T> {}
+impl<T> PartialOrd for Key<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl<T> Ord for Key<T> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+impl<T> Hash for Key<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(self.0);
+    }
+}
+impl<T> fmt::Debug for Key<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// Values at stable places; places are used again.
+#[derive(Debug)]
+pub(super) struct Slab<T> {
+    places: Vec<Option<T>>,
+    free: Vec<u32>,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Self { places: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Slab<T> {
+    pub(super) fn insert(&mut self, value: T) -> Key<T> {
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.places[at as usize] = Some(value);
+                at
+            }
+            None => {
+                self.places.push(Some(value));
+                (self.places.len() - 1) as u32
+            }
+        };
+        Key(at, PhantomData)
+    }
+
+    pub(super) fn remove(&mut self, key: Key<T>) -> Option<T> {
+        let value = self.places.get_mut(key.0 as usize)?.take()?;
+        self.free.push(key.0);
+        if self.free.len() == self.places.len() {
+            // Nothing left: give the memory of a crowd that has gone back.
+            *self = Self::default();
+        }
+        Some(value)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T> Index<Key<T>> for Slab<T> {
+    type Output = T;
+    fn index(&self, key: Key<T>) -> &T {
+        self.places[key.0 as usize].as_ref().expect("keys die with their values")
+    }
+}
+
+impl<T> IndexMut<Key<T>> for Slab<T> {
+    fn index_mut(&mut self, key: Key<T>) -> &mut T {
+        self.places[key.0 as usize].as_mut().expect("keys die with their values")
+    }
+}
+
+/// Where a thing sits in a [`Bag`]; kept by the thing itself, so that it can be taken out without a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seat(u32);
+
+impl Seat {
+    pub(super) const NONE: Self = Self(u32::MAX);
+
+    pub(super) fn is_taken(self) -> bool {
+        self != Self::NONE
+    }
+}
+
+/// An unordered collection of keys that can be sampled at random. Each thing is in it at most once.
+#[derive(Debug)]
+pub(super) struct Bag<T>(Vec<Key<T>>);
+
+impl<T> Default for Bag<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Bag<T> {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The thing at a position below [`len`](Self::len).
+    pub(super) fn at(&self, position: usize) -> Key<T> {
+        self.0[position]
+    }
+
+    pub(super) fn first(&self) -> Option<Key<T>> {
+        self.0.first().copied()
+    }
+
+    pub(super) fn last(&self) -> Option<Key<T>> {
+        self.0.last().copied()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Key<T>> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// Puts `key` in unless it is; `seat` finds the seat it keeps for this bag.
+    pub(super) fn add(&mut self, key: Key<T>, slab: &mut Slab<T>, seat: fn(&mut T) -> &mut Seat) {
+        let place = seat(&mut slab[key]);
+        if !place.is_taken() {
+            *place = Seat(self.0.len() as u32);
+            self.0.push(key);
+        }
+    }
+
+    /// Takes `key` out if it is in.
+    pub(super) fn remove(&mut self, key: Key<T>, slab: &mut Slab<T>, seat: fn(&mut T) -> &mut Seat) {
+        let place = std::mem::replace(seat(&mut slab[key]), Seat::NONE);
+        if !place.is_taken() {
+            return;
+        }
+        self.0.swap_remove(place.0 as usize);
+        if let Some(&moved) = self.0.get(place.0 as usize) {
+            *seat(&mut slab[moved]) = place;
+        }
+        if self.0.is_empty() {
+            self.0 = Vec::new();
+        }
+    }
+}
+
+/// A map from numbers that we or the driver gave out. They are dense and not chosen by strangers, so a
+/// multiplication is hash enough, and iteration is the same in every run.
+pub(super) type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
+
+/// See [`IdMap`].
+#[derive(Debug, Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // 2^64 divided by the golden ratio; the rotation brings the well-mixed high bits down.
+        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Thing {
+        seat: Seat,
+    }
+
+    fn seat(thing: &mut Thing) -> &mut Seat {
+        &mut thing.seat
+    }
+
+    #[test]
+    fn places_are_used_again_and_freed_with_the_last_value() {
+        let mut slab = Slab::default();
+        let a = slab.insert('a');
+        let b = slab.insert('b');
+        assert_eq!(slab.remove(a), Some('a'));
+        assert_eq!(slab.remove(a), None);
+        let c = slab.insert('c');
+        assert_eq!(c, a);
+        assert_eq!((slab[b], slab[c], slab.len()), ('b', 'c', 2));
+        slab.remove(b);
+        slab.remove(c);
+        assert!(slab.is_empty());
+        assert_eq!(slab.places.capacity(), 0);
+    }
+
+    #[test]
+    fn a_bag_keeps_seats_right_while_things_come_and_go() {
+        let mut slab = Slab::default();
+        let keys: Vec<_> = (0..10).map(|_| slab.insert(Thing { seat: Seat::NONE })).collect();
+        let mut bag = Bag::default();
+        for &key in &keys {
+            bag.add(key, &mut slab, seat);
+            bag.add(key, &mut slab, seat);
+        }
+        assert_eq!(bag.len(), 10);
+        for &key in keys.iter().step_by(3) {
+            bag.remove(key, &mut slab, seat);
+            bag.remove(key, &mut slab, seat);
+        }
+        assert_eq!(bag.len(), 6);
+        for position in 0..bag.len() {
+            assert_eq!(slab[bag.at(position)].seat, Seat(position as u32));
+        }
+    }
+}

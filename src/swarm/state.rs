@@ -1,0 +1,682 @@
+//! What there is: peers, files, who has and wants what, and what is under way; and the few ways in which that
+//! changes, each of which keeps all the indexes right. Who should send what to whom is decided in `schedule`.
+//!
+//! A [`Member`] is a peer's part in a file. It is there only while the peer has, wants or receives something of the
+//! file, and sits in up to five bags, so that every question the scheduler asks starts from a bag that holds
+//! exactly the candidates.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::bits::{Pieces, Ranges, mask, touched, words_for};
+use super::pairs::Pairs;
+use super::rarity::Rarity;
+use super::rates::{Link, Mark};
+use super::slab::{Bag, IdMap, Key, Seat, Slab};
+use super::types::*;
+
+/// Most pieces in a file: 64 TiB in pieces of 4 MiB. Larger files are not distributed in pieces.
+pub(super) const MAX_PIECES: u32 = 1 << 24;
+
+/// A taker's line is kept filled for this many times the time a giver's is: what comes from many givers waits in
+/// the queues of all of them, and must not be cut short because of that.
+const TAKER_COVER: u64 = 4;
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) id: PeerId,
+    pub(super) info: PeerInfo,
+    pub(super) up: Link,
+    pub(super) down: Link,
+    /// Verified bytes.
+    pub(super) given: u64,
+    pub(super) taken: u64,
+    /// Wrong pieces it sent, as far as the accusers are believed.
+    pub(super) wrong: u32,
+    pub(super) distrusted: bool,
+    /// Different givers it said sent it wrong pieces.
+    pub(super) accused: u32,
+    /// How often in a row it could not be dialled.
+    pub(super) undialled: u32,
+    pub(super) members: Bag<Member>,
+    /// Where something is wanted, not had and not under way.
+    pub(super) needs: Bag<Member>,
+    /// Where it has something to give.
+    pub(super) offers: Bag<Member>,
+    pub(super) giving: Bag<Transfer>,
+    /// In [`State::needy`].
+    needy: Seat,
+    /// Where a reader waits, served first.
+    pub(super) urgent: Option<Key<Member>>,
+    /// With whom there is a record in [`Pairs`].
+    pub(super) partners: Vec<Key<Peer>>,
+}
+
+impl Peer {
+    pub(super) fn is_origin(&self) -> bool {
+        self.info.is_origin
+    }
+
+    /// Whether others may be sent to it at all.
+    pub(super) fn gives(&self) -> bool {
+        self.info.gives && !self.distrusted
+    }
+
+    /// What it took, or was promised, more than it gave.
+    pub(super) fn balance(&self) -> i128 {
+        i128::from(self.taken) + i128::from(self.down.in_flight) - i128::from(self.given)
+    }
+
+    /// How many bytes it should be sending.
+    pub(super) fn up_budget(&self, config: &Config) -> u64 {
+        // A stranger's line may be a hundredth of what the origin's is: start small, it grows fast.
+        let assumed = if self.is_origin() { config.initial_up } else { 0 };
+        self.up.budget(assumed, self.info.up_limit, config.cover_us, &config.in_flight)
+    }
+
+    /// How many bytes it should be receiving.
+    pub(super) fn down_budget(&self, config: &Config) -> u64 {
+        let cover = config.cover_us.saturating_mul(TAKER_COVER);
+        self.down.budget(config.initial_up, self.info.down_limit, cover, &config.in_flight)
+    }
+
+    pub(super) fn can_send_more(&self, config: &Config) -> bool {
+        self.up.in_flight < self.up_budget(config) && self.up.transfers < config.max_transfers_per_peer
+    }
+
+    pub(super) fn can_receive_more(&self, config: &Config) -> bool {
+        self.down.in_flight < self.down_budget(config) && self.down.transfers < config.max_transfers_per_peer
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) id: FileId,
+    pub(super) size: u64,
+    pub(super) piece_size: u32,
+    pub(super) pieces: u32,
+    pub(super) rarity: Rarity,
+    pub(super) members: Bag<Member>,
+    /// Those who need something that is not under way to them.
+    pub(super) hungry: Bag<Member>,
+    /// Those who have something to give.
+    pub(super) holders: Bag<Member>,
+}
+
+impl File {
+    /// Bytes of one piece.
+    pub(super) fn bytes_of(&self, piece: u32) -> u64 {
+        let start = u64::from(piece) * u64::from(self.piece_size);
+        self.size.saturating_sub(start).min(u64::from(self.piece_size))
+    }
+
+    /// Bytes of a run.
+    pub(super) fn bytes_of_run(&self, run: &Range<u32>) -> u64 {
+        let at = |piece: u32| (u64::from(piece) * u64::from(self.piece_size)).min(self.size);
+        at(run.end) - at(run.start)
+    }
+}
+
+/// A peer's part in a file.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) peer: Key<Peer>,
+    pub(super) file: Key<File>,
+    pub(super) have: Pieces,
+    /// The standing request. What is had is not taken out piece by piece; all of it is when nothing is missing.
+    pub(super) want: Ranges,
+    /// Pieces wanted, not had and not under way.
+    pub(super) open: u32,
+    /// Transfers towards this member.
+    pub(super) flights: Vec<Key<Transfer>>,
+    /// Whether what it has is counted as available.
+    pub(super) shares: bool,
+    pub(super) order: Order,
+    pub(super) window: Option<Range<u32>>,
+    /// What a transfer that failed last was to bring.
+    pub(super) repair: Option<Range<u32>>,
+    /// What it was last told to wait for.
+    pub(super) waiting: Option<WaitReason>,
+    seats: Seats,
+}
+
+#[derive(Debug)]
+struct Seats {
+    of_peer: Seat,
+    of_file: Seat,
+    needs: Seat,
+    hungry: Seat,
+    offers: Seat,
+    holders: Seat,
+}
+
+/// Pieces on their way.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    pub(super) assignment: Assignment,
+    pub(super) giver: Key<Peer>,
+    pub(super) taker: Key<Member>,
+    /// Verified, counted from the first of the run.
+    pub(super) done: Pieces,
+    pub(super) bytes: u64,
+    pub(super) bytes_done: u64,
+    giver_mark: Mark,
+    taker_mark: Mark,
+    /// Of the giver's.
+    giving: Seat,
+    /// When to give it up if nothing is heard.
+    pub(super) deadline: Time,
+    /// The entry in [`State::alarms`]; the deadline may have moved away from it.
+    alarm: Time,
+}
+
+/// What is to be looked at when a time has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Alarm {
+    /// Is this transfer still alive?
+    Stall(Key<Transfer>),
+    /// A giver and a taker are no longer to be kept apart, or their quarrel can be forgotten.
+    Pair(Key<Peer>, Key<Peer>),
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) config: Config,
+    pub(super) peers: Slab<Peer>,
+    pub(super) files: Slab<File>,
+    pub(super) members: Slab<Member>,
+    pub(super) transfers: Slab<Transfer>,
+    pub(super) pairs: Pairs,
+    pub(super) peer_ids: IdMap<PeerId, Key<Peer>>,
+    pub(super) file_ids: IdMap<FileId, Key<File>>,
+    pub(super) transfer_ids: IdMap<TransferId, Key<Transfer>>,
+    parts: IdMap<(Key<Peer>, Key<File>), Key<Member>>,
+    pub(super) origins: Vec<Key<Peer>>,
+    /// Peers that need something that is not under way to them.
+    pub(super) needy: Bag<Peer>,
+    pub(super) alarms: BTreeSet<(Time, Alarm)>,
+    next_transfer: u64,
+    pub(super) stats: SwarmStats,
+}
+
+impl State {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            config,
+            peers: Slab::default(),
+            files: Slab::default(),
+            members: Slab::default(),
+            transfers: Slab::default(),
+            pairs: Pairs::default(),
+            peer_ids: IdMap::default(),
+            file_ids: IdMap::default(),
+            transfer_ids: IdMap::default(),
+            parts: IdMap::default(),
+            origins: Vec::new(),
+            needy: Bag::default(),
+            alarms: BTreeSet::new(),
+            next_transfer: 1,
+            stats: SwarmStats::default(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+            && self.files.is_empty()
+            && self.members.is_empty()
+            && self.transfers.is_empty()
+            && self.pairs.is_empty()
+            && self.peer_ids.is_empty()
+            && self.file_ids.is_empty()
+            && self.transfer_ids.is_empty()
+            && self.parts.is_empty()
+            && self.origins.is_empty()
+            && self.needy.is_empty()
+            && self.alarms.is_empty()
+    }
+
+    /// A peer comes; `None` if the number is taken.
+    pub(super) fn add_peer(&mut self, id: PeerId, info: PeerInfo) -> Option<Key<Peer>> {
+        if self.peer_ids.contains_key(&id) {
+            return None;
+        }
+        let is_origin = info.is_origin;
+        let key = self.peers.insert(Peer {
+            id,
+            info,
+            up: Link::default(),
+            down: Link::default(),
+            given: 0,
+            taken: 0,
+            wrong: 0,
+            distrusted: false,
+            accused: 0,
+            undialled: 0,
+            members: Bag::default(),
+            needs: Bag::default(),
+            offers: Bag::default(),
+            giving: Bag::default(),
+            needy: Seat::NONE,
+            urgent: None,
+            partners: Vec::new(),
+        });
+        self.peer_ids.insert(id, key);
+        if is_origin {
+            self.origins.push(key);
+        } else {
+            self.stats.peers += 1;
+        }
+        Some(key)
+    }
+
+    /// A peer without transfers goes.
+    pub(super) fn remove_peer(&mut self, peer: Key<Peer>) {
+        while let Some(member) = self.peers[peer].members.last() {
+            self.remove_member(member);
+        }
+        for partner in std::mem::take(&mut self.peers[peer].partners) {
+            self.forget_pair(peer, partner);
+            self.forget_pair(partner, peer);
+        }
+        if let Some(gone) = self.peers.remove(peer) {
+            self.peer_ids.remove(&gone.id);
+            if gone.is_origin() {
+                self.origins.retain(|&origin| origin != peer);
+            } else {
+                self.stats.peers -= 1;
+            }
+        }
+    }
+
+    pub(super) fn add_file(&mut self, id: FileId, size: u64, piece_size: u32) -> Option<Key<File>> {
+        let pieces = u32::try_from(
+            size.checked_div(u64::from(piece_size))? + u64::from(!size.is_multiple_of(u64::from(piece_size))),
+        )
+        .ok()?;
+        if pieces > MAX_PIECES || self.file_ids.contains_key(&id) {
+            return None;
+        }
+        let key = self.files.insert(File {
+            id,
+            size,
+            piece_size,
+            pieces,
+            rarity: Rarity::default(),
+            members: Bag::default(),
+            hungry: Bag::default(),
+            holders: Bag::default(),
+        });
+        self.file_ids.insert(id, key);
+        Some(key)
+    }
+
+    /// A file nothing of which is under way goes.
+    pub(super) fn remove_file(&mut self, file: Key<File>) {
+        // Counting every copy of every piece down would be for nothing.
+        while let Some(member) = self.files[file].members.last() {
+            self.members[member].shares = false;
+            self.remove_member(member);
+        }
+        if let Some(gone) = self.files.remove(file) {
+            self.file_ids.remove(&gone.id);
+        }
+    }
+
+    /// The part of `peer` in `file`, if it has one.
+    pub(super) fn part(&self, peer: Key<Peer>, file: Key<File>) -> Option<Key<Member>> {
+        self.parts.get(&(peer, file)).copied()
+    }
+
+    /// The part of `peer` in `file`, new if need be. [`settle`](Self::settle) it afterwards.
+    pub(super) fn part_or_new(&mut self, peer: Key<Peer>, file: Key<File>) -> Key<Member> {
+        if let Some(member) = self.part(peer, file) {
+            return member;
+        }
+        let pieces = self.files[file].pieces;
+        let member = self.members.insert(Member {
+            peer,
+            file,
+            have: Pieces::new(pieces),
+            want: Ranges::default(),
+            open: 0,
+            flights: Vec::new(),
+            shares: self.peers[peer].gives(),
+            order: Order::default(),
+            window: None,
+            repair: None,
+            waiting: None,
+            seats: Seats {
+                of_peer: Seat::NONE,
+                of_file: Seat::NONE,
+                needs: Seat::NONE,
+                hungry: Seat::NONE,
+                offers: Seat::NONE,
+                holders: Seat::NONE,
+            },
+        });
+        self.parts.insert((peer, file), member);
+        self.peers[peer].members.add(member, &mut self.members, |m| &mut m.seats.of_peer);
+        self.files[file].members.add(member, &mut self.members, |m| &mut m.seats.of_file);
+        member
+    }
+
+    /// Puts a member into the bags where it belongs; one that is nothing to anybody any more goes.
+    pub(super) fn settle(&mut self, member: Key<Member>) {
+        let m = &mut self.members[member];
+        let (peer, file) = (m.peer, m.file);
+        if m.open == 0 && m.flights.is_empty() {
+            m.want.clear();
+            m.window = None;
+            m.repair = None;
+        }
+        if m.have.is_empty() && m.want.is_empty() && m.flights.is_empty() {
+            self.remove_member(member);
+            return;
+        }
+        let (needs, offers) = (m.open > 0, m.shares && !m.have.is_empty());
+        if needs {
+            if self.members[member].window.is_some() {
+                self.peers[peer].urgent.get_or_insert(member);
+            }
+            self.peers[peer].needs.add(member, &mut self.members, |m| &mut m.seats.needs);
+            self.files[file].hungry.add(member, &mut self.members, |m| &mut m.seats.hungry);
+            self.needy.add(peer, &mut self.peers, |p| &mut p.needy);
+        } else {
+            self.stop_needing(member);
+        }
+        if offers {
+            self.peers[peer].offers.add(member, &mut self.members, |m| &mut m.seats.offers);
+            self.files[file].holders.add(member, &mut self.members, |m| &mut m.seats.holders);
+        } else {
+            self.stop_offering(member);
+        }
+    }
+
+    fn stop_needing(&mut self, member: Key<Member>) {
+        let (peer, file) = (self.members[member].peer, self.members[member].file);
+        self.peers[peer].needs.remove(member, &mut self.members, |m| &mut m.seats.needs);
+        self.files[file].hungry.remove(member, &mut self.members, |m| &mut m.seats.hungry);
+        if self.peers[peer].needs.is_empty() {
+            self.needy.remove(peer, &mut self.peers, |p| &mut p.needy);
+        }
+        if self.peers[peer].urgent == Some(member) {
+            self.peers[peer].urgent = None;
+        }
+    }
+
+    fn stop_offering(&mut self, member: Key<Member>) {
+        let (peer, file) = (self.members[member].peer, self.members[member].file);
+        self.peers[peer].offers.remove(member, &mut self.members, |m| &mut m.seats.offers);
+        self.files[file].holders.remove(member, &mut self.members, |m| &mut m.seats.holders);
+    }
+
+    /// A member without transfers goes.
+    fn remove_member(&mut self, member: Key<Member>) {
+        debug_assert!(self.members[member].flights.is_empty(), "transfers end first");
+        self.stop_needing(member);
+        self.stop_offering(member);
+        self.set_shares(member, false);
+        let (peer, file) = (self.members[member].peer, self.members[member].file);
+        self.peers[peer].members.remove(member, &mut self.members, |m| &mut m.seats.of_peer);
+        self.files[file].members.remove(member, &mut self.members, |m| &mut m.seats.of_file);
+        if self.files[file].members.is_empty() {
+            self.files[file].rarity.clear();
+        }
+        self.parts.remove(&(peer, file));
+        self.members.remove(member);
+    }
+
+    /// Whether what a member has, and what is on its way to it, counts as available. Settle it afterwards.
+    pub(super) fn set_shares(&mut self, member: Key<Member>, shares: bool) {
+        let m = &mut self.members[member];
+        if std::mem::replace(&mut m.shares, shares) == shares {
+            return;
+        }
+        let file = &mut self.files[m.file];
+        let coming = m.flights.iter().map(|&flight| &self.transfers[flight]).flat_map(Transfer::missing);
+        for piece in m.have.iter().chain(coming) {
+            if shares {
+                file.rarity.more(piece, file.pieces);
+            } else {
+                file.rarity.fewer(piece);
+            }
+        }
+    }
+
+    /// A member has a piece, however it came by it. Recount and settle it afterwards.
+    pub(super) fn gain(&mut self, member: Key<Member>, piece: u32) {
+        let m = &mut self.members[member];
+        if m.have.insert(piece) && m.shares {
+            let file = &mut self.files[m.file];
+            file.rarity.more(piece, file.pieces);
+        }
+    }
+
+    /// A member no longer has a piece, and does not want it back unless it says so. Recount and settle it afterwards.
+    pub(super) fn lose(&mut self, member: Key<Member>, piece: u32) {
+        let m = &mut self.members[member];
+        if m.have.remove(piece) {
+            m.want.remove(&(piece..piece + 1));
+            if m.shares {
+                self.files[m.file].rarity.fewer(piece);
+            }
+        }
+    }
+
+    /// Writes down which pieces a member needs and does not have coming, 64 a word.
+    pub(super) fn need(&self, member: Key<Member>, words: &mut Vec<u64>) {
+        let m = &self.members[member];
+        words.clear();
+        words.resize(words_for(self.files[m.file].pieces), 0);
+        for range in m.want.iter() {
+            for index in touched(range) {
+                words[index] |= mask(range, index) & !m.have.word(index);
+            }
+        }
+        for &flight in &m.flights {
+            let run = &self.transfers[flight].assignment.pieces;
+            for index in touched(run) {
+                words[index] &= !mask(run, index);
+            }
+        }
+    }
+
+    /// Counts anew what a member needs and does not have coming.
+    pub(super) fn recount(&mut self, member: Key<Member>, words: &mut Vec<u64>) {
+        self.need(member, words);
+        self.members[member].open = words.iter().map(|word| word.count_ones()).sum();
+    }
+
+    /// Starts a transfer of pieces all of which `taker` needs and `giver` has.
+    pub(super) fn start(
+        &mut self,
+        giver: Key<Peer>,
+        taker: Key<Member>,
+        taker_dials: bool,
+        pieces: Range<u32>,
+        reason: Reason,
+        now: Time,
+    ) -> Assignment {
+        let (to, file) = (self.members[taker].peer, self.members[taker].file);
+        let bytes = self.files[file].bytes_of_run(&pieces);
+        let assignment = Assignment {
+            transfer: TransferId(self.next_transfer),
+            giver: self.peers[giver].id,
+            taker: self.peers[to].id,
+            taker_dials,
+            file: self.files[file].id,
+            pieces: pieces.clone(),
+            reason,
+        };
+        self.next_transfer += 1;
+        let giver_mark = self.peers[giver].up.begin(bytes, now);
+        let taker_mark = self.peers[to].down.begin(bytes, now);
+        let m = &mut self.members[taker];
+        m.open -= pieces.len() as u32;
+        m.waiting = None;
+        if m.shares {
+            let file = &mut self.files[file];
+            pieces.clone().for_each(|piece| file.rarity.more(piece, file.pieces));
+        }
+        let deadline = now.plus(self.patience(giver, to, bytes));
+        let key = self.transfers.insert(Transfer {
+            assignment: assignment.clone(),
+            giver,
+            taker,
+            done: Pieces::new(pieces.len() as u32),
+            bytes,
+            bytes_done: 0,
+            giver_mark,
+            taker_mark,
+            giving: Seat::NONE,
+            deadline,
+            alarm: deadline,
+        });
+        self.members[taker].flights.push(key);
+        self.peers[giver].giving.add(key, &mut self.transfers, |t| &mut t.giving);
+        self.transfer_ids.insert(assignment.transfer, key);
+        self.alarms.insert((deadline, Alarm::Stall(key)));
+        self.stats.started += 1;
+        self.stats.active_transfers += 1;
+        self.settle(taker);
+        assignment
+    }
+
+    /// How long to wait for a sign of life of a transfer of `bytes`: the time all that is under way there needs, and
+    /// [`Config::stall_us`] more.
+    fn patience(&self, giver: Key<Peer>, taker: Key<Peer>, bytes: u64) -> u64 {
+        /// Nobody is given up for being this slow, bytes a second.
+        const SLOW: u64 = 32 * 1024;
+        /// But no transfer is waited for longer than this.
+        const LONGEST: u64 = 10 * 60 * 1_000_000;
+        let time = |link: &Link, limit| {
+            let rate = link.rate_or(SLOW, limit);
+            u64::try_from(u128::from(link.in_flight) * 1_000_000 / u128::from(rate)).unwrap_or(LONGEST)
+        };
+        let (giver, taker) = (&self.peers[giver], &self.peers[taker]);
+        let queue =
+            time(&giver.up, giver.info.up_limit).saturating_add(time(&taker.down, taker.info.down_limit));
+        let alone = bytes.saturating_mul(1_000_000) / SLOW;
+        self.config.stall_us.saturating_add(queue.max(alone).min(LONGEST))
+    }
+
+    /// The taker verified a piece; whether that is news. Settle it afterwards.
+    pub(super) fn verified(&mut self, transfer: Key<Transfer>, piece: u32, now: Time) -> bool {
+        let t = &mut self.transfers[transfer];
+        let run = &t.assignment.pieces;
+        if !run.contains(&piece) || !t.done.insert(piece - run.start) {
+            return false;
+        }
+        let m = &mut self.members[t.taker];
+        let file = &mut self.files[m.file];
+        let bytes = file.bytes_of(piece);
+        t.bytes_done += bytes;
+        let (giver, taker) = (t.giver, m.peer);
+        if m.have.insert(piece) {
+            self.peers[giver].given += bytes;
+            self.peers[taker].taken += bytes;
+            if self.peers[giver].is_origin() {
+                self.stats.origin_bytes += bytes;
+            } else {
+                self.stats.peer_bytes += bytes;
+            }
+        } else {
+            // It got it in another way meanwhile, and the copy that was coming is none more.
+            if m.shares {
+                file.rarity.fewer(piece);
+            }
+            self.stats.wasted_bytes += bytes;
+        }
+        let (up_budget, down_budget) =
+            (self.peers[giver].up_budget(&self.config), self.peers[taker].down_budget(&self.config));
+        self.peers[giver].up.passed(bytes, t.giver_mark, now, up_budget);
+        self.peers[taker].down.passed(bytes, t.taker_mark, now, down_budget);
+        t.deadline = t.deadline.max(now.plus(self.config.stall_us));
+        true
+    }
+
+    /// Forgets a transfer; what was not verified of it is needed again.
+    pub(super) fn end(&mut self, transfer: Key<Transfer>, words: &mut Vec<u64>) {
+        let giver = self.transfers[transfer].giver;
+        self.peers[giver].giving.remove(transfer, &mut self.transfers, |t| &mut t.giving);
+        let Some(t) = self.transfers.remove(transfer) else { return };
+        self.transfer_ids.remove(&t.assignment.transfer);
+        self.alarms.remove(&(t.alarm, Alarm::Stall(transfer)));
+        self.stats.active_transfers -= 1;
+        let m = &mut self.members[t.taker];
+        m.flights.retain(|&flight| flight != transfer);
+        let (taker, file) = (m.peer, m.file);
+        if m.shares {
+            let file = &mut self.files[file];
+            t.missing().for_each(|piece| file.rarity.fewer(piece));
+        }
+        let lost = t.bytes - t.bytes_done;
+        self.peers[giver].up.end(lost);
+        self.peers[taker].down.end(lost);
+        if lost > 0 {
+            self.recount(t.taker, words);
+            self.members[t.taker].repair = Some(t.assignment.pieces.clone());
+        }
+        self.settle(t.taker);
+    }
+
+    /// Looks at a transfer whose alarm rang (and is no longer in the set): whether its deadline has passed. If not,
+    /// the alarm is set again.
+    pub(super) fn has_stalled(&mut self, transfer: Key<Transfer>, now: Time) -> bool {
+        let t = &mut self.transfers[transfer];
+        if t.deadline <= now {
+            return true;
+        }
+        t.alarm = t.deadline;
+        self.alarms.insert((t.alarm, Alarm::Stall(transfer)));
+        false
+    }
+
+    /// Waits for a transfer until `deadline` and no longer.
+    pub(super) fn hurry(&mut self, transfer: Key<Transfer>, deadline: Time) {
+        let t = &mut self.transfers[transfer];
+        if deadline < t.deadline {
+            self.alarms.remove(&(t.alarm, Alarm::Stall(transfer)));
+            (t.deadline, t.alarm) = (deadline, deadline);
+            self.alarms.insert((deadline, Alarm::Stall(transfer)));
+        }
+    }
+
+    /// Forgets what happened between a giver and a taker.
+    pub(super) fn forget_pair(&mut self, giver: Key<Peer>, taker: Key<Peer>) {
+        if let Some(pair) = self.pairs.remove(giver, taker) {
+            self.alarms.remove(&(pair.alarm, Alarm::Pair(giver, taker)));
+            if !self.pairs.contains(taker, giver) {
+                for (one, other) in [(giver, taker), (taker, giver)] {
+                    self.peers[one].partners.retain(|&partner| partner != other);
+                }
+            }
+        }
+    }
+
+    /// Notes a failure between a giver and a taker and keeps them apart for a while.
+    pub(super) fn keep_apart(&mut self, giver: Key<Peer>, taker: Key<Peer>, kind: FailureKind, now: Time) {
+        if !self.pairs.contains(giver, taker) && !self.pairs.contains(taker, giver) {
+            self.peers[giver].partners.push(taker);
+            self.peers[taker].partners.push(giver);
+        }
+        let (old, new) = self.pairs.failed(giver, taker, kind, self.config.retry_us, now);
+        if let Some(old) = old {
+            self.alarms.remove(&(old, Alarm::Pair(giver, taker)));
+        }
+        self.alarms.insert((new, Alarm::Pair(giver, taker)));
+    }
+}
+
+impl Transfer {
+    /// The side that is dialled.
+    pub(super) fn acceptor(&self, state: &State) -> Key<Peer> {
+        if self.assignment.taker_dials { self.giver } else { state.members[self.taker].peer }
+    }
+
+    /// Pieces of it that are not verified yet.
+    pub(super) fn missing(&self) -> impl Iterator<Item = u32> + '_ {
+        let start = self.assignment.pieces.start;
+        self.assignment.pieces.clone().filter(move |piece| !self.done.contains(piece - start))
+    }
+}

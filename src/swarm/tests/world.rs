@@ -1,0 +1,329 @@
+//! A world of peers around a [`Swarm`] that believes nothing: it keeps its own books of who has, wants and receives
+//! what, and checks every command against them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use crate::swarm::*;
+
+pub(super) const PIECE: u32 = 65_536;
+
+#[derive(Debug)]
+pub(super) struct WorldPeer {
+    pub(super) info: PeerInfo,
+    pub(super) distrusted: bool,
+    /// By file.
+    pub(super) has: BTreeMap<u32, BTreeSet<u32>>,
+    pub(super) wants: BTreeMap<u32, BTreeSet<u32>>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Flight {
+    pub(super) assignment: Assignment,
+    pub(super) started: Time,
+    pub(super) done: BTreeSet<u32>,
+}
+
+pub(super) struct World {
+    pub(super) swarm: Swarm,
+    pub(super) now: Time,
+    pub(super) peers: BTreeMap<u32, WorldPeer>,
+    /// Number of pieces.
+    pub(super) files: BTreeMap<u32, u32>,
+    pub(super) flights: BTreeMap<TransferId, Flight>,
+    /// Transfers that were cancelled and waiting messages, oldest first.
+    pub(super) cancelled: Vec<TransferId>,
+    pub(super) waits: Vec<(PeerId, FileId, WaitReason)>,
+    pub(super) starts: Vec<Assignment>,
+    config: Config,
+}
+
+/// An ordinary peer.
+pub(super) fn peer() -> PeerInfo {
+    PeerInfo {
+        is_origin: false,
+        reachable: true,
+        gives: true,
+        runs: true,
+        up_limit: None,
+        down_limit: None,
+        address: None,
+    }
+}
+
+pub(super) fn origin() -> PeerInfo {
+    PeerInfo { is_origin: true, ..peer() }
+}
+
+impl World {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            swarm: Swarm::new(config.clone()),
+            now: Time(1_000_000),
+            peers: BTreeMap::new(),
+            files: BTreeMap::new(),
+            flights: BTreeMap::new(),
+            cancelled: Vec::new(),
+            waits: Vec::new(),
+            starts: Vec::new(),
+            config,
+        }
+    }
+
+    pub(super) fn join(&mut self, id: u32, info: PeerInfo) {
+        self.send(Event::PeerJoined { peer: PeerId(id), info });
+    }
+
+    pub(super) fn add_file(&mut self, id: u32, pieces: u32) {
+        // The last piece is a short one.
+        let size = (u64::from(pieces) * u64::from(PIECE)).saturating_sub(1000);
+        self.send(Event::FileAdded { file: FileId(id), size, piece_size: PIECE });
+    }
+
+    pub(super) fn request(&mut self, peer: u32, file: u32) {
+        self.request_pieces(peer, file, 0..u32::MAX);
+    }
+
+    pub(super) fn request_pieces(&mut self, peer: u32, file: u32, pieces: Range<u32>) {
+        let (peer, file) = (PeerId(peer), FileId(file));
+        self.send(Event::Request { peer, file, pieces, order: Order::Rarest, window: None });
+    }
+
+    pub(super) fn provide(&mut self, peer: u32, file: u32, pieces: Range<u32>) {
+        self.send(Event::Provide { peer: PeerId(peer), file: FileId(file), pieces });
+    }
+
+    /// The taker of a transfer says that it went well.
+    pub(super) fn complete(&mut self, transfer: TransferId) {
+        self.end(transfer, Ok(()));
+    }
+
+    pub(super) fn end(&mut self, transfer: TransferId, result: Result<(), FailureKind>) {
+        let peer = self.flights[&transfer].assignment.taker;
+        self.send(Event::Completed { transfer, peer, bytes: 1000, ms: 1, result });
+    }
+
+    /// Completes everything that is under way, a millisecond each, until nothing is.
+    pub(super) fn complete_all(&mut self) {
+        for _ in 0..1_000_000 {
+            let Some(&transfer) = self.flights.keys().next() else { return };
+            self.now = self.now.plus(1000);
+            self.complete(transfer);
+        }
+        panic!("never done");
+    }
+
+    /// Lets time pass, with ticks when they are asked for.
+    pub(super) fn pass(&mut self, micros: u64) {
+        let until = self.now.plus(micros);
+        let mut ticks = 0;
+        while let Some(at) = self.swarm.next_timeout().filter(|&at| at <= until) {
+            ticks = if at <= self.now { ticks + 1 } else { 0 };
+            assert!(ticks < 1000, "a timeout that does not move");
+            self.now = self.now.max(at);
+            self.send(Event::Tick);
+        }
+        self.now = until;
+    }
+
+    /// What a peer has of a file, as the swarm was told.
+    pub(super) fn has(&self, peer: u32, file: u32) -> usize {
+        self.peers[&peer].has.get(&file).map_or(0, BTreeSet::len)
+    }
+
+    pub(super) fn send(&mut self, event: Event) {
+        self.note(&event);
+        let mut out = Vec::new();
+        self.swarm.handle(event, self.now, &mut out);
+        for command in out {
+            self.obey(command);
+        }
+        assert_eq!(self.swarm.stats().active_transfers as usize, self.flights.len());
+    }
+
+    /// What the event means, said in the simplest way.
+    fn note(&mut self, event: &Event) {
+        let pieces_of = |files: &BTreeMap<u32, u32>, file: &FileId, range: &Range<u32>| {
+            let count = files.get(&file.0).copied().unwrap_or(0);
+            range.start.min(count)..range.end.min(count)
+        };
+        match event {
+            Event::PeerJoined { peer, info } => {
+                self.peers.entry(peer.0).or_insert_with(|| WorldPeer {
+                    info: info.clone(),
+                    distrusted: false,
+                    has: BTreeMap::new(),
+                    wants: BTreeMap::new(),
+                });
+            }
+            Event::Reachable { peer, ok } => {
+                if let Some(peer) = self.peers.get_mut(&peer.0) {
+                    peer.info.reachable = *ok;
+                }
+            }
+            Event::PeerLeft { peer } => {
+                self.peers.remove(&peer.0);
+            }
+            Event::FileAdded { file, size, piece_size } => {
+                self.files.entry(file.0).or_insert(size.div_ceil(u64::from(*piece_size)) as u32);
+            }
+            Event::FileRemoved { file } => {
+                self.files.remove(&file.0);
+                for peer in self.peers.values_mut() {
+                    peer.has.remove(&file.0);
+                    peer.wants.remove(&file.0);
+                }
+            }
+            Event::Request { peer, file, pieces, .. } => {
+                let pieces = pieces_of(&self.files, file, pieces);
+                if let Some(peer) = self.peers.get_mut(&peer.0) {
+                    let has = peer.has.entry(file.0).or_default();
+                    peer.wants.entry(file.0).or_default().extend(pieces.filter(|p| !has.contains(p)));
+                }
+            }
+            Event::Unrequest { peer, file, pieces } => {
+                let pieces = pieces_of(&self.files, file, pieces);
+                if let Some(peer) = self.peers.get_mut(&peer.0) {
+                    peer.wants.entry(file.0).or_default().retain(|p| !pieces.contains(p));
+                }
+            }
+            Event::Provide { peer, file, pieces } => {
+                let pieces = pieces_of(&self.files, file, pieces);
+                if let Some(peer) = self.peers.get_mut(&peer.0) {
+                    peer.has.entry(file.0).or_default().extend(pieces.clone());
+                    peer.wants.entry(file.0).or_default().retain(|p| !pieces.contains(p));
+                }
+            }
+            Event::Unprovide { peer, file, pieces } => {
+                if let Some(peer) = self.peers.get_mut(&peer.0) {
+                    peer.has.entry(file.0).or_default().retain(|p| !pieces.contains(p));
+                }
+            }
+            Event::Progress { transfer, peer, pieces } => {
+                self.got(*transfer, *peer, pieces);
+            }
+            Event::Completed { transfer, peer, result, .. } => {
+                let Some(flight) = self.flights.get(transfer) else { return };
+                if flight.assignment.taker != *peer {
+                    return;
+                }
+                if result.is_ok() {
+                    let pieces: Vec<u32> = flight.assignment.pieces.clone().collect();
+                    self.got(*transfer, *peer, &pieces);
+                }
+                let Some(flight) = self.flights.remove(transfer) else { return };
+                let missing = flight.assignment.pieces.clone().filter(|piece| !flight.done.contains(piece));
+                // What a giver does not have, or has wrong, it does not have.
+                let refuted = match result {
+                    Err(FailureKind::Gone) => u32::MAX,
+                    Err(FailureKind::Hash) => 1,
+                    _ => 0,
+                };
+                if let Some(giver) = self.peers.get_mut(&flight.assignment.giver.0)
+                    && let Some(has) = giver.has.get_mut(&flight.assignment.file.0)
+                {
+                    missing.take(refuted as usize).for_each(|piece| {
+                        has.remove(&piece);
+                    });
+                }
+            }
+            Event::Tick => {}
+        }
+    }
+
+    fn got(&mut self, transfer: TransferId, from: PeerId, pieces: &[u32]) {
+        let Some(flight) = self.flights.get_mut(&transfer) else { return };
+        let run = flight.assignment.pieces.clone();
+        let Some(peer) = self.peers.get_mut(&from.0).filter(|_| flight.assignment.taker == from) else {
+            return;
+        };
+        let file = flight.assignment.file.0;
+        for piece in pieces.iter().filter(|piece| run.contains(piece)) {
+            if flight.done.insert(*piece) {
+                peer.has.entry(file).or_default().insert(*piece);
+                peer.wants.entry(file).or_default().remove(piece);
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Start(assignment) => self.check(assignment),
+            Command::Cancel { transfer, giver, taker } => {
+                let flight = self.flights.remove(&transfer).expect("only what is under way is cancelled");
+                assert_eq!((flight.assignment.giver, flight.assignment.taker), (giver, taker));
+                self.cancelled.push(transfer);
+            }
+            Command::Waiting { peer, file, reason } => {
+                assert!(self.peers.contains_key(&peer.0) && self.files.contains_key(&file.0));
+                self.waits.push((peer, file, reason));
+            }
+            Command::Distrusted { peer } => {
+                let peer = self.peers.get_mut(&peer.0).expect("it is here");
+                assert!(!std::mem::replace(&mut peer.distrusted, true), "said once");
+            }
+        }
+    }
+
+    fn check(&mut self, assignment: Assignment) {
+        let Assignment { transfer, giver, taker, taker_dials, file, pieces, .. } = assignment.clone();
+        assert_ne!(giver, taker);
+        let from = &self.peers[&giver.0];
+        let to = &self.peers[&taker.0];
+        assert!(!to.info.is_origin, "an origin wants nothing");
+        assert!(!pieces.is_empty() && pieces.end <= self.files[&file.0], "{pieces:?}");
+        assert!(pieces.len() == 1 || (from.info.runs && to.info.runs), "a run for one who knows none");
+        if !from.info.is_origin {
+            assert!(from.info.gives && !from.distrusted);
+            let has = from.has.get(&file.0).expect("it has something");
+            assert!(pieces.clone().all(|piece| has.contains(&piece)), "it has not got all of {pieces:?}");
+        }
+        let wants = to.wants.get(&file.0).expect("it wants something");
+        assert!(pieces.clone().all(|piece| wants.contains(&piece)), "{pieces:?} is not wanted");
+        for flight in self.flights.values().map(|flight| &flight.assignment) {
+            let twice = flight.taker == taker
+                && flight.file == file
+                && flight.pieces.start < pieces.end
+                && pieces.start < flight.pieces.end;
+            assert!(!twice, "{pieces:?} is on its way already");
+        }
+        let acceptor = if taker_dials { from } else { to };
+        assert!(acceptor.info.is_origin || acceptor.info.reachable, "nobody can dial");
+        let busy = |one: PeerId, side: fn(&Assignment) -> PeerId| {
+            self.flights.values().filter(|flight| side(&flight.assignment) == one).count() as u32
+        };
+        assert!(busy(giver, |a| a.giver) < self.config.max_transfers_per_peer);
+        assert!(busy(taker, |a| a.taker) < self.config.max_transfers_per_peer);
+        self.starts.push(assignment.clone());
+        let flight = Flight { assignment, started: self.now, done: BTreeSet::new() };
+        assert!(self.flights.insert(transfer, flight).is_none(), "numbers are not used again");
+    }
+
+    /// Whether anybody here could send anybody something that is wanted, as far as the books say.
+    pub(super) fn something_is_possible(&self) -> bool {
+        self.peers.iter().filter(|(_, taker)| !taker.info.is_origin).any(|(id, taker)| {
+            taker.wants.iter().any(|(file, wants)| {
+                !wants.is_empty()
+                    && self.peers.iter().any(|(other, giver)| {
+                        let can_meet = giver.info.is_origin || giver.info.reachable || taker.info.reachable;
+                        let has = |piece| giver.has.get(file).is_some_and(|has| has.contains(piece));
+                        let gives = giver.info.gives && !giver.distrusted && wants.iter().any(has);
+                        id != other && can_meet && (giver.info.is_origin || gives)
+                    })
+            })
+        })
+    }
+
+    /// Everybody leaves, every file goes: nothing may be left.
+    pub(super) fn everybody_leaves(&mut self) {
+        for id in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.send(Event::PeerLeft { peer: PeerId(id) });
+        }
+        for id in self.files.keys().copied().collect::<Vec<_>>() {
+            self.send(Event::FileRemoved { file: FileId(id) });
+        }
+        assert!(self.flights.is_empty());
+        assert!(self.swarm.is_empty(), "{:?}", self.swarm);
+        assert_eq!(self.swarm.next_timeout(), None);
+    }
+}
