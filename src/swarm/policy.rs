@@ -150,9 +150,10 @@ impl Swarm {
                     return None;
                 }
                 let (giver, taker) = (t.giver, t.taker);
-                let news = pieces
-                    .into_iter()
-                    .fold(false, |news, piece| self.state.verified(key, piece, now) || news);
+                let mut news = false;
+                for piece in pieces {
+                    news |= self.state.verified(key, piece, now);
+                }
                 if news {
                     self.state.settle(taker);
                     self.touched.extend([giver, self.state.members[taker].peer]);

@@ -3,4 +3,5 @@
 
 mod chaos;
 
+mod rules;
 mod world;

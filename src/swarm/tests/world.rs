@@ -20,7 +20,6 @@ pub(super) struct WorldPeer {
 #[derive(Debug, Clone)]
 pub(super) struct Flight {
     pub(super) assignment: Assignment,
-    pub(super) started: Time,
     pub(super) done: BTreeSet<u32>,
 }
 
@@ -295,7 +294,7 @@ impl World {
         assert!(busy(giver, |a| a.giver) < self.config.max_transfers_per_peer);
         assert!(busy(taker, |a| a.taker) < self.config.max_transfers_per_peer);
         self.starts.push(assignment.clone());
-        let flight = Flight { assignment, started: self.now, done: BTreeSet::new() };
+        let flight = Flight { assignment, done: BTreeSet::new() };
         assert!(self.flights.insert(transfer, flight).is_none(), "numbers are not used again");
     }
 

@@ -1,0 +1,454 @@
+//! One test per rule.
+
+use super::world::{PIECE, World, origin, peer};
+use crate::swarm::*;
+
+fn world() -> World {
+    World::new(Config::default())
+}
+
+/// A world with an origin (0) and one file (0).
+fn world_with(pieces: u32) -> World {
+    let mut world = world();
+    world.join(0, origin());
+    world.add_file(0, pieces);
+    world
+}
+
+#[test]
+fn a_request_is_answered_by_the_origin_in_the_same_call() {
+    let mut world = world_with(10);
+    world.join(1, peer());
+    world.request(1, 0);
+    let first = &world.starts[0];
+    assert_eq!((first.giver, first.taker, first.taker_dials), (PeerId(0), PeerId(1), true));
+    assert_eq!((first.pieces.start, first.reason), (0, Reason::Origin));
+    world.complete_all();
+    assert_eq!(world.has(1, 0), 10);
+    let stats = world.swarm.stats();
+    assert_eq!((stats.origin_bytes, stats.peer_bytes), (10 * u64::from(PIECE) - 1000, 0));
+    assert_eq!(world.swarm.peer_stats(PeerId(1)).unwrap().taken, stats.origin_bytes);
+}
+
+#[test]
+fn the_origin_gives_different_pieces_to_different_takers() {
+    let mut world = world_with(64);
+    for id in 1..=4 {
+        world.join(id, peer());
+        world.request_pieces(id, 0, 0..64);
+    }
+    let mut pieces: Vec<u32> = world.starts.iter().take(20).flat_map(|a| a.pieces.clone()).collect();
+    let count = pieces.len();
+    pieces.sort_unstable();
+    pieces.dedup();
+    assert!(count >= 8);
+    assert_eq!(pieces.len(), count, "no piece twice while there are fresh ones");
+}
+
+#[test]
+fn what_a_peer_has_comes_from_it_and_not_from_the_origin() {
+    let mut world = world_with(3);
+    world.join(1, peer());
+    world.provide(1, 0, 0..3);
+    world.join(2, peer());
+    world.request(2, 0);
+    assert!(world.starts.iter().all(|a| a.giver == PeerId(1)), "{:?}", world.starts);
+    assert!(!world.starts.is_empty());
+}
+
+#[test]
+fn pieces_of_a_run_are_passed_on_while_it_is_under_way() {
+    let mut world = world_with(1000);
+    world.join(1, peer());
+    world.request(1, 0);
+    let run = world.starts[0].clone();
+    assert!(run.pieces.len() > 1, "{run:?}");
+    let piece = run.pieces.start;
+    // No origin any more: only peer 1 can have it.
+    world.send(Event::Progress { transfer: run.transfer, peer: PeerId(1), pieces: vec![piece] });
+    world.join(2, peer());
+    world.request_pieces(2, 0, piece..piece + 1);
+    let last = world.starts.last().unwrap();
+    assert_eq!((last.giver, last.taker, last.pieces.clone()), (PeerId(1), PeerId(2), piece..piece + 1));
+}
+
+#[test]
+fn progress_from_a_stranger_counts_for_nothing() {
+    let mut world = world_with(1000);
+    world.join(1, peer());
+    world.join(2, peer());
+    world.request(1, 0);
+    let run = world.starts[0].clone();
+    for stranger in [0, 2, 9] {
+        world.send(Event::Progress { transfer: run.transfer, peer: PeerId(stranger), pieces: vec![0, 1] });
+    }
+    assert_eq!(world.swarm.stats().origin_bytes, 0);
+}
+
+#[test]
+fn a_version_2_peer_gets_and_gives_single_pieces() {
+    let mut world = world_with(300);
+    world.join(1, PeerInfo { runs: false, ..peer() });
+    world.request(1, 0);
+    assert!(world.starts.iter().all(|a| a.pieces.len() == 1));
+    world.complete_all();
+    world.send(Event::PeerLeft { peer: PeerId(0) });
+    world.join(2, peer());
+    world.request(2, 0);
+    world.complete_all();
+    assert!(world.starts.iter().all(|a| a.pieces.len() == 1));
+    assert_eq!(world.has(2, 0), 300);
+}
+
+#[test]
+fn sequential_takers_get_pieces_in_order() {
+    let mut world = world_with(200);
+    for id in 1..=3 {
+        world.join(id, PeerInfo { runs: false, ..peer() });
+        world.send(Event::Request {
+            peer: PeerId(id),
+            file: FileId(0),
+            pieces: 0..200,
+            order: Order::Sequential,
+            window: None,
+        });
+    }
+    let of_one: Vec<u32> =
+        world.starts.iter().filter(|a| a.taker == PeerId(1)).map(|a| a.pieces.start).collect();
+    assert!(of_one.len() > 1 && of_one.is_sorted(), "{of_one:?}");
+    assert_eq!(of_one[0], 0);
+}
+
+#[test]
+fn a_reader_gets_its_window_first() {
+    let mut world = world_with(500);
+    world.join(1, peer());
+    world.join(2, peer());
+    world.request(1, 0);
+    world.send(Event::Request {
+        peer: PeerId(2),
+        file: FileId(0),
+        pieces: 0..500,
+        order: Order::Rarest,
+        window: Some(321..324),
+    });
+    world.complete_all();
+    let first = world.starts.iter().find(|a| a.taker == PeerId(2) && a.giver == PeerId(0)).unwrap();
+    assert_eq!((first.pieces.start, first.reason), (321, Reason::Deadline));
+}
+
+#[test]
+fn the_side_that_can_be_dialled_is_dialled() {
+    let mut world = world();
+    world.add_file(0, 1);
+    world.join(1, PeerInfo { reachable: false, ..peer() });
+    world.provide(1, 0, 0..1);
+    world.join(2, peer());
+    world.request(2, 0);
+    assert!(!world.starts[0].taker_dials);
+
+    // Two that cannot be dialled never meet, and the taker is told; until one can be.
+    world.join(3, PeerInfo { reachable: false, ..peer() });
+    world.send(Event::PeerLeft { peer: PeerId(2) });
+    world.request(3, 0);
+    world.pass(10_000_000);
+    assert_eq!(world.starts.len(), 1);
+    assert_eq!(world.waits, [(PeerId(3), FileId(0), WaitReason::Unreachable)]);
+    world.send(Event::Reachable { peer: PeerId(1), ok: true });
+    assert_eq!(world.starts.len(), 2);
+    assert!(world.starts[1].taker_dials);
+}
+
+#[test]
+fn one_that_cannot_be_dialled_after_all_dials_itself() {
+    let mut world = world();
+    world.add_file(0, 1);
+    world.join(1, peer());
+    world.provide(1, 0, 0..1);
+    world.join(2, peer());
+    world.request(2, 0);
+    assert!(world.starts[0].taker_dials);
+    world.end(world.starts[0].transfer, Err(FailureKind::Unreachable));
+    world.pass(1_500_000);
+    assert_eq!(world.starts.len(), 2, "again after a while");
+    assert!(!world.starts[1].taker_dials, "the other way round");
+}
+
+#[test]
+fn a_failure_is_retried_elsewhere_at_once_and_there_later() {
+    let mut world = world();
+    world.add_file(0, 1);
+    for id in [1, 2] {
+        world.join(id, peer());
+        world.provide(id, 0, 0..1);
+    }
+    world.join(3, peer());
+    world.request(3, 0);
+    let mut givers = Vec::new();
+    for _ in 0..2 {
+        let start = world.starts.last().unwrap().clone();
+        givers.push(start.giver);
+        world.end(start.transfer, Err(FailureKind::Refused));
+    }
+    givers.sort();
+    assert_eq!(givers, [PeerId(1), PeerId(2)]);
+    assert_eq!(world.starts.len(), 2, "both are left alone for a while");
+    world.pass(900_000);
+    assert_eq!(world.starts.len(), 2);
+    world.pass(300_000);
+    assert_eq!(world.starts.len(), 3);
+    assert_eq!(world.starts[2].reason, Reason::Repair);
+    // The pause between those two has doubled.
+    let again = world.starts[2].clone();
+    world.end(again.transfer, Err(FailureKind::Refused));
+    world.send(Event::PeerLeft { peer: if again.giver == PeerId(1) { PeerId(2) } else { PeerId(1) } });
+    let before = world.starts.len();
+    world.flights.keys().copied().collect::<Vec<_>>().into_iter().for_each(|t| world.complete(t));
+    world.pass(1_500_000);
+    assert!(world.starts[before..].iter().all(|a| a.giver != again.giver));
+}
+
+#[test]
+fn a_giver_of_wrong_bytes_is_distrusted() {
+    let mut world = world_with(400);
+    world.join(1, peer());
+    world.provide(1, 0, 0..400);
+    for id in 2..=4 {
+        world.join(id, peer());
+        world.request_pieces(id, 0, id..id + 1);
+        let bad = world.starts.last().unwrap().clone();
+        assert_eq!((bad.giver, bad.taker), (PeerId(1), PeerId(id)));
+        assert!(!world.peers[&1].distrusted);
+        world.end(bad.transfer, Err(FailureKind::Hash));
+    }
+    assert!(world.peers[&1].distrusted);
+    assert_eq!(world.swarm.peer_stats(PeerId(1)).unwrap().wrong, 3);
+    // `World` checks that it gives nothing from now on.
+    world.request(4, 0);
+    world.complete_all();
+    assert_eq!(world.has(4, 0), 400);
+}
+
+#[test]
+fn one_accuser_cannot_have_everybody_distrusted() {
+    let mut world = World::new(Config { max_wrong: 1, ..Config::default() });
+    world.add_file(0, 1);
+    world.join(99, peer());
+    for id in 1..=20 {
+        world.join(id, peer());
+        world.provide(id, 0, 0..1);
+        world.request(99, 0);
+        if let Some(&transfer) = world.flights.keys().next() {
+            world.end(transfer, Err(FailureKind::Hash));
+        }
+        world.pass(100_000);
+    }
+    let distrusted = world.peers.values().filter(|peer| peer.distrusted).count();
+    assert!((1..=4).contains(&distrusted), "{distrusted}");
+}
+
+#[test]
+fn the_origin_is_not_blamed_for_a_file_that_changed() {
+    let mut world = world_with(1);
+    world.join(1, peer());
+    world.request(1, 0);
+    for _ in 0..6 {
+        world.end(*world.flights.keys().next().unwrap(), Err(FailureKind::Hash));
+        world.pass(40_000_000);
+    }
+    assert_eq!(world.flights.len(), 1, "and goes on being asked");
+}
+
+#[test]
+fn a_transfer_without_a_sign_of_life_is_given_up() {
+    let mut world = world_with(1);
+    world.join(1, peer());
+    world.request(1, 0);
+    let first = world.starts[0].transfer;
+    world.pass(9_000_000);
+    assert!(world.cancelled.is_empty());
+    world.pass(20_000_000);
+    assert_eq!(world.cancelled[0], first);
+    assert!(world.starts.len() > 1);
+    assert_eq!(world.swarm.transfer(first), None);
+}
+
+#[test]
+fn progress_is_a_sign_of_life() {
+    let mut world = world_with(2000);
+    world.join(1, peer());
+    world.request(1, 0);
+    let run = world.starts[0].clone();
+    for piece in run.pieces.clone().take(5) {
+        world.pass(9_000_000);
+        world.send(Event::Progress { transfer: run.transfer, peer: PeerId(1), pieces: vec![piece] });
+    }
+    assert!(!world.cancelled.contains(&run.transfer));
+}
+
+#[test]
+fn when_only_the_giver_speaks_the_taker_is_waited_for_a_little() {
+    let mut world = world_with(1);
+    world.join(1, peer());
+    world.request(1, 0);
+    let start = world.starts[0].clone();
+    let result = Err(FailureKind::Gone);
+    world.send(Event::Completed { transfer: start.transfer, peer: start.giver, bytes: 0, ms: 0, result });
+    assert_eq!(world.flights.len(), 1);
+    world.pass(2_100_000);
+    assert_eq!(world.cancelled, [start.transfer]);
+}
+
+#[test]
+fn what_a_failed_run_brought_is_kept() {
+    let mut world = world_with(1000);
+    world.join(1, peer());
+    world.request(1, 0);
+    let run = world.starts[0].clone();
+    let pieces: Vec<u32> = run.pieces.clone().take(2).collect();
+    world.send(Event::Progress { transfer: run.transfer, peer: PeerId(1), pieces });
+    world.end(run.transfer, Err(FailureKind::Timeout));
+    assert_eq!(world.has(1, 0), 2);
+    // `World` would notice if they were sent again.
+    for _ in 0..3 {
+        world.complete_all();
+        world.pass(2_000_000);
+    }
+    assert_eq!(world.has(1, 0), 1000);
+}
+
+#[test]
+fn who_leaves_takes_its_transfers_along_and_others_step_in() {
+    let mut world = world_with(50);
+    world.join(1, peer());
+    world.provide(1, 0, 0..50);
+    world.join(2, peer());
+    world.request(2, 0);
+    let given: Vec<_> = world.flights.values().filter(|f| f.assignment.giver == PeerId(1)).cloned().collect();
+    assert!(!given.is_empty());
+    world.send(Event::PeerLeft { peer: PeerId(1) });
+    assert!(given.iter().all(|flight| world.cancelled.contains(&flight.assignment.transfer)));
+    assert!(world.flights.values().all(|flight| flight.assignment.giver == PeerId(0)));
+    world.complete_all();
+    assert_eq!(world.has(2, 0), 50);
+}
+
+#[test]
+fn a_removed_file_is_over_and_others_go_on() {
+    let mut world = world_with(50);
+    world.add_file(1, 50);
+    world.join(1, peer());
+    world.request(1, 0);
+    world.request(1, 1);
+    world.send(Event::FileRemoved { file: FileId(0) });
+    assert!(world.flights.values().all(|flight| flight.assignment.file == FileId(1)));
+    assert!(!world.swarm.is_in_use(FileId(0)) && world.swarm.is_in_use(FileId(1)));
+    world.complete_all();
+    assert_eq!(world.has(1, 1), 50);
+}
+
+#[test]
+fn no_longer_wanted_is_no_longer_sent() {
+    let mut world = world_with(2000);
+    world.join(1, peer());
+    world.request(1, 0);
+    world.send(Event::Unrequest { peer: PeerId(1), file: FileId(0), pieces: 0..u32::MAX });
+    let under_way = world.flights.len();
+    world.complete_all();
+    assert_eq!(world.starts.len(), under_way, "what was under way is finished, nothing else is started");
+}
+
+#[test]
+fn a_seed_alone_serves_and_a_peer_that_does_not_give_is_not_asked() {
+    let mut world = world();
+    world.add_file(0, 20);
+    world.join(1, PeerInfo { gives: false, ..peer() });
+    world.provide(1, 0, 0..20);
+    world.join(2, peer());
+    world.request(2, 0);
+    world.pass(2_000_000);
+    assert!(world.starts.is_empty());
+    assert_eq!(world.waits, [(PeerId(2), FileId(0), WaitReason::NoProvider)]);
+    world.join(3, peer());
+    world.provide(3, 0, 0..20);
+    world.complete_all();
+    assert_eq!(world.has(2, 0), 20);
+}
+
+#[test]
+fn a_peer_that_waits_is_told_once() {
+    let mut world = world();
+    world.add_file(0, 20);
+    world.join(2, peer());
+    world.request(2, 0);
+    world.pass(60_000_000);
+    assert_eq!(world.waits.len(), 1);
+}
+
+#[test]
+fn a_limited_taker_does_not_hold_up_the_origin() {
+    let mut world = world_with(4000);
+    world.join(1, PeerInfo { down_limit: Some(10_000), ..peer() });
+    world.request(1, 0);
+    let bytes: u64 = world.starts.iter().map(|a| a.pieces.len() as u64 * u64::from(PIECE)).sum();
+    assert!(bytes <= 1 << 20, "{bytes} bytes at once for one that takes 10 kB/s");
+    world.join(2, peer());
+    world.request(2, 0);
+    assert!(world.starts.iter().any(|a| a.taker == PeerId(2)));
+}
+
+#[test]
+fn an_empty_file_and_an_absurd_one_do_no_harm() {
+    let mut world = world();
+    world.join(0, origin());
+    world.join(1, peer());
+    world.add_file(0, 0);
+    world.request(1, 0);
+    let mut out = Vec::new();
+    for (file, size, piece_size) in [(5, u64::MAX, 1), (6, u64::MAX, u32::MAX), (7, 1, 0)] {
+        world.swarm.handle(Event::FileAdded { file: FileId(file), size, piece_size }, world.now, &mut out);
+        let (peer, order) = (PeerId(1), Order::Rarest);
+        let request = Event::Request { peer, file: FileId(file), pieces: 0..u32::MAX, order, window: None };
+        world.swarm.handle(request, world.now, &mut out);
+    }
+    assert_eq!(out, []);
+}
+
+#[test]
+fn everything_is_forgotten() {
+    let mut world = world_with(100);
+    for id in 1..=5 {
+        world.join(id, peer());
+        world.request(id, 0);
+    }
+    for _ in 0..20 {
+        let transfer = *world.flights.keys().next().unwrap();
+        world.end(transfer, Err(FailureKind::Refused));
+    }
+    world.everybody_leaves();
+}
+
+#[test]
+fn a_single_taker_on_loopback_soon_gets_full_runs_at_full_depth() {
+    let mut world = world();
+    world.join(0, origin());
+    let (size, piece_size) = (1 << 30, 2 << 20);
+    world.send(Event::FileAdded { file: FileId(0), size, piece_size });
+    world.join(1, peer());
+    world.request(1, 0);
+    let mut longest = 0;
+    let mut done = 0;
+    // 2 GB/s, first in, first out.
+    while let Some((&transfer, flight)) = world.flights.iter().next() {
+        let bytes = flight.assignment.pieces.len() as u64 * u64::from(piece_size);
+        longest = longest.max(bytes);
+        world.now = world.now.plus(bytes / 2000);
+        world.complete(transfer);
+        done += 1;
+        if done == 8 {
+            assert!(longest >= 8 << 20, "runs of at most {longest} bytes after {done} transfers");
+        }
+    }
+    assert!(done < 200, "{done} transfers");
+    assert_eq!(world.has(1, 0), 512);
+}
