@@ -1,5 +1,8 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+
+use percent_encoding::percent_decode_str;
 
 use super::path::PathError;
 use super::{DEFAULT_PORT, Digest, UrlPath, limits};
@@ -13,7 +16,7 @@ pub struct PdtpUri {
     pub port: u16,
     /// File or directory.
     pub path: UrlPath,
-    /// Whether the path was written with a `/` at its end: the user means a directory.
+    /// Whether the path was written with a `/` (or `/.`) at its end: the user means a directory.
     pub is_dir: bool,
     /// The version wanted, whatever the server says.
     pub root: Option<Digest>,
@@ -74,8 +77,14 @@ impl FromStr for PdtpUri {
                 _ => return Err(UriError::Unexpected("fragment")),
             }
         }
-        Ok(Self { host, port, path: UrlPath::parse(path)?, is_dir: path.ends_with('/'), root })
+        Ok(Self { host, port, path: UrlPath::parse(path)?, is_dir: is_written_as_dir(path), root })
     }
+}
+
+/// Whether the last component is empty or `.`, so that it adds nothing to the path but says that a directory is meant.
+fn is_written_as_dir(path: &str) -> bool {
+    let last = path.rsplit('/').next().unwrap_or_default();
+    matches!(&*Cow::from(percent_decode_str(last)), b"" | b".")
 }
 
 /// Longest host name in bytes (RFC 1035).
@@ -183,6 +192,9 @@ mod tests {
             ("pdtp://[::1]:99/a b", "::1", 99, "/a%20b", false, "pdtp://[::1]:99/a%20b"),
             ("pdtp://h/a//./b", "h", 6086, "/a/b", false, "pdtp://h/a/b"),
             ("pdtp://h/a#", "h", 6086, "/a", false, "pdtp://h/a"),
+            ("pdtp://h//.", "h", 6086, "/", true, "pdtp://h/"),
+            ("pdtp://h/a/%2e", "h", 6086, "/a", true, "pdtp://h/a/"),
+            ("pdtp://h/a/b.", "h", 6086, "/a/b.", false, "pdtp://h/a/b."),
             ("pdtp://h/a:b@c", "h", 6086, "/a:b@c", false, "pdtp://h/a:b@c"),
         ] {
             let read = uri(written).unwrap_or_else(|e| panic!("{written}: {e}"));
