@@ -23,3 +23,16 @@ fn equal_trees_are_equal_and_a_changed_byte_shows() {
     std::fs::write(two.path().join("d/b"), bytes).unwrap();
     assert_ne!(tree_sums(one.path())[Path::new("d/b")], tree_sums(two.path())[Path::new("d/b")]);
 }
+
+#[test]
+fn a_server_starts_answers_restarts_on_its_port_and_ends() {
+    let dir = make_tree(&[("a", 1000)]);
+    let mut server = Pdtpd::start(dir.path(), &[""; 0]);
+    let port = server.port();
+    assert!(server.status().is_object());
+    server.kill9();
+    server.restart();
+    assert_eq!(server.port(), port);
+    assert!(server.status().is_object());
+    assert_eq!(server.terminate().code(), Some(0));
+}

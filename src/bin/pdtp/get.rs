@@ -61,6 +61,11 @@ fn get(args: &Get, report: &mut Report) -> Result<(), Failure> {
     let is_dir = args.recursive
         && (args.uri.is_dir || args.uri.path.is_root() || link.stat(&args.uri)?.kind == EntryKind::Dir);
     let local = destination(&args.uri, args.output.as_deref(), is_dir)?;
+    if let Some(output) = args.output.as_deref().filter(|output| ends_with_separator(output)) {
+        // Whoever writes the slash means a directory, there or not.
+        std::fs::create_dir_all(output)
+            .map_err(|error| Error::io(format!("cannot make the directory {}", output.display()), &error))?;
+    }
     report.start(&args.uri, &local)?;
     let target = if is_dir { Target::Dir(local.clone()) } else { Target::File(local.clone()) };
     let request = Request {

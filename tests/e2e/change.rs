@@ -1,0 +1,89 @@
+//! "If the file changes while I fetch it, I get one version or an error, never a mix."
+
+use std::path::Path;
+
+use crate::common::*;
+
+const SIZE: usize = 16 << 20;
+
+fn begun(server: &Pdtpd, target: &Path) -> Proc {
+    let uri = server.uri("/big");
+    let client = pdtp_start(&["get", "--json", "--limit-down", "5M", &uri, "-o", target.to_str().unwrap()]);
+    wait_until("the download to be under way", PATIENCE, || {
+        client.stdout().lines().any(|line| {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+            event["event"] == "progress" && event["done"].as_u64() > Some(1 << 20)
+        })
+    });
+    client
+}
+
+/// `new` in place of `/big`, the way an editor saves.
+fn replace(server: &Pdtpd, new: &[u8]) {
+    let (temporary, name) = (server.dir().join(".new"), server.dir().join("big"));
+    std::fs::write(&temporary, new).unwrap();
+    std::fs::rename(&temporary, &name).unwrap();
+}
+
+#[track_caller]
+fn assert_one_version(run: Run, target: &Path, versions: &[&[u8]]) {
+    match run.code() {
+        0 => {
+            let got = std::fs::read(target).unwrap();
+            assert!(versions.iter().any(|version| **version == got), "a mix of versions");
+        }
+        4 | 6 => {
+            assert!(!target.exists());
+            assert!(!run.stderr.is_empty());
+        }
+        _ => panic!("neither a version nor a clear error: {run:?}"),
+    }
+}
+
+#[test]
+fn replaced_by_another_file() {
+    let served = make_tree(&[("big", SIZE)]);
+    let (server, here) = (Pdtpd::start(served.path(), &[""; 0]), scratch());
+    let (old, new) = (std::fs::read(served.path().join("big")).unwrap(), content(77, SIZE + 12_345));
+    let target = here.path().join("big");
+    let client = begun(&server, &target);
+    replace(&server, &new);
+    assert_one_version(client.finish(PATIENCE), &target, &[&old, &new]);
+}
+
+#[test]
+fn changed_in_place() {
+    let served = make_tree(&[("big", SIZE)]);
+    let (server, here) = (Pdtpd::start(served.path(), &[""; 0]), scratch());
+    let old = std::fs::read(served.path().join("big")).unwrap();
+    let mut new = old.clone();
+    new[SIZE / 2..].copy_from_slice(&content(5, SIZE / 2));
+    let target = here.path().join("big");
+    let client = begun(&server, &target);
+    std::fs::write(served.path().join("big"), &new).unwrap();
+    assert_one_version(client.finish(PATIENCE), &target, &[&old, &new]);
+}
+
+#[test]
+fn truncated() {
+    let served = make_tree(&[("big", SIZE)]);
+    let (server, here) = (Pdtpd::start(served.path(), &[""; 0]), scratch());
+    let old = std::fs::read(served.path().join("big")).unwrap();
+    let target = here.path().join("big");
+    let client = begun(&server, &target);
+    std::fs::File::options().write(true).open(served.path().join("big")).unwrap().set_len(3 << 20).unwrap();
+    assert_one_version(client.finish(PATIENCE), &target, &[&old, &old[..3 << 20]]);
+}
+
+#[test]
+fn removed() {
+    let served = make_tree(&[("big", SIZE)]);
+    let (server, here) = (Pdtpd::start(served.path(), &[""; 0]), scratch());
+    let old = std::fs::read(served.path().join("big")).unwrap();
+    let target = here.path().join("big");
+    let client = begun(&server, &target);
+    std::fs::remove_file(served.path().join("big")).unwrap();
+    // Whoever has it open may still give it; who does not says so.
+    assert_one_version(client.finish(PATIENCE), &target, &[&old]);
+    pdtp(&["get", &server.uri("/big"), "-o", here.path().join("late").to_str().unwrap()]).expect(4);
+}
