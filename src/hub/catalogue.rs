@@ -90,9 +90,12 @@ impl Catalogue {
     pub(super) fn open(state_dir: Option<&Path>) -> Result<Self, HubError> {
         let db = match state_dir {
             Some(dir) => open_in(dir)?,
-            None => builder()
-                .create_with_backend(InMemoryBackend::new())
-                .map_err(|e| HubError::Io(e.to_string()))?,
+            None => {
+                let io = |e: redb::Error| HubError::Io(e.to_string());
+                let db = builder().create_with_backend(InMemoryBackend::new()).map_err(|e| io(e.into()))?;
+                set_up(&db).map_err(io)?;
+                db
+            }
         };
         let shared = Arc::new(Shared {
             db: RwLock::new(Some(db)),
