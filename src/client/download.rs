@@ -336,8 +336,12 @@ async fn attempt(
         job.shared.id,
         Arc::clone(&job.shared.numbers),
     ));
-    if let Some(before) = job.link.files.get(path).filter(|before| before.root == held.root) {
-        copy_from(job, &before, &held).await;
+    if let Some(before) = job.link.files.get(path) {
+        if before.root == held.root && !store.is_complete() {
+            copy_from(&job.link, &before, &held).await;
+        }
+        // What the server believes to be here, it would not send again; what is here is said anew.
+        job.link.unprovide(&before).await;
     }
     job.link.files.insert(Arc::clone(&held));
     job.enter(TransferState::Active);
@@ -399,36 +403,38 @@ fn store_error(error: &StoreError) -> Error {
     }
 }
 
-/// Takes from another download of the same version what it has: the server believes that we have it, and would not
-/// send it again.
-async fn copy_from(job: &Job, before: &Arc<Held>, held: &Arc<Held>) {
-    let (link, before, to) = (Arc::clone(&job.link), Arc::clone(before), Arc::clone(held));
+/// Takes from another download of the same version what it has.
+async fn copy_from(link: &LinkUser, before: &Arc<Held>, held: &Arc<Held>) {
+    let (link, before, to) = (Arc::clone(link), Arc::clone(before), Arc::clone(held));
     let copied = blocking(move || {
-        let (Some(from), Some(to)) = (link.files.open_store(&before), to.store()) else { return 0 };
-        let layout = to.layout();
-        let mut buffer = vec![0; layout.piece_size().bytes() as usize];
-        let mut copied = 0;
-        for piece in (0..layout.count()).filter(|&piece| from.has(piece)) {
-            if to.claim(piece) != Claim::Granted {
-                continue;
-            }
-            let bytes = layout.bytes_of(piece);
-            let buffer = &mut buffer[..(bytes.end - bytes.start) as usize];
-            let whole = from.read_at(bytes.start, buffer).is_ok_and(|length| length == buffer.len());
-            if whole && to.write_at(bytes.start, buffer).is_ok() {
-                // What is wrong, or cannot be stored, is received instead.
-                if PieceSink::finish(&*to, piece, hash_piece(buffer)).unwrap_or(false) {
-                    copied += buffer.len() as u64;
-                }
-            } else {
-                to.release(piece);
-            }
+        let (Some(from), Some(store)) = (link.files.open_store(&before), to.store()) else { return 0 };
+        if let Err(error) = copy_pieces(&from, &store) {
+            to.upset(Upset::Failed(Error::io(format!("cannot store {}", to.path), &error)));
         }
-        copied
-    })
-    .await
-    .unwrap_or(0);
-    held.credit_copied(copied);
+        // Nobody else can have brought anything yet.
+        store.verified_bytes() - store.found()
+    });
+    held.credit_copied(copied.await.unwrap_or(0));
+}
+
+/// What cannot be read or is wrong is left out, for others to send.
+fn copy_pieces(from: &PieceStore, to: &PieceStore) -> std::io::Result<()> {
+    let layout = from.layout();
+    let mut buffer = vec![0; layout.piece_size().bytes() as usize];
+    for piece in (0..layout.count()).filter(|&piece| from.has(piece)) {
+        let bytes = layout.bytes_of(piece);
+        let buffer = &mut buffer[..(bytes.end - bytes.start) as usize];
+        let is_whole = from.read_at(bytes.start, buffer).is_ok_and(|length| length == buffer.len());
+        if !is_whole || to.claim(piece) != Claim::Granted {
+            continue;
+        }
+        if let Err(error) = to.write_at(bytes.start, buffer) {
+            to.release(piece);
+            return Err(error);
+        }
+        PieceSink::finish(to, piece, hash_piece(buffer))?;
+    }
+    Ok(())
 }
 
 /// All there: under its name, and given to others if that is wanted.
@@ -807,7 +813,7 @@ mod tests {
     fn pieces_become_runs() {
         let of = |pieces: &[u32]| runs(pieces.iter().copied()).collect::<Vec<_>>();
         assert_eq!(of(&[]), []);
-        assert_eq!(of(&[3]), [3..4]);
+        assert_eq!(of(&[3, 7]), [3..4, 7..8]);
         assert_eq!(of(&[0, 1, 2, 5, 7, 8]), [0..3, 5..6, 7..9]);
     }
 

@@ -1,0 +1,873 @@
+//! Promises of the client library when others misbehave: a server of the test's own making sends it to peers that
+//! lie, keep silent, stop early, dribble or die. They cost time, never integrity; and the client tells what happened.
+
+pub mod common;
+
+use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use common::{PATIENCE, content, scratch, wait_until};
+use pdtp::client::{
+    Client, Config, ErrorKind, EventBody, EventMask, Overwrite, Request, Seeding, Session, SessionState,
+    Target, Transfer,
+};
+use pdtp::content::{Layout, PieceHashes, PieceSize, hash_piece};
+use pdtp::wire::token::{self, Method, Secret, TokenScope};
+use pdtp::wire::{
+    self, Base64, ByteRange, Dialect, Digest, ErrorCode, FailureKind, FrameReader, Message, TransferMethod,
+    UrlPath, encode_frame,
+};
+
+const WAIT: Option<Duration> = Some(PATIENCE);
+const PIECE: u32 = 16 * 1024;
+
+/// A connected client, as the server sees it.
+struct Peer {
+    stream: TcpStream,
+    frames: FrameReader,
+    id: String,
+    listen_port: u16,
+    secret: Secret,
+}
+
+impl Peer {
+    fn send(&mut self, message: impl Into<Message>) {
+        let mut out = bytes::BytesMut::new();
+        encode_frame(Dialect::Framed, &message.into().to_json().unwrap(), &mut out).unwrap();
+        self.stream.write_all(&out).unwrap();
+    }
+
+    /// The next message; `None` when the client has gone.
+    fn next(&mut self) -> Option<Message> {
+        loop {
+            if let Some(body) = self.frames.next_body().unwrap() {
+                return Some(Message::parse(&body).unwrap());
+            }
+            let mut buffer = [0; 4096];
+            match self.stream.read(&mut buffer) {
+                Ok(0) | Err(_) => return None,
+                Ok(n) => self.frames.feed(&buffer[..n]),
+            }
+        }
+    }
+
+    /// The next message that is not chatter.
+    fn expect(&mut self) -> Message {
+        loop {
+            match self.next().expect("the client is there") {
+                Message::Ping(_) => self.send(wire::Pong {}),
+                Message::Progress(_) | Message::Pong(_) => {}
+                message => return message,
+            }
+        }
+    }
+}
+
+/// What the scripted server serves.
+struct Served {
+    bytes: Vec<u8>,
+    hashes: PieceHashes,
+}
+
+impl Served {
+    fn new(seed: u64, size: usize) -> Self {
+        let bytes = content(seed, size);
+        let layout = Layout::new(size as u64, PieceSize::new(PIECE).unwrap()).unwrap();
+        let hashes = bytes.chunks(PIECE as usize).map(hash_piece).collect();
+        Self { hashes: PieceHashes::new(layout, hashes).unwrap(), bytes }
+    }
+
+    fn tell_info(&self, url: &str) -> wire::TellInfo {
+        wire::TellInfo {
+            url: url.to_owned(),
+            size: Some(self.bytes.len() as u64),
+            chunk_size: Some(PIECE),
+            root: Some(self.hashes.root()),
+            ..wire::TellInfo::default()
+        }
+    }
+
+    fn tell_hashes(&self, ask: &wire::AskHashes) -> wire::TellHashes {
+        let some = self.hashes.all().iter().skip(ask.first as usize).take(ask.count as usize);
+        wire::TellHashes {
+            url: ask.url.clone(),
+            root: ask.root,
+            first: ask.first,
+            hashes: Base64(some.flat_map(|digest| digest.0).collect()),
+        }
+    }
+
+    fn transfer(&self, id: u64, peer: SocketAddr, bytes: std::ops::Range<u64>) -> wire::Transfer {
+        wire::Transfer {
+            id: Some(id),
+            host: peer.ip().to_string(),
+            port: peer.port(),
+            method: TransferMethod::Get,
+            url: "http://127.0.0.1/file".into(),
+            root: Some(self.hashes.root()),
+            range: ByteRange::new(bytes.start, bytes.end - 1),
+            peer_id: format!("peer-{id}"),
+            token: Some("1.2".into()),
+            proof: Some("proof".into()),
+            ..wire::Transfer::default()
+        }
+    }
+
+    fn all(&self) -> std::ops::Range<u64> {
+        0..self.bytes.len() as u64
+    }
+}
+
+/// Listens, and takes registrations.
+struct Server {
+    listener: TcpListener,
+    secret: Secret,
+}
+
+impl Server {
+    fn new() -> Self {
+        let mut secret = [0; 32];
+        secret.copy_from_slice(&content(1, 32));
+        Self { listener: TcpListener::bind("127.0.0.1:0").unwrap(), secret: Secret(secret) }
+    }
+
+    fn uri(&self) -> String {
+        format!("pdtp://{}/", self.listener.local_addr().unwrap())
+    }
+
+    fn accept(&self) -> Peer {
+        // Connections that are opened in advance, for pieces, say nothing.
+        let mut quiet = Vec::new();
+        let stream = loop {
+            let (stream, _) = self.listener.accept().unwrap();
+            stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+            match stream.peek(&mut [0]) {
+                Ok(1) => break stream,
+                _ => quiet.push(stream),
+            }
+        };
+        stream.set_read_timeout(WAIT).unwrap();
+        let mut peer = Peer {
+            stream,
+            frames: FrameReader::new(Dialect::Framed),
+            id: String::new(),
+            listen_port: 0,
+            secret: self.secret.clone(),
+        };
+        let Message::Register(register) = peer.expect() else { panic!("register comes first") };
+        assert_eq!(register.version, Some(3));
+        assert_eq!(register.client_id.len(), 32);
+        (peer.id, peer.listen_port) = (register.client_id, register.listen_port);
+        peer
+    }
+
+    fn welcome(&self) -> Peer {
+        let mut peer = self.accept();
+        let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        peer.send(wire::Registered {
+            version: 3,
+            agent: "script/1".into(),
+            server: "origin".into(),
+            session: "s".into(),
+            address: "127.0.0.1".into(),
+            secret: self.secret.to_base64(),
+            time,
+            keepalive_s: 30,
+            ..wire::Registered::default()
+        });
+        peer
+    }
+}
+
+/// An HTTP peer that does `behave` with each connection, after it has read the head of the request.
+struct HttpPeer {
+    address: SocketAddr,
+    requests: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl HttpPeer {
+    fn new(behave: impl Fn(TcpStream, std::ops::Range<usize>) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (requests, stop) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+        let (counter, stopped, behave) = (Arc::clone(&requests), Arc::clone(&stop), Arc::new(behave));
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stopped.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (mut stream, behave, counter) =
+                    (stream.unwrap(), Arc::clone(&behave), Arc::clone(&counter));
+                std::thread::spawn(move || {
+                    let mut head = Vec::new();
+                    let mut byte = [0];
+                    while !head.ends_with(b"\r\n\r\n") {
+                        match stream.read(&mut byte) {
+                            Ok(1) => head.push(byte[0]),
+                            _ => return,
+                        }
+                    }
+                    counter.fetch_add(1, Ordering::SeqCst);
+                    let head = String::from_utf8(head).unwrap();
+                    let range = head.lines().find_map(|line| line.strip_prefix("Range: bytes=")).unwrap();
+                    let (min, max) = range.split_once('-').unwrap();
+                    behave(stream, min.parse().unwrap()..max.parse::<usize>().unwrap() + 1);
+                });
+            }
+        });
+        Self { address, requests, stop, thread: Some(thread) }
+    }
+
+    /// One that does what it should.
+    fn honest(bytes: Vec<u8>) -> Self {
+        Self::new(move |mut stream, range| {
+            let _ = stream.write_all(head(&bytes, &range, "proof").as_bytes());
+            let _ = stream.write_all(&bytes[range]);
+        })
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for HttpPeer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+        let _ = self.thread.take().unwrap().join();
+    }
+}
+
+fn head(bytes: &[u8], range: &std::ops::Range<usize>, proof: &str) -> String {
+    let (first, last, size) = (range.start, range.end - 1, bytes.len());
+    format!(
+        "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {first}-{last}/{size}\r\n\
+         X-PDTP-Proof: {proof}\r\nConnection: close\r\n\r\n",
+        range.len()
+    )
+}
+
+fn client(configure: impl FnOnce(&mut Config)) -> Client {
+    let mut config = Config { connect_timeout: Duration::from_secs(2), ..Config::default() };
+    configure(&mut config);
+    Client::new(config).unwrap()
+}
+
+fn open(client: &Client, server: &Server) -> Session {
+    client.open_session(&server.uri().parse().unwrap(), 0).unwrap()
+}
+
+fn start(session: &Session, to: &std::path::Path) -> Transfer {
+    let path = UrlPath::parse("/file").unwrap();
+    let target = Target::File(to.join("file"));
+    let request = Request { path, target, overwrite: Overwrite::Resume, recursive: false, expect_root: None };
+    session.start(request, 0).unwrap()
+}
+
+/// Answers questions until the client asks for the file to be sent.
+fn until_request(peer: &mut Peer, served: &Served) -> wire::Request {
+    loop {
+        match peer.expect() {
+            Message::AskInfo(ask) => peer.send(served.tell_info(&ask.url)),
+            Message::AskHashes(ask) => peer.send(served.tell_hashes(&ask)),
+            Message::Request(request) => return request,
+            Message::Provide(_) | Message::Unprovide(_) | Message::Unrequest(_) => {}
+            message => panic!("unexpected {message:?}"),
+        }
+    }
+}
+
+fn completed(peer: &mut Peer, id: u64) -> wire::Completed {
+    loop {
+        if let Message::Completed(completed) = peer.expect() {
+            assert_eq!(completed.id, Some(id));
+            return completed;
+        }
+    }
+}
+
+#[test]
+fn peers_that_misbehave_cost_time_and_never_integrity() {
+    let served = Arc::new(Served::new(5, 20 * PIECE as usize + 77));
+    let bytes = served.bytes.clone();
+    let lie = {
+        let bytes = bytes.clone();
+        HttpPeer::new(move |mut stream, range| {
+            let mut wrong = bytes[range.clone()].to_vec();
+            wrong[3 * PIECE as usize] ^= 1;
+            let _ = stream.write_all(head(&bytes, &range, "proof").as_bytes());
+            let _ = stream.write_all(&wrong);
+        })
+    };
+    let stranger = {
+        let bytes = bytes.clone();
+        HttpPeer::new(move |mut stream, range| {
+            let _ = stream.write_all(head(&bytes, &range, "another proof").as_bytes());
+            let _ = stream.write_all(&bytes[range]);
+        })
+    };
+    let short = {
+        let bytes = bytes.clone();
+        HttpPeer::new(move |mut stream, range| {
+            let _ = stream.write_all(head(&bytes, &range, "proof").as_bytes());
+            let _ = stream.write_all(&bytes[range.start..range.start + 2 * PIECE as usize + 5]);
+        })
+    };
+    let silent = {
+        let hold = Mutex::new(Vec::new());
+        HttpPeer::new(move |stream, _| hold.lock().unwrap().push(stream))
+    };
+    let refuses = HttpPeer::new(|mut stream, _| {
+        let _ = stream.write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
+    });
+    let garbage = HttpPeer::new(|mut stream, _| {
+        let _ = stream.write_all(&[0xff; 5000]);
+    });
+    let dead = SocketAddr::from(([127, 0, 0, 1], common::closed_port()));
+    let honest = HttpPeer::honest(bytes.clone());
+
+    let server = Server::new();
+    let (client, local) = (client(|_| {}), scratch());
+    client.enable_events(EventMask(u32::MAX));
+    let session = open(&client, &server);
+    let transfer = start(&session, local.path());
+    let mut peer = server.welcome();
+    let request = until_request(&mut peer, &served);
+    assert_eq!(request.range, Some(ByteRange::new(0, bytes.len() as u64 - 1)));
+    assert_eq!(request.root, Some(served.hashes.root()));
+
+    let piece = u64::from(PIECE);
+    let mut id = 0;
+    let mut arrange = |peer: &mut Peer, to, range| {
+        id += 1;
+        peer.send(served.transfer(id, to, range));
+        completed(peer, id)
+    };
+    let told = arrange(&mut peer, stranger.address, served.all());
+    assert_eq!(
+        (told.error, told.bytes),
+        (Some(FailureKind::Refused), Some(0)),
+        "nothing counts without the proof"
+    );
+    assert_eq!(arrange(&mut peer, refuses.address, served.all()).error, Some(FailureKind::Refused));
+    assert!(arrange(&mut peer, garbage.address, served.all()).error.is_some());
+    assert_eq!(arrange(&mut peer, dead, served.all()).error, Some(FailureKind::Unreachable));
+    assert_eq!(arrange(&mut peer, silent.address, served.all()).error, Some(FailureKind::Timeout));
+    assert_eq!(transfer.progress().done, 0);
+    let told = arrange(&mut peer, lie.address, served.all());
+    assert_eq!(told.error, Some(FailureKind::Hash), "{told:?}");
+    let done = transfer.progress().done;
+    assert!(done < bytes.len() as u64 && done.is_multiple_of(piece), "only what was right: {done}");
+    let told = arrange(&mut peer, short.address, 10 * piece..15 * piece);
+    assert_eq!(told.error, Some(FailureKind::Gone), "{told:?}");
+    // A port of the system's own services is not dialled whoever says so, nor a host inside that is not the server's.
+    let privileged = SocketAddr::from(([127, 0, 0, 1], 25));
+    assert_eq!(arrange(&mut peer, privileged, served.all()).error, Some(FailureKind::Unreachable));
+    let inside = SocketAddr::from(([10, 0, 0, 1], 5000));
+    assert_eq!(arrange(&mut peer, inside, served.all()).error, Some(FailureKind::Unreachable));
+    // Ranges that are not whole pieces, or of nothing, are not taken.
+    for range in [0..5, 1..piece, bytes.len() as u64..bytes.len() as u64 + 5] {
+        assert_eq!(
+            arrange(&mut peer, honest.address, range.clone()).error,
+            Some(FailureKind::Refused),
+            "{range:?}"
+        );
+    }
+    assert_eq!(honest.requests(), 0);
+    assert!(!local.path().join("file").exists());
+
+    let told = arrange(&mut peer, honest.address, served.all());
+    assert_eq!(told.error, None);
+    transfer.wait(WAIT).unwrap();
+    assert!(std::fs::read(local.path().join("file")).unwrap() == bytes);
+    let progress = transfer.progress();
+    assert_eq!((progress.done, progress.from_origin), (bytes.len() as u64, 0));
+    assert_eq!(progress.from_peers, bytes.len() as u64);
+    assert!(progress.wasted > 0);
+    let exchanges: Vec<_> = std::iter::from_fn(|| client.next_event(Some(Duration::ZERO)))
+        .filter_map(|event| match event.body {
+            EventBody::Peer { transfer: of, exchange } if of == transfer.id() => Some(exchange),
+            _ => None,
+        })
+        .collect();
+    assert!(exchanges.iter().any(|e| e.error == Some(FailureKind::Hash) && e.peer_id.starts_with("peer-")));
+    assert!(exchanges.iter().any(|e| e.error.is_none() && e.received && !e.is_origin));
+}
+
+#[test]
+fn a_run_is_told_piece_by_piece_and_can_be_called_off() {
+    let served = Served::new(6, 8 * PIECE as usize);
+    let bytes = served.bytes.clone();
+    let (go_on, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let slow = {
+        let bytes = bytes.clone();
+        HttpPeer::new(move |mut stream, range| {
+            let _ = stream.write_all(head(&bytes, &range, "proof").as_bytes());
+            let _ = stream.write_all(&bytes[range.start..range.start + 3 * PIECE as usize]);
+            let _ = wait.lock().unwrap().recv();
+        })
+    };
+    let honest = HttpPeer::honest(bytes.clone());
+    let server = Server::new();
+    let (client, local) = (client(|_| {}), scratch());
+    let session = open(&client, &server);
+    let transfer = start(&session, local.path());
+    let mut peer = server.welcome();
+    until_request(&mut peer, &served);
+    peer.send(served.transfer(1, slow.address, served.all()));
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        if let Message::Progress(progress) = peer.next().unwrap() {
+            assert_eq!(progress.id, 1);
+            told.extend(progress.pieces);
+        }
+    }
+    assert_eq!(told, [0, 1, 2]);
+    assert_eq!(transfer.progress().givers, 1);
+    peer.send(wire::Cancel { id: 1 });
+    assert_eq!(completed(&mut peer, 1).error, Some(FailureKind::Cancelled));
+    let rest = 3 * u64::from(PIECE)..bytes.len() as u64;
+    peer.send(served.transfer(2, honest.address, rest));
+    assert_eq!(completed(&mut peer, 2).error, None);
+    transfer.wait(WAIT).unwrap();
+    assert!(std::fs::read(local.path().join("file")).unwrap() == bytes);
+    drop(go_on);
+}
+
+#[test]
+fn what_goes_on_while_the_server_is_away_is_told_when_it_is_back() {
+    let served = Served::new(7, 6 * PIECE as usize);
+    let bytes = served.bytes.clone();
+    let (go_on, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let patient = {
+        let bytes = bytes.clone();
+        HttpPeer::new(move |mut stream, range| {
+            let half = range.start + 2 * PIECE as usize;
+            let _ = stream.write_all(head(&bytes, &range, "proof").as_bytes());
+            let _ = stream.write_all(&bytes[range.start..half]);
+            let _ = wait.lock().unwrap().recv();
+            let _ = stream.write_all(&bytes[half..range.end]);
+        })
+    };
+    let server = Server::new();
+    let (client, local) = (client(|_| {}), scratch());
+    let session = open(&client, &server);
+    let transfer = start(&session, local.path());
+    let mut peer = server.welcome();
+    until_request(&mut peer, &served);
+    peer.send(served.transfer(1, patient.address, 0..4 * u64::from(PIECE)));
+    wait_until("half of the run is here", PATIENCE, || transfer.progress().done == 2 * u64::from(PIECE));
+    let first_id = peer.id.clone();
+    drop(peer);
+
+    let mut peer = server.welcome();
+    assert_eq!(peer.id, first_id, "the same client comes back");
+    let mut provided = Vec::new();
+    let request = loop {
+        match peer.expect() {
+            Message::Provide(provide) => provided.push(provide.range.unwrap()),
+            Message::Request(request) => break request,
+            message => panic!("unexpected {message:?}"),
+        }
+    };
+    assert_eq!(provided, [ByteRange::new(0, 2 * u64::from(PIECE) - 1)]);
+    assert_eq!(request.range, Some(ByteRange::new(2 * u64::from(PIECE), bytes.len() as u64 - 1)));
+    go_on.send(()).unwrap();
+    // The new server does not know the old transfer: it hears of pieces, not of a number.
+    let mut more = 0;
+    while more < 2 * u64::from(PIECE) {
+        match peer.expect() {
+            Message::Provide(provide) => {
+                let range = provide.range.unwrap();
+                more += range.max.unwrap() + 1 - range.min;
+            }
+            message => panic!("unexpected {message:?}"),
+        }
+    }
+    let honest = HttpPeer::honest(bytes.clone());
+    peer.send(served.transfer(1, honest.address, 4 * u64::from(PIECE)..bytes.len() as u64));
+    assert_eq!(completed(&mut peer, 1).error, None);
+    transfer.wait(WAIT).unwrap();
+    assert!(std::fs::read(local.path().join("file")).unwrap() == bytes);
+}
+
+#[test]
+fn a_new_version_starts_clean_and_keeps_what_is_the_same() {
+    let old = Served::new(8, 6 * PIECE as usize);
+    let mut new = Served::new(8, 6 * PIECE as usize);
+    new.bytes[5 * PIECE as usize] ^= 1;
+    let hashes = new.bytes.chunks(PIECE as usize).map(hash_piece).collect();
+    new.hashes = PieceHashes::new(old.hashes.layout(), hashes).unwrap();
+    let server = Server::new();
+    let (client, local) = (client(|_| {}), scratch());
+    let session = open(&client, &server);
+    let transfer = start(&session, local.path());
+    let mut peer = server.welcome();
+    let request = until_request(&mut peer, &old);
+    let honest = HttpPeer::honest(old.bytes.clone());
+    peer.send(old.transfer(1, honest.address, 0..3 * u64::from(PIECE)));
+    completed(&mut peer, 1);
+    peer.send(wire::Changed { url: request.url, root: Some(new.hashes.root()), removed: false });
+    let request = until_request(&mut peer, &new);
+    assert_eq!(request.root, Some(new.hashes.root()));
+    assert_eq!(request.range.unwrap().min, 3 * u64::from(PIECE), "three pieces are the same");
+    let honest = HttpPeer::honest(new.bytes.clone());
+    peer.send(new.transfer(2, honest.address, 3 * u64::from(PIECE)..new.bytes.len() as u64));
+    transfer.wait(WAIT).unwrap();
+    assert!(std::fs::read(local.path().join("file")).unwrap() == new.bytes);
+    let progress = transfer.progress();
+    assert_eq!((progress.done, progress.total), (new.bytes.len() as u64, new.bytes.len() as u64));
+}
+
+#[test]
+fn a_file_that_keeps_changing_is_given_up() {
+    let server = Server::new();
+    let (client, local) = (client(|_| {}), scratch());
+    let session = open(&client, &server);
+    let transfer = start(&session, local.path());
+    let mut peer = server.welcome();
+    for seed in 0..6 {
+        let served = Served::new(seed, 3 * PIECE as usize);
+        let request = until_request(&mut peer, &served);
+        peer.send(wire::Error {
+            code: ErrorCode::Changed,
+            message: String::new(),
+            url: Some(request.url),
+            re: Some("request".into()),
+            id: None,
+        });
+    }
+    assert_eq!(transfer.wait(WAIT).unwrap_err().kind, ErrorKind::Changed);
+}
+
+#[test]
+fn hashes_that_are_not_those_of_the_version_are_not_believed() {
+    let (served, other) = (Served::new(9, 3 * PIECE as usize), Served::new(10, 3 * PIECE as usize));
+    for length in [96, 64, 0] {
+        let server = Server::new();
+        let (client, local) = (client(|_| {}), scratch());
+        let session = open(&client, &server);
+        let transfer = start(&session, local.path());
+        let mut peer = server.welcome();
+        let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
+        peer.send(served.tell_info(&ask.url));
+        let Message::AskHashes(ask) = peer.expect() else { panic!("no ask_hashes") };
+        let mut tell = other.tell_hashes(&ask);
+        tell.hashes.0.truncate(length);
+        peer.send(tell);
+        assert_eq!(transfer.wait(WAIT).unwrap_err().kind, ErrorKind::Hash);
+        assert_eq!(std::fs::read_dir(local.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn nonsense_about_a_file_is_an_error_and_not_a_balloon() {
+    let root = Some(Digest([7; 32]));
+    for (size, chunk_size) in [
+        (u64::MAX, Some(PIECE)),
+        (1 << 50, Some(PIECE)),
+        (100, Some(0)),
+        (100, Some(12345)),
+        (100, Some(u32::MAX)),
+        (100, None),
+    ] {
+        let server = Server::new();
+        let (client, local) = (client(|_| {}), scratch());
+        let session = open(&client, &server);
+        let transfer = start(&session, local.path());
+        let mut peer = server.welcome();
+        let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
+        let info =
+            wire::TellInfo { url: ask.url, size: Some(size), chunk_size, root, ..wire::TellInfo::default() };
+        peer.send(info);
+        let error = transfer.wait(WAIT).unwrap_err();
+        assert!(
+            matches!(error.kind, ErrorKind::Protocol | ErrorKind::Limit),
+            "{size} {chunk_size:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_listing_cannot_lead_outside() {
+    let served = Served::new(11, 100);
+    let server = Server::new();
+    let (client, local) = (client(|_| {}), scratch());
+    let session = open(&client, &server);
+    let target = local.path().join("target");
+    let request = Request {
+        path: UrlPath::root(),
+        target: Target::Dir(target.clone()),
+        overwrite: Overwrite::Resume,
+        recursive: true,
+        expect_root: None,
+    };
+    let transfer = session.start(request, 0).unwrap();
+    let mut peer = server.welcome();
+    let Message::List(list) = peer.expect() else { panic!("no list") };
+    let entry = |name: &str, path: Option<&str>| wire::Entry {
+        name: name.into(),
+        path: path.map(str::to_owned),
+        size: 100,
+        root: Some(served.hashes.root()),
+        chunk_size: Some(PIECE),
+        ..wire::Entry::default()
+    };
+    let entries = vec![entry("ok", None), entry("../evil", None), entry("x", Some("%2e%2e/evil"))];
+    peer.send(wire::Listing { url: list.url, id: list.id, entries, next: None });
+    let error = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| transfer.wait(WAIT).unwrap_err());
+        let honest = HttpPeer::honest(served.bytes.clone());
+        while !waiting.is_finished() {
+            peer.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            if let Some(Message::Request(request)) = peer.next() {
+                let transfer =
+                    wire::Transfer { url: request.url, ..served.transfer(1, honest.address, served.all()) };
+                peer.send(transfer);
+            }
+        }
+        waiting.join().unwrap()
+    });
+    assert_eq!(error.kind, ErrorKind::Protocol, "{error}");
+    let found: Vec<_> = std::fs::read_dir(local.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(found, ["target"]);
+    assert!(
+        std::fs::read(target.join("ok")).is_ok_and(|bytes| bytes == served.bytes),
+        "one does not spoil another"
+    );
+}
+
+#[test]
+fn servers_of_another_kind_are_refused() {
+    let answers: [&[u8]; 3] = [
+        b"\x00\x02{}",
+        b"\xff\xffHTTP/1.1 400 Bad Request\r\n\r\n",
+        b"\x00\x2d[\"tell_info\", {\"url\": \"http://a/b\", \"size\": 1}]",
+    ];
+    for (n, answer) in answers.into_iter().enumerate() {
+        let server = Server::new();
+        let client = client(|_| {});
+        let session = open(&client, &server);
+        let mut peer = server.accept();
+        let mut answer = answer.to_vec();
+        if n == 1 {
+            answer.resize(65537, b' ');
+        }
+        if n == 2 {
+            answer[1] = (answer.len() - 2) as u8;
+        }
+        peer.stream.write_all(&answer).unwrap();
+        let error = session.wait_ready(WAIT).unwrap_err();
+        let expected = if n == 2 { ErrorKind::Unsupported } else { ErrorKind::Protocol };
+        assert_eq!(error.kind, expected, "{n}: {error}");
+        assert!(matches!(session.state(), SessionState::Refused { .. }));
+        // It can be asked again.
+        session.reconnect();
+        let _peer = server.welcome();
+        wait_until("it is ready", PATIENCE, || session.state() == SessionState::Ready);
+    }
+}
+
+#[test]
+fn an_id_in_use_is_waited_for() {
+    let server = Server::new();
+    let client = client(|_| {});
+    let session = open(&client, &server);
+    let mut peer = server.accept();
+    let error =
+        wire::Error { code: ErrorCode::IdInUse, message: String::new(), url: None, re: None, id: None };
+    peer.send(error);
+    drop(peer);
+    let mut peer = server.welcome();
+    wait_until("it is ready", PATIENCE, || session.state() == SessionState::Ready);
+    peer.send(wire::Goaway { reason: "lunch\u{7}".into(), after_s: 2 });
+    peer.send(wire::Notice { message: "bye".into() });
+    let mut seen = HashMap::new();
+    while seen.len() < 2 {
+        match client.next_event(WAIT).expect("an event").body {
+            EventBody::Goaway { reason, after, .. } => seen.insert("goaway", format!("{reason} {after:?}")),
+            EventBody::Notice { message, .. } => seen.insert("notice", message),
+            _ => None,
+        };
+    }
+    assert_eq!(seen["goaway"], "lunch 2s");
+    assert_eq!(seen["notice"], "bye");
+}
+
+/// The head and body of an answer of the client's own listener.
+fn ask_client(port: u16, request: &str) -> (u16, String, Vec<u8>) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(WAIT).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("a head");
+    let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head, answer[end + 4..].to_vec())
+}
+
+#[test]
+fn pieces_are_given_for_a_token_and_for_nothing_else() {
+    let served = Served::new(12, 3 * PIECE as usize);
+    let bytes = served.bytes.clone();
+    let server = Server::new();
+    let (client, local) = (client(|config| config.seeding = Seeding::Always), scratch());
+    let session = open(&client, &server);
+    let transfer = start(&session, local.path());
+    let mut peer = server.welcome();
+    assert_ne!(peer.listen_port, 0);
+    until_request(&mut peer, &served);
+    let honest = HttpPeer::honest(bytes.clone());
+    peer.send(served.transfer(1, honest.address, served.all()));
+    completed(&mut peer, 1);
+    transfer.wait(WAIT).unwrap();
+
+    let hello =
+        format!("GET /.pdtp/hello?n=abc&id={} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", peer.id);
+    let (status, _, body) = ask_client(peer.listen_port, &hello);
+    assert_eq!((status, body), (200, token::make_hello(&peer.secret, "abc").into_bytes()));
+    let (status, ..) = ask_client(
+        peer.listen_port,
+        "GET /.pdtp/hello?n=abc&id=other HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    );
+    assert_eq!(status, 404);
+
+    let path = UrlPath::parse("/file").unwrap();
+    let root = served.hashes.root();
+    let (min, max) = (u64::from(PIECE), 2 * u64::from(PIECE) - 1);
+    let scope = TokenScope { method: Method::Get, path: &path, root: &root, min, max, connector: "me" };
+    let far = 4_000_000_000;
+    let good = token::make_token(&peer.secret, &scope, far);
+    let ask = |token: &str, range: &str, root: &str, who: &str, path: &str| {
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nX-PDTP-Peer-Id: {who}\r\n\
+             X-PDTP-Token: {token}\r\nX-PDTP-Transfer: 77\r\nIf-Match: \"{root}\"\r\nRange: bytes={range}\r\n\r\n"
+        )
+    };
+    let (range, hex) = (format!("{min}-{max}"), root.to_string());
+    let (status, head, body) = ask_client(peer.listen_port, &ask(&good, &range, &hex, "me", "/file"));
+    assert_eq!(status, 206, "{head}");
+    assert!(body == bytes[min as usize..=max as usize]);
+    assert!(head.contains(&token::make_proof(&peer.secret, &good)), "{head}");
+    assert!(head.contains(&format!("\"{hex}\"")), "{head}");
+    let told = completed(&mut peer, 77);
+    assert_eq!((told.error, told.bytes, told.peer_id.as_str()), (None, Some(u64::from(PIECE)), "me"));
+    wait_until("it is counted", PATIENCE, || client.stats().uploaded == u64::from(PIECE));
+
+    let expired = token::make_token(&peer.secret, &scope, 5);
+    let other_root = "00".repeat(32);
+    for (what, request) in [
+        ("expired", ask(&expired, &range, &hex, "me", "/file")),
+        ("another range", ask(&good, "0-9", &hex, "me", "/file")),
+        ("another version", ask(&good, &range, &other_root, "me", "/file")),
+        ("somebody else", ask(&good, &range, &hex, "you", "/file")),
+        ("another file", ask(&good, &range, &hex, "me", "/other")),
+        ("another method", ask(&good, &range, &hex, "me", "/file").replace("GET", "PUT")),
+        ("no token", ask(&good, &range, &hex, "me", "/file").replace("X-PDTP-Token", "X-Nothing")),
+    ] {
+        // Without a token the server is asked, and does not know it.
+        let port = peer.listen_port;
+        let asking = std::thread::spawn(move || ask_client(port, &request));
+        if what == "no token" {
+            let Message::AskVerify(ask) = peer.expect() else { panic!("no ask_verify") };
+            assert_eq!((ask.peer_id.as_str(), ask.range), ("me", ByteRange::new(min, max)));
+            peer.send(wire::TellVerify {
+                peer: ask.peer,
+                url: ask.url,
+                range: ask.range,
+                peer_id: ask.peer_id,
+                is_authorized: false,
+                authorized: None,
+            });
+        }
+        let (status, _, body) = asking.join().unwrap();
+        assert!(matches!(status, 400 | 403), "{what}: {status}");
+        assert!(body.len() < 100, "{what}");
+    }
+    assert_eq!(client.stats().uploaded, u64::from(PIECE));
+
+    // A good token for what is not here.
+    let other = UrlPath::parse("/other").unwrap();
+    let scope = TokenScope { path: &other, ..scope };
+    let token = token::make_token(&peer.secret, &scope, far);
+    let (status, ..) = ask_client(peer.listen_port, &ask(&token, &range, &hex, "me", "/other"));
+    assert_eq!(status, 404);
+    // The file is touched by somebody else: it is not given any more.
+    std::fs::write(local.path().join("file"), "mine now").unwrap();
+    let (status, ..) = ask_client(peer.listen_port, &ask(&good, &range, &hex, "me", "/file"));
+    assert_eq!(status, 404);
+}
+
+#[test]
+fn a_giver_that_dials_is_taken_from_only_with_a_token_and_only_what_is_right() {
+    let served = Served::new(13, 4 * PIECE as usize);
+    let bytes = served.bytes.clone();
+    let server = Server::new();
+    let (client, local) = (client(|_| {}), scratch());
+    let session = open(&client, &server);
+    let transfer = start(&session, local.path());
+    let mut peer = server.welcome();
+    until_request(&mut peer, &served);
+    let path = UrlPath::parse("/file").unwrap();
+    let root = served.hashes.root();
+    let next_id = AtomicU64::new(100);
+    let mut put = |range: std::ops::Range<usize>, body: &[u8], secret: &Secret| {
+        let id = next_id.fetch_add(1, Ordering::SeqCst);
+        let (min, max) = (range.start as u64, range.end as u64 - 1);
+        let scope =
+            TokenScope { method: Method::Put, path: &path, root: &root, min, max, connector: "giver" };
+        let token = token::make_token(secret, &scope, 4_000_000_000);
+        let mut stream = TcpStream::connect(("127.0.0.1", peer.listen_port)).unwrap();
+        stream.set_read_timeout(WAIT).unwrap();
+        let head = format!(
+            "PUT /file HTTP/1.1\r\nHost: 127.0.0.1\r\nX-PDTP-Peer-Id: giver\r\nX-PDTP-Token: {token}\r\n\
+             X-PDTP-Transfer: {id}\r\nIf-Match: \"{root}\"\r\nContent-Range: bytes {min}-{max}/{}\r\n\
+             Content-Length: {}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
+            bytes.len(),
+            range.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        let mut byte = [0];
+        while !answer.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+            answer.push(byte[0]);
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        if !answer.starts_with("HTTP/1.1 100") {
+            return (answer, None);
+        }
+        assert!(answer.contains(&token::make_proof(secret, &token)), "{answer}");
+        stream.write_all(body).unwrap();
+        let mut rest = String::new();
+        stream.read_to_string(&mut rest).unwrap();
+        (rest, Some(completed(&mut peer, id)))
+    };
+    let half = 2 * PIECE as usize;
+    let (answer, told) = put(0..half, &bytes[..half], &server.secret);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(told.unwrap().error, None);
+    let (answer, told) = put(half..bytes.len(), &bytes[half..], &Secret([9; 32]));
+    assert!(answer.starts_with("HTTP/1.1 403") && told.is_none(), "{answer}");
+    let mut wrong = bytes[half..].to_vec();
+    wrong[PIECE as usize] ^= 1;
+    let (answer, told) = put(half..bytes.len(), &wrong, &server.secret);
+    assert!(answer.starts_with("HTTP/1.1 409"), "{answer}");
+    assert_eq!(told.unwrap().error, Some(FailureKind::Hash));
+    assert_eq!(transfer.progress().done, 3 * u64::from(PIECE));
+    let last = 3 * PIECE as usize;
+    let (answer, _) = put(last..bytes.len(), &bytes[last..], &server.secret);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    transfer.wait(WAIT).unwrap();
+    assert!(std::fs::read(local.path().join("file")).unwrap() == bytes);
+}
