@@ -15,7 +15,8 @@ mod live;
 mod scan;
 mod stamp;
 mod sys;
-#[cfg(test)]
+// They need symlinks, pipes and names that are not text.
+#[cfg(all(test, unix))]
 mod tests;
 mod tree;
 mod version;

@@ -595,6 +595,23 @@ fn pages_of_a_large_directory() {
 }
 
 #[test]
+fn names_that_come_to_nothing_do_not_end_a_listing() {
+    let site = Site::new();
+    // More than are looked at in one go, between a directory and what is in it, as paths are ordered.
+    for i in 0..2000 {
+        symlink("nowhere", site.path(&format!("a!{i}"))).unwrap();
+    }
+    site.write("a/b", "");
+    site.write("a!/c", "");
+    site.write("z", "");
+    let hub = site.hub();
+    for page in [1, 2, 1000] {
+        let all = list_all(&hub, "/", 2, page, 60_000);
+        assert_eq!(names(&all), ["a", "a!", "a!/c", "a/b", "z"], "pages of {page}");
+    }
+}
+
+#[test]
 fn pages_stay_within_their_bytes() {
     let site = Site::new();
     for i in 0..40 {

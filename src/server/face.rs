@@ -7,7 +7,8 @@ mod directory;
 mod files;
 mod html;
 mod negotiate;
-#[cfg(test)]
+// They need symlinks, pipes and names that are not text.
+#[cfg(all(test, unix))]
 mod tests;
 
 use crate::hub::{Hub, HubError};
