@@ -85,6 +85,5 @@ async fn run(settings: &Settings, hub: Hub, descriptors: u64) -> Result<(), Fail
         print::as_lines(&places);
         tokio::spawn(print::files_when_known(settings.dir.clone(), hub));
     }
-    server.run(shutdown).await;
-    Ok(())
+    server.run(shutdown).await.map_err(Failure::server)
 }

@@ -86,9 +86,7 @@ impl FileVersion {
     /// The file, open for reading, and still the one that was hashed: same inode, size and times. An error of kind
     /// `NotFound` or `Other` means that this version can no longer be served. Blocks on the disk, rarely.
     pub fn open(&self) -> io::Result<Arc<std::fs::File>> {
-        if let Some(file) = self.handle.get()
-            && self.is_unchanged(&file)
-        {
+        if let Some(file) = self.opened() {
             return Ok(file);
         }
         let (file, stamp) = self.source.tree.open_file(&self.path).map_err(|error| match error {
@@ -101,6 +99,11 @@ impl FileVersion {
         let file = Arc::new(file);
         self.source.handles.keep(&self.handle, file.clone());
         Ok(file)
+    }
+
+    /// The same, if it is open already: no more than an fstat, so not even a slow disk is waited for.
+    pub fn opened(&self) -> Option<Arc<std::fs::File>> {
+        self.handle.get().filter(|file| self.is_unchanged(file))
     }
 
     /// Whether the open file still has the size and times it was hashed with. Cheap: one fstat.

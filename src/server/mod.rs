@@ -93,7 +93,7 @@ impl Default for ServerConfig {
     }
 }
 
-/// Why the server does not start.
+/// Why the server does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
@@ -108,6 +108,9 @@ pub enum ServerError {
     /// The system has no random numbers, without which nobody could be trusted.
     #[error("no random numbers from the system: {0}")]
     Random(String),
+    /// A part of the server that must always run has failed.
+    #[error("the server has failed and must be started again; please report this: {0}")]
+    Failed(String),
 }
 
 /// A server that listens.
@@ -155,7 +158,11 @@ impl Server {
 
     /// Serves until `shutdown` completes, then says goodbye, lets transfers finish for at most the grace time, and
     /// returns.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) {
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Failed`] if it ends before, which only a defect can bring about.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
         let Self { config, hub, name, listeners, addresses: _, identity, mut random } = self;
         let shelf = Arc::new(Shelf::default());
         let counters = Arc::new(Counters::default());
@@ -200,7 +207,13 @@ impl Server {
         }
         drop((busy, closing, shared));
 
-        shutdown.await;
+        tokio::select! {
+            () = shutdown => {}
+            Some(ended) = tasks.join_next() => {
+                let why = ended.err().map_or_else(|| "ended too early".to_owned(), |error| error.to_string());
+                return Err(ServerError::Failed(why));
+            }
+        }
         tracing::info!("going down");
         // The dispatcher and the listeners only end on our word, so there is always somebody to hear it.
         let _ = events.send(Event::Input(Input::GoingDown)).await;
@@ -212,6 +225,7 @@ impl Server {
         let ended = async { while tasks.join_next().await.is_some() {} };
         // Whoever is still here is cut off when `tasks` is dropped.
         let _ = timeout(FAREWELL, ended).await;
+        Ok(())
     }
 }
 

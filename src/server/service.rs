@@ -193,14 +193,13 @@ impl Site {
 
     /// The open file, if it is still what was hashed.
     async fn open(&self, version: &Arc<FileVersion>) -> Result<Arc<std::fs::File>, Refusal> {
+        if let Some(file) = version.opened() {
+            return Ok(file);
+        }
         let opening = version.clone();
         let opened = tokio::task::spawn_blocking(move || opening.open()).await;
         match opened.map_err(|_| Refusal::Disk)? {
-            Ok(file) if version.is_unchanged(&file) => Ok(file),
-            Ok(_) => {
-                self.suspect(version).await;
-                Err(Refusal::OtherVersion)
-            }
+            Ok(file) => Ok(file),
             Err(error) => {
                 tracing::info!(path = %version.path, %error, "version cannot be served");
                 self.suspect(version).await;
