@@ -3,5 +3,7 @@
 
 mod chaos;
 
+mod races;
 mod rules;
+mod sim;
 mod world;
