@@ -231,6 +231,28 @@ fn what_was_verified_is_not_fetched_again() {
 }
 
 #[test]
+fn a_cancelled_download_can_be_started_again_at_once() {
+    let served = make_tree(&[("big", 3_000_000)]);
+    let server = Pdtpd::start(served.path(), &["--limit-up", "3M"]);
+    let (client, local) = (client(|_| {}), scratch());
+    let session = session(&client, &server);
+    let to = local.path().join("big");
+    for round in 1..=5 {
+        let transfer = get(&session, "/big", &to);
+        let enough = round * 200_000;
+        wait_until("some of it is here", PATIENCE, || {
+            let state = transfer.state();
+            assert!(!state.is_end(), "{:?}", transfer.error());
+            transfer.progress().done > enough
+        });
+        transfer.cancel(true);
+        assert_eq!(transfer.wait(WAIT).unwrap_err().kind, ErrorKind::Cancelled);
+    }
+    get(&session, "/big", &to).wait(WAIT).unwrap();
+    assert_same_file(&served.path().join("big"), &to);
+}
+
+#[test]
 fn cancelling_for_good_leaves_nothing() {
     let served = make_tree(&[("big", 6_000_000)]);
     let server = Pdtpd::start(served.path(), &["--limit-up", "1M"]);

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, interval_at, sleep, timeout};
 
 use super::asks::printable;
 use super::event::EventBody;
-use super::files::{Held, Upset};
+use super::files::{Held, Owner, Upset};
 use super::inner::Inner;
 use super::progress::Source;
 use super::session::{Conn, Gone, LinkUser};
@@ -46,6 +46,10 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(5);
 const STALLED: Duration = Duration::from_secs(60);
 /// How long pieces may take from the store into the numbers.
 const CREDIT_GRACE: Duration = Duration::from_millis(250);
+
+/// How long those who are writing may take to notice that nothing more is wanted, and how often to look.
+const RELEASE_GRACE: Duration = Duration::from_secs(5);
+const RELEASE_POLL: Duration = Duration::from_millis(2);
 
 /// What all files of a transfer have in common.
 #[derive(Debug)]
@@ -333,7 +337,7 @@ async fn attempt(
         path.clone(),
         job.link.url(path),
         Arc::clone(&store),
-        job.shared.id,
+        Owner { transfer: job.shared.id, user_data: job.shared.user_data },
         Arc::clone(&job.shared.numbers),
     ));
     if let Some(before) = job.link.files.get(path) {
@@ -360,11 +364,16 @@ async fn attempt(
             Err(stop)
         }
     };
-    match result {
-        Ok(()) => Attempt::Done,
-        Err(Stop::Failed(error)) => Attempt::Failed(error),
-        Err(Stop::Stale) => {
-            job.shared.numbers.retract(held.credited());
+    let stop = match result {
+        Ok(()) => return Attempt::Done,
+        Err(stop) => stop,
+    };
+    let credited = held.credited();
+    released(held, store).await;
+    match stop {
+        Stop::Failed(error) => Attempt::Failed(error),
+        Stop::Stale => {
+            job.shared.numbers.retract(credited);
             match (target, function) {
                 (Some(target), _) => Attempt::Again(Place::File(target)),
                 (None, Some(Some(function))) => Attempt::Again(Place::Stream(function)),
@@ -376,6 +385,19 @@ async fn attempt(
             }
         }
     }
+}
+
+/// Waits until those who were still writing have let go of the part file, so that it can be opened again.
+async fn released(held: Arc<Held>, store: Arc<PieceStore>) {
+    let users = Arc::downgrade(&store);
+    drop((held, store));
+    let gone = async {
+        while users.strong_count() > 0 {
+            sleep(RELEASE_POLL).await;
+        }
+    };
+    // Whoever opens it sooner is told that it is locked.
+    let _ = timeout(RELEASE_GRACE, gone).await;
 }
 
 async fn open_store(
@@ -637,7 +659,7 @@ fn runs(pieces: impl Iterator<Item = u32>) -> impl Iterator<Item = std::ops::Ran
 
 /// Waits until all is here, asking for it on as many connections as it takes.
 async fn receive(job: &Job, held: &Arc<Held>, store: &Arc<PieceStore>, want: &mut Want) -> Result<(), Stop> {
-    let mut save = interval(SAVE_INTERVAL);
+    let mut save = interval_at(tokio::time::Instant::now() + SAVE_INTERVAL, SAVE_INTERVAL);
     save.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut wish = job.shared.wish();
     let mut lost: Option<Arc<Conn>> = None;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 
 use super::event::{EventBody, EventMask};
-use super::files::{Held, Upset};
+use super::files::{Held, Owner, Upset};
 use super::progress::Source;
 use super::session::{Conn, Link};
 use super::{Error, PeerTransfer, PieceStore};
@@ -101,7 +101,7 @@ impl Exchange {
             let _ = conn.send(completed).await;
         }
         if inner.queue.mask().contains(EventMask::PEER) {
-            let transfer = if self.received { self.held.transfer() } else { 0 };
+            let owner = if self.received { self.held.owner() } else { Owner::default() };
             let exchange = PeerTransfer {
                 id: self.id.unwrap_or_default(),
                 peer_id: self.peer_id.clone(),
@@ -114,7 +114,8 @@ impl Exchange {
                 reason: self.reason,
                 error,
             };
-            inner.queue.push(0, EventBody::Peer { transfer, exchange: Box::new(exchange) });
+            let transfer = owner.transfer;
+            inner.queue.push(owner.user_data, EventBody::Peer { transfer, exchange: Box::new(exchange) });
         }
     }
 }

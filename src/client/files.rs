@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -35,6 +35,14 @@ pub(super) enum Upset {
     Failed(Error),
 }
 
+/// The transfer a file is received for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Owner {
+    /// Its number; 0 for none.
+    pub(super) transfer: u64,
+    pub(super) user_data: usize,
+}
+
 /// One version of one file.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -45,8 +53,9 @@ pub(super) struct Held {
     pub(super) layout: Layout,
     hashes: Arc<PieceHashes>,
     store: Mutex<Slot>,
-    /// The transfer it is received for, for events: 0 once it is only shared.
-    transfer: AtomicU64,
+    owner: Owner,
+    /// Complete, and only given to others.
+    is_shared: AtomicBool,
     numbers: Arc<Numbers>,
     /// Bytes that the numbers know of.
     credited: AtomicU64,
@@ -71,7 +80,7 @@ impl Held {
         path: UrlPath,
         url: String,
         store: Arc<PieceStore>,
-        transfer: u64,
+        owner: Owner,
         numbers: Arc<Numbers>,
     ) -> Self {
         let hashes = Arc::clone(store.hashes());
@@ -83,7 +92,8 @@ impl Held {
             hashes,
             credited: AtomicU64::new(store.found()),
             store: Mutex::new(Slot::Open(store)),
-            transfer: AtomicU64::new(transfer),
+            owner,
+            is_shared: AtomicBool::new(false),
             numbers,
             news: Notify::new(),
             upset: Mutex::default(),
@@ -122,9 +132,14 @@ impl Held {
         Some((store, Some(target)))
     }
 
-    /// Number of the transfer it is received for; 0 for none.
-    pub(super) fn transfer(&self) -> u64 {
-        self.transfer.load(Ordering::Relaxed)
+    /// The transfer it was received for.
+    pub(super) fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// Whether it is complete, and only given to others.
+    pub(super) fn is_shared(&self) -> bool {
+        self.is_shared.load(Ordering::Relaxed)
     }
 
     pub(super) fn numbers(&self) -> &Numbers {
@@ -177,10 +192,6 @@ impl Held {
     pub(super) async fn stopped(&self) {
         // The sender lives as long as `self`.
         let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
-    }
-
-    fn is_shared(&self) -> bool {
-        self.transfer() == 0
     }
 
     fn park(&self, target: PathBuf) {
@@ -262,7 +273,7 @@ impl Files {
     /// A complete file, under its final name `target`, goes on as a share. Gives back those that are given up for
     /// it.
     pub(super) fn share(&self, held: &Arc<Held>, target: PathBuf) -> Vec<Arc<Held>> {
-        held.transfer.store(0, Ordering::Relaxed);
+        held.is_shared.store(true, Ordering::Relaxed);
         let mut given_up = Vec::new();
         let mut table = self.table();
         table.shared.push_back(Arc::downgrade(held));
@@ -353,7 +364,8 @@ mod tests {
         let store = PieceStore::open(&target, "", hashes, Overwrite::Never, &mut |_, _| {}).unwrap();
         assert!(store.is_complete());
         let path = UrlPath::root().join(name.as_bytes()).unwrap();
-        let held = Arc::new(Held::new(path, String::new(), Arc::new(store), 1, Arc::default()));
+        let owner = Owner::default();
+        let held = Arc::new(Held::new(path, String::new(), Arc::new(store), owner, Arc::default()));
         files.insert(Arc::clone(&held));
         let given_up = files.share(&held, target);
         (held, given_up)

@@ -686,7 +686,7 @@ impl Link {
 
     /// Tells a server that has just come (back) what is complete here. What is still being received, its job tells.
     async fn provide_shares(&self, conn: &Conn) {
-        for held in self.files.all().iter().filter(|held| held.transfer() == 0) {
+        for held in self.files.all().iter().filter(|held| held.is_shared()) {
             let provide = wire::Provide { url: held.url.clone(), range: None, root: Some(held.root) };
             if conn.send(provide).await.is_err() {
                 return;
@@ -737,7 +737,7 @@ impl Link {
         if !changed.removed && changed.root == Some(held.root) {
             return;
         }
-        if held.transfer() == 0 {
+        if held.is_shared() {
             self.files.remove(&held);
         } else {
             held.upset(if changed.removed { Upset::Removed } else { Upset::Changed });
@@ -763,7 +763,7 @@ impl Link {
         let about_request = error.re.as_deref().is_none_or(|re| re == "request");
         if about_request
             && let Some(held) = error.url.as_deref().and_then(|url| self.held_of(url))
-            && held.transfer() != 0
+            && !held.is_shared()
         {
             match error.code {
                 ErrorCode::Changed => held.upset(Upset::Changed),
