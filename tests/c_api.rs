@@ -1,0 +1,216 @@
+//! The C ABI as C programmers meet it: header, symbols, examples, and the lives of handles and callbacks.
+//!
+//! The programs in `tests/c` and `examples-c` are compiled with warnings as errors, linked to the `libpdtp.so` that
+//! cargo has just built, and run against a real `pdtpd`.
+
+#![cfg(unix)]
+
+#[path = "common/c.rs"]
+pub mod c;
+pub mod common;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use c::{CProgram, compile, compilers, header_prototypes, library};
+use common::*;
+
+/// Takes a few seconds at the rate that the slow clients of `life.c` allow themselves.
+const FILE_SIZE: usize = 3_000_000;
+
+fn tree() -> tempfile::TempDir {
+    make_tree(&[
+        ("file.bin", FILE_SIZE),
+        ("small", 300),
+        ("empty", 0),
+        ("sub/x", 900_000),
+        ("sub/deep/y", 70_000),
+    ])
+}
+
+#[test]
+fn header_compiles_alone_as_c_and_as_cpp() {
+    let header = Path::new(env!("CARGO_MANIFEST_DIR")).join("include/pdtp.h");
+    for (compiler, language, standard) in [
+        ("cc", "c", "c99"),
+        ("cc", "c", "c17"),
+        ("c++", "c++", "c++17"),
+        ("clang", "c", "c99"),
+        ("clang", "c++", "c++17"),
+    ] {
+        if !c::is_installed(compiler) {
+            eprintln!("skipped: {compiler} is not installed");
+            continue;
+        }
+        let mut command = Command::new(compiler);
+        command
+            .args(["-x", language, &format!("-std={standard}"), "-fsyntax-only"])
+            .args(c::WARNINGS)
+            .arg(&header);
+        Proc::spawn(command).finish(PATIENCE).expect(0);
+    }
+}
+
+#[test]
+fn exported_symbols_are_the_prototypes_of_the_header() {
+    let mut command = Command::new("nm");
+    command.args(["-D", "--defined-only", "--format=posix"]).arg(library());
+    let listed = Proc::spawn(command).finish(PATIENCE).expect(0).text();
+    let exported: BTreeSet<String> =
+        listed.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+    let declared = header_prototypes();
+    assert!(declared.len() > 60, "{declared:?}");
+    assert_eq!(exported, declared);
+}
+
+/// A function without a test of its NULLs is a function that crashes on them one day.
+#[test]
+fn every_function_is_called_with_nulls() {
+    let text = std::fs::read_to_string(c::source("tests/c/nulls.c")).unwrap();
+    let forgotten: Vec<_> =
+        header_prototypes().into_iter().filter(|name| !text.contains(&format!("{name}("))).collect();
+    assert!(forgotten.is_empty(), "not in tests/c/nulls.c: {forgotten:?}");
+}
+
+#[test]
+fn nulls_and_nonsense_are_answered_with_codes() {
+    for compiler in compilers() {
+        compile(compiler, "tests/c/nulls.c").run(&[] as &[&str]).expect(0);
+    }
+}
+
+#[test]
+fn soname_carries_the_abi() {
+    let mut command = Command::new("readelf");
+    command.arg("-d").arg(library());
+    let text = Proc::spawn(command).finish(PATIENCE).expect(0).text();
+    assert!(text.contains(&format!("[{}]", c::SONAME)), "{text}");
+}
+
+/// Runs one test of `tests/c/life.c`.
+fn life(test: &str) -> tempfile::TempDir {
+    let served = tree();
+    let server = Pdtpd::start(served.path(), &[] as &[&str]);
+    let dir = scratch();
+    let program = compile("cc", "tests/c/life.c");
+    let uri = server.uri("/file.bin");
+    program.run(&[test, &uri, dir.path().to_str().unwrap()]).expect(0);
+    for name in ["queue", "thread"] {
+        if test == "stream" {
+            assert_same_file(&served.path().join("file.bin"), &dir.path().join(name));
+        }
+    }
+    dir
+}
+
+fn assert_same_file(one: &Path, other: &Path) {
+    assert!(std::fs::read(one).unwrap() == std::fs::read(other).unwrap(), "{one:?} and {other:?} differ");
+}
+
+macro_rules! lives {
+    ($($name:ident)*) => {
+        mod life {
+            $(#[test]
+            fn $name() {
+                super::life(stringify!($name));
+            })*
+
+            /// A test that nobody runs is none.
+            #[test]
+            fn all_of_them_are_run() {
+                let text = std::fs::read_to_string(super::c::source("tests/c/life.c")).unwrap();
+                let there = text.lines().filter_map(|line| line.trim().strip_prefix("TEST(")?.strip_suffix("),"));
+                assert_eq!(there.collect::<Vec<_>>(), [$(stringify!($name)),*]);
+            }
+        }
+    };
+}
+
+lives! {
+    free_in_event_callback
+    free_in_event_callback_of_thread
+    free_in_data_callback
+    free_while_downloading
+    free_in_any_order
+    new_and_free_often
+    cancel_twice
+    pause_and_resume
+    stream
+    stream_abort
+    callback_that_blocks
+    reentrant
+    wakeup
+    thread_mode
+    destroy_once
+    interrupt
+    threads
+    one_drains
+    fork
+    listings
+}
+
+fn example(name: &str) -> CProgram {
+    compile("cc", &format!("examples-c/{name}.c"))
+}
+
+#[test]
+fn example_get_downloads_files_and_trees() {
+    let served = tree();
+    let server = Pdtpd::start(served.path(), &[] as &[&str]);
+    let dir = scratch();
+    let get = example("get");
+    let file = dir.path().join("copy");
+    get.run(&[server.uri("/file.bin").as_str(), file.to_str().unwrap()]).expect(0);
+    assert_same_file(&served.path().join("file.bin"), &file);
+    let copy = dir.path().join("tree");
+    let run = get.run(&[server.uri("/").as_str(), copy.to_str().unwrap()]).expect(0);
+    assert!(run.stderr.contains("MiB"), "{}", run.stderr);
+    assert_same_tree(served.path(), &copy);
+    let run = get.run(&[server.uri("/missing").as_str(), file.to_str().unwrap()]).expect(1);
+    assert!(run.stderr.contains("PDTP_E_NOT_FOUND"), "{}", run.stderr);
+    get.run(&["http://elsewhere/"]).expect(1);
+    get.run(&[] as &[&str]).expect(2);
+}
+
+#[test]
+fn example_ls_lists() {
+    let served = tree();
+    let server = Pdtpd::start(served.path(), &[] as &[&str]);
+    let ls = example("ls");
+    let text = ls.run(&[&server.uri("/")]).expect(0).text();
+    assert!(text.contains("file.bin") && text.contains("sub/") && !text.contains("deep"), "{text}");
+    let text = ls.run(&["-R", &server.uri("/")]).expect(0).text();
+    assert!(text.contains("sub/deep/y"), "{text}");
+    let text = ls.run(&[&server.uri("/small")]).expect(0).text();
+    assert!(text.trim_start().starts_with("300"), "{text}");
+    ls.run(&[&server.uri("/missing")]).expect(1);
+    ls.run(&[&server.uri("/missing/")]).expect(1);
+}
+
+#[test]
+fn example_swarm_shares() {
+    let served = tree();
+    let server = Pdtpd::start(served.path(), &[] as &[&str]);
+    let dir = scratch();
+    let out = dir.path().join("out");
+    let text = example("swarm").run(&["-n", "3", &server.uri("/"), out.to_str().unwrap()]).expect(0).text();
+    assert!(text.contains("3 clients") && text.contains("origin bytes / file bytes"), "{text}");
+    for member in ["1", "2", "3"] {
+        assert_same_tree(served.path(), &out.join(member));
+    }
+}
+
+#[test]
+fn example_poll_loop_downloads() {
+    let served = tree();
+    let server = Pdtpd::start(served.path(), &[] as &[&str]);
+    let dir = scratch();
+    let file = dir.path().join("copy");
+    let text = example("poll_loop")
+        .run(&[server.uri("/file.bin").as_str(), file.to_str().unwrap()])
+        .expect(0)
+        .text();
+    assert!(text.contains("100% done"), "{text}");
+    assert_same_file(&served.path().join("file.bin"), &file);
+}

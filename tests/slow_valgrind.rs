@@ -1,0 +1,78 @@
+//! memcheck on each C example, against a real server: no error, nothing definitely lost, at exit.
+//!
+//! Takes minutes: only with PDTP_SLOW=1 (`make check-slow`).
+
+#![cfg(unix)]
+
+#[path = "common/c.rs"]
+pub mod c;
+pub mod common;
+
+use std::process::Command;
+use std::time::Duration;
+
+use common::*;
+
+/// valgrind runs everything on one processor, some fifty times slower.
+const VALGRIND_PATIENCE: Duration = Duration::from_secs(600);
+
+fn skip() -> bool {
+    let slow = std::env::var_os("PDTP_SLOW").is_some();
+    let there = c::is_installed("valgrind");
+    if !slow || !there {
+        eprintln!("skipped: {}", if slow { "valgrind is not installed" } else { "PDTP_SLOW is not set" });
+    }
+    !slow || !there
+}
+
+fn memcheck(file: &str, args: &[&str]) {
+    let program = c::compile("cc", file);
+    let mut command = Command::new("valgrind");
+    command.args(["--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
+    command.args(["--show-leak-kinds=definite", "--quiet", "--fair-sched=yes"]);
+    command.arg(program.path()).args(args);
+    Proc::spawn(command).finish(VALGRIND_PATIENCE).expect(0);
+}
+
+fn with_server(run: impl FnOnce(&Pdtpd, &str)) {
+    if skip() {
+        return;
+    }
+    let served = make_tree(&[("file.bin", 3_000_000), ("small", 300), ("empty", 0), ("sub/x", 900_000)]);
+    let server = Pdtpd::start(served.path(), &[] as &[&str]);
+    let dir = scratch();
+    run(&server, dir.path().join("out").to_str().unwrap());
+}
+
+#[test]
+fn get() {
+    with_server(|server, out| memcheck("examples-c/get.c", &[&server.uri("/"), out]));
+}
+
+#[test]
+fn ls() {
+    with_server(|server, _| memcheck("examples-c/ls.c", &["-R", &server.uri("/")]));
+}
+
+#[test]
+fn swarm() {
+    with_server(|server, out| memcheck("examples-c/swarm.c", &["-n", "3", &server.uri("/"), out]));
+}
+
+#[test]
+fn poll_loop() {
+    with_server(|server, out| memcheck("examples-c/poll_loop.c", &[&server.uri("/file.bin"), out]));
+}
+
+#[test]
+fn nulls() {
+    with_server(|_, _| memcheck("tests/c/nulls.c", &[]));
+}
+
+#[test]
+fn free_in_event_callback() {
+    with_server(|server, out| {
+        std::fs::create_dir(out).unwrap();
+        memcheck("tests/c/life.c", &["free_in_event_callback", &server.uri("/file.bin"), out]);
+    });
+}
