@@ -746,7 +746,8 @@ fn pieces_are_given_for_a_token_and_for_nothing_else() {
     let path = UrlPath::parse("/file").unwrap();
     let root = served.hashes.root();
     let (min, max) = (u64::from(PIECE), 2 * u64::from(PIECE) - 1);
-    let scope = TokenScope { method: Method::Get, path: &path, root: &root, min, max, connector: "me" };
+    let scope =
+        TokenScope { method: Method::Get, path: &path, root: &root, min, max, connector: "me", transfer: 77 };
     let far = 4_000_000_000;
     let good = token::make_token(&peer.secret, &scope, far);
     let ask = |token: &str, range: &str, root: &str, who: &str, path: &str| {
@@ -773,6 +774,8 @@ fn pieces_are_given_for_a_token_and_for_nothing_else() {
         ("another version", ask(&good, &range, &other_root, "me", "/file")),
         ("somebody else", ask(&good, &range, &hex, "you", "/file")),
         ("another file", ask(&good, &range, &hex, "me", "/other")),
+        ("another transfer", ask(&good, &range, &hex, "me", "/file").replace(": 77", ": 78")),
+        ("no transfer", ask(&good, &range, &hex, "me", "/file").replace("X-PDTP-Transfer", "X-Nothing")),
         ("another method", ask(&good, &range, &hex, "me", "/file").replace("GET", "PUT")),
         ("no token", ask(&good, &range, &hex, "me", "/file").replace("X-PDTP-Token", "X-Nothing")),
     ] {
@@ -825,8 +828,15 @@ fn a_giver_that_dials_is_taken_from_only_with_a_token_and_only_what_is_right() {
     let mut put = |range: std::ops::Range<usize>, body: &[u8], secret: &Secret| {
         let id = next_id.fetch_add(1, Ordering::SeqCst);
         let (min, max) = (range.start as u64, range.end as u64 - 1);
-        let scope =
-            TokenScope { method: Method::Put, path: &path, root: &root, min, max, connector: "giver" };
+        let scope = TokenScope {
+            method: Method::Put,
+            path: &path,
+            root: &root,
+            min,
+            max,
+            connector: "giver",
+            transfer: id,
+        };
         let token = token::make_token(secret, &scope, 4_000_000_000);
         let mut stream = TcpStream::connect(("127.0.0.1", peer.listen_port)).unwrap();
         stream.set_read_timeout(WAIT).unwrap();

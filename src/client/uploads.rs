@@ -263,8 +263,9 @@ impl PeerService {
 
     /// Somebody with a token.
     async fn known(&self, request: &mut Request<'_>, wanted: &Wanted, token: &str) -> Response {
-        let (Some((min, max)), Some(root)) = (wanted.range, wanted.root) else {
-            return Response::text(400, "a range and a version are wanted");
+        let (Some((min, max)), Some(root), Some(transfer)) = (wanted.range, wanted.root, wanted.transfer)
+        else {
+            return Response::text(400, "a range, a version and the number of the transfer are wanted");
         };
         let scope = TokenScope {
             method: wanted.method,
@@ -273,6 +274,7 @@ impl PeerService {
             min,
             max,
             connector: &wanted.peer_id,
+            transfer,
         };
         let found = self.inner.all_links().into_iter().find_map(|link| {
             let good = |key: &Key| token::check_token(&key.secret, &scope, token, key.now());
@@ -293,7 +295,7 @@ impl PeerService {
         }
         let exchange = Exchange {
             conn: key.conn.upgrade(),
-            id: wanted.transfer,
+            id: Some(transfer),
             held,
             pieces,
             peer_id: wanted.peer_id.clone(),

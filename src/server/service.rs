@@ -111,6 +111,8 @@ impl Site {
             Some(token) => {
                 let root = head.fields.get("If-Match").and_then(root_of_etag);
                 let root = root.ok_or(Refusal::Malformed("If-Match names no version"))?;
+                let transfer = head.fields.get(field::TRANSFER).and_then(|id| id.trim().parse().ok());
+                let transfer = transfer.ok_or(Refusal::Malformed("X-PDTP-Transfer is missing"))?;
                 // The token proves who asks for what; only then is anything looked up.
                 let Some(bytes) = exact_range(range) else {
                     return Err(Refusal::Malformed("Range is missing or not one exact range"));
@@ -122,6 +124,7 @@ impl Site {
                     min: bytes.start,
                     max: bytes.end - 1,
                     connector: peer_id,
+                    transfer,
                 };
                 if !check_token(&self.secret, &scope, token, unix_now()) {
                     return Err(Refusal::Forbidden);

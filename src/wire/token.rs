@@ -80,6 +80,8 @@ pub struct TokenScope<'a> {
     pub max: u64,
     /// Client id of the side that dials.
     pub connector: &'a str,
+    /// `transfer.id`, so that nobody can have the acceptor report under the number of another transfer.
+    pub transfer: u64,
 }
 
 /// `EXPIRES.HMAC`: what the connector shows the acceptor. `secret` is the acceptor's; `expires` is in seconds of
@@ -125,6 +127,7 @@ fn token_mac(secret: &Secret, scope: &TokenScope<'_>, expires: u64) -> [u8; 32] 
             scope.min.to_string().as_bytes(),
             scope.max.to_string().as_bytes(),
             scope.connector.as_bytes(),
+            scope.transfer.to_string().as_bytes(),
             expires.to_string().as_bytes(),
         ],
     )
@@ -172,13 +175,14 @@ mod tests {
             min: 0,
             max: 65535,
             connector: "client-7",
+            transfer: 42,
         };
         let token = make_token(&secret(), &scope, 1_700_000_000);
-        assert_eq!(token, "1700000000.8ec32c980a71e50e105d1867b30b6c0f4ea1841b7e9ea552151a28498002f3df");
+        assert_eq!(token, "1700000000.b7645bc97c02a7950834b182789231f5090aca535bf180b6fdbabc54b36cb560");
         assert!(token.len() <= crate::wire::limits::MAX_TOKEN);
         assert_eq!(
             make_proof(&secret(), &token),
-            "e570a23749bf07ac54a0c3bd896a94e805397e2d7f467376102aae6290f5eee8"
+            "dd1e42f9d896b5cf90fae048b7ce1ddb79a98d2288ff7cce8f0282a992f3869a"
         );
         assert_eq!(
             make_hello(&secret(), "nonce-1"),
@@ -189,8 +193,15 @@ mod tests {
     #[test]
     fn a_token_is_good_for_exactly_what_it_was_made_for() {
         let (path, root) = (UrlPath::parse("/a").unwrap(), digest_of(ROOT));
-        let scope =
-            TokenScope { method: Method::Get, path: &path, root: &root, min: 5, max: 10, connector: "c" };
+        let scope = TokenScope {
+            method: Method::Get,
+            path: &path,
+            root: &root,
+            min: 5,
+            max: 10,
+            connector: "c",
+            transfer: 42,
+        };
         let token = make_token(&secret(), &scope, 1000);
         let good = |scope: &TokenScope<'_>| check_token(&secret(), scope, &token, 0);
         assert!(good(&scope));
@@ -206,6 +217,8 @@ mod tests {
             TokenScope { connector: "d", ..scope },
             TokenScope { connector: "c1000", ..scope },
             TokenScope { connector: "", ..scope },
+            TokenScope { transfer: 43, ..scope },
+            TokenScope { connector: "c4", transfer: 2, ..scope },
         ] {
             assert!(!good(&changed), "{changed:?}");
         }
@@ -224,6 +237,7 @@ mod tests {
             min: 0,
             max: u64::MAX,
             connector: "c",
+            transfer: 42,
         };
         let token = make_token(&secret(), &scope, 1000);
         assert!(check_token(&secret(), &scope, &token, 1000));
@@ -238,8 +252,15 @@ mod tests {
     #[test]
     fn a_token_has_one_spelling() {
         let (path, root) = (UrlPath::root(), Digest::default());
-        let scope =
-            TokenScope { method: Method::Get, path: &path, root: &root, min: 0, max: 0, connector: "c" };
+        let scope = TokenScope {
+            method: Method::Get,
+            path: &path,
+            root: &root,
+            min: 0,
+            max: 0,
+            connector: "c",
+            transfer: 42,
+        };
         let token = make_token(&secret(), &scope, 1000);
         let mac = token.strip_prefix("1000.").unwrap();
         for wrong in [

@@ -129,6 +129,10 @@ pub fn fetch(transfer: &wire::Transfer, own_id: &str) -> Answer {
     if let Some(token) = &transfer.token {
         headers.push(("X-PDTP-Token", token));
     }
+    let id = transfer.id.map(|id| id.to_string());
+    if let Some(id) = &id {
+        headers.push(("X-PDTP-Transfer", id));
+    }
     if let Some(etag) = &etag {
         headers.push(("If-Match", etag));
     }

@@ -251,6 +251,7 @@ fn the_first_transfer_leaves_with_the_answers() {
         min: transfer.range.min,
         max: transfer.range.max.unwrap(),
         connector: "a",
+        transfer: transfer.id.unwrap(),
     };
     let secret = Secret([9; 32]);
     assert!(check_token(&secret, &scope, token, rig.now.unix));
@@ -293,6 +294,7 @@ fn peers_give_what_they_got() {
         min: range.min,
         max: range.max.unwrap(),
         connector: "b",
+        transfer: from_a.id.unwrap(),
     };
     let secret = rig.core.clients[&A].session().unwrap().secret.clone();
     assert!(check_token(&secret, &scope, from_a.token.as_ref().unwrap(), rig.now.unix));

@@ -112,6 +112,7 @@ impl Core {
                     min: bytes.start,
                     max,
                     connector: &session.id,
+                    transfer: transfer.0,
                 };
                 let token = make_token(secret, &scope, self.now.unix + limits::TOKEN_LIFETIME.as_secs());
                 message.proof = Some(make_proof(secret, &token));

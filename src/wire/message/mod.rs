@@ -1,4 +1,4 @@
-//! The messages of the control connection, versions 2 and 3 (docs/protocol.md, sections 3 to 7).
+//! The messages of the control connection, versions 2 and 3 (docs/protocol.md, sections 2, 3, 5, 6 and 8).
 //!
 //! One model for both versions and both dialects. Names that differ between the draft of 2007 and the programs
 //! are all read; what is written is what the other end knows. Not responsible for who may say what when: that is
