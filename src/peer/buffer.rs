@@ -4,10 +4,11 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-/// Size of a large buffer. Fits the second-level cache of ordinary processors, so that hashing and writing find the
-/// bytes where reading the socket left them.
-pub(super) const BUFFER: usize = 256 * 1024;
-/// Buffers kept while nobody uses them: 2 MiB.
+/// Size of a large buffer; a transfer has two. Half of a common second-level cache, so that hashing and writing find
+/// the bytes where reading the socket left them. Measured by benches/peer.rs, processor time of giver and taker together
+/// per GiB: 2.0 s with 64 KiB, 1.9 with 128, 1.7 with 256, 1.6 with 512 and with 1024.
+pub(super) const BUFFER: usize = 512 * 1024;
+/// Buffers kept while nobody uses them: 4 MiB.
 const MAX_SPARE: usize = 8;
 
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());

@@ -15,6 +15,7 @@ mod limit;
 mod link;
 mod send;
 pub mod serve;
+mod sys;
 
 pub use body::{Claim, FileSpan, PieceSink, ReceiveError, Received};
 pub use limit::RateLimiter;

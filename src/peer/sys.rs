@@ -1,0 +1,135 @@
+//! What only the operating system can tell, and only by calls without a safe wrapper among our dependencies.
+
+use std::fs::File;
+
+use tokio::net::TcpStream;
+
+/// Bytes handed to the system that the other side has not acknowledged. What the system takes in one go can be
+/// megabytes, so the pace of a slow reader shows only here.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn unacknowledged(stream: &TcpStream) -> u64 {
+    use std::os::fd::AsRawFd as _;
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open as long as `stream` is borrowed, and TIOCOUTQ writes one int.
+    #[allow(unsafe_code, reason = "no safe wrapper of this ioctl")]
+    let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { u64::try_from(bytes).unwrap_or(0) } else { 0 }
+}
+
+/// Not known on this system: what was handed over counts as arrived.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn unacknowledged(_stream: &TcpStream) -> u64 {
+    0
+}
+
+/// Tells whether bytes of a file are in memory, so that nobody waits for a disk who sends them.
+#[derive(Debug)]
+#[cfg_attr(not(all(target_os = "linux", target_env = "gnu")), allow(dead_code))]
+pub(super) struct Residency<'a> {
+    file: &'a File,
+    /// The file system cannot be asked about single bytes, and this is what it says about all of them.
+    always: Option<bool>,
+}
+
+impl<'a> Residency<'a> {
+    pub(super) fn of(file: &'a File) -> Self {
+        Self { file, always: None }
+    }
+
+    /// Whether bytes from `offset` on, `len` of them, are in memory, as far as samples can tell: files come into
+    /// memory, and leave it, in stretches.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    pub(super) fn is_in_memory(&mut self, offset: u64, len: usize) -> bool {
+        /// The kernel reads ahead this much by default.
+        const SAMPLE: usize = 128 * 1024;
+        let last = len.saturating_sub(1);
+        let mut samples = (0..len).step_by(SAMPLE).chain([last]);
+        samples.all(|at| self.always.unwrap_or_else(|| self.probe(offset + at as u64)))
+    }
+
+    /// Not known on this system.
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    pub(super) fn is_in_memory(&mut self, _offset: u64, _len: usize) -> bool {
+        false
+    }
+
+    /// Tries to read the byte at `offset` without waiting.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    fn probe(&mut self, offset: u64) -> bool {
+        use std::os::fd::AsRawFd as _;
+        let Ok(offset) = libc::off_t::try_from(offset) else { return false };
+        let mut byte = 0u8;
+        let into = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+        // SAFETY: the descriptor is open as long as `file` is borrowed; one buffer of one byte is named, and is there
+        // until the call returns.
+        #[allow(unsafe_code, reason = "no safe wrapper of this call")]
+        let read =
+            unsafe { libc::preadv2(self.file.as_raw_fd(), &raw const into, 1, offset, libc::RWF_NOWAIT) };
+        if read >= 0 {
+            // Also at the end of the file: finding that takes no disk.
+            return true;
+        }
+        if std::io::Error::last_os_error().raw_os_error() == Some(libc::EOPNOTSUPP) {
+            let answer = is_memory_only(self.file);
+            self.always = Some(answer);
+            return answer;
+        }
+        false
+    }
+}
+
+/// Whether the file is on a file system that has no disk.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn is_memory_only(file: &File) -> bool {
+    use std::os::fd::AsRawFd as _;
+    let mut about = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: the descriptor is open as long as `file` is borrowed, and there is room for the answer.
+    #[allow(unsafe_code, reason = "no safe wrapper of this call")]
+    let result = unsafe { libc::fstatfs(file.as_raw_fd(), about.as_mut_ptr()) };
+    if result != 0 {
+        return false;
+    }
+    // SAFETY: fstatfs succeeded, so it has filled in the whole of it.
+    #[allow(unsafe_code, reason = "see above")]
+    let about = unsafe { about.assume_init() };
+    about.f_type == libc::TMPFS_MAGIC
+}
+
+#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn what_was_just_written_is_in_memory() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[7; 300_000]).unwrap();
+        assert!(Residency::of(&file).is_in_memory(0, 300_000));
+        assert!(Residency::of(&file).is_in_memory(299_999, 1));
+    }
+
+    #[test]
+    fn files_of_tmpfs_are_in_memory() {
+        let Ok(file) = tempfile::tempfile_in("/dev/shm") else { return };
+        file.set_len(1 << 20).unwrap();
+        assert!(is_memory_only(&file));
+        assert!(Residency::of(&file).is_in_memory(0, 1 << 20));
+    }
+
+    #[test]
+    fn what_left_memory_is_not_in_it() {
+        use std::os::fd::AsRawFd as _;
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[7; 1 << 20]).unwrap();
+        if is_memory_only(&file) {
+            return;
+        }
+        file.sync_all().unwrap();
+        // SAFETY: an open descriptor, and no pointers.
+        #[allow(unsafe_code, reason = "no safe wrapper of this call")]
+        let advised = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        assert_eq!(advised, 0);
+        assert!(!Residency::of(&file).is_in_memory(0, 1 << 20));
+    }
+}
