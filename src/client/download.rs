@@ -44,6 +44,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 const SAVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Asking again is harmless; a server that has lost our request in some way is worth it.
 const STALLED: Duration = Duration::from_secs(60);
+/// How long exchanges may take to end once their file is given up.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long pieces may take from the store into the numbers.
 const CREDIT_GRACE: Duration = Duration::from_millis(250);
 
@@ -498,6 +500,9 @@ async fn finish(
 /// Neither wanted nor given any more.
 async fn forget(job: &Job, held: &Arc<Held>) {
     job.link.files.remove(held);
+    // What is still under way has its last words first. Otherwise the server would go on believing in pieces that are
+    // not here, and never send them again.
+    let _ = timeout(LAST_WORDS, held.seats_empty()).await;
     job.link.unprovide(held).await;
 }
 

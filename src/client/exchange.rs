@@ -132,6 +132,7 @@ where
     F: Future<Output = Result<Received, ReceiveError>>,
 {
     let held = &exchange.held;
+    let _seat = held.seat();
     let started = Instant::now();
     // Bounded by the number of pieces in the run.
     let (verified, mut came) = mpsc::unbounded_channel();
@@ -222,7 +223,8 @@ impl Taking<'_> {
     /// Of a run of one piece `completed` says all there is to say.
     async fn report(&mut self) {
         let is_single = self.exchange.pieces.len() == 1 && self.exchange.known_on().is_some();
-        if !is_single && !self.batch.is_empty() {
+        // Of a file given up the server is told that nothing is here, and must not hear otherwise afterwards.
+        if !is_single && !self.batch.is_empty() && !self.exchange.held.is_stopped() {
             self.exchange.report_pieces(&self.batch).await;
         }
         self.batch.clear();

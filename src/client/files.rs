@@ -188,6 +188,21 @@ impl Held {
         self.stop.send_replace(true);
     }
 
+    /// Whether [`Held::stop`] was called.
+    pub(super) fn is_stopped(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// To be held by whoever has still to tell the server of pieces of it.
+    pub(super) fn seat(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    /// Completes when nobody holds a [`Held::seat`].
+    pub(super) async fn seats_empty(&self) {
+        self.stop.closed().await;
+    }
+
     /// Completes after [`Held::stop`].
     pub(super) async fn stopped(&self) {
         // The sender lives as long as `self`.

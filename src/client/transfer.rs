@@ -36,6 +36,7 @@ pub(super) struct Shared {
 
 #[derive(Debug, Default)]
 struct End {
+    state: Option<TransferState>,
     root: Option<Digest>,
     error: Option<Error>,
     /// What [`Progress`] was then: an ended transfer has no rate.
@@ -56,7 +57,11 @@ impl Shared {
     }
 
     pub(super) fn state(&self) -> TransferState {
-        *self.state.borrow()
+        // The end is recorded before its event is sent, so whoever has the event sees it here.
+        match &*self.end() {
+            End { state: Some(state), .. } => *state,
+            _ => *self.state.borrow(),
+        }
     }
 
     pub(super) fn error(&self) -> Option<Error> {
@@ -153,6 +158,7 @@ impl Shared {
             if end.progress.is_some() {
                 return;
             }
+            end.state = Some(state);
             end.progress = Some(Progress { rate: 0, eta: None, ..progress.clone() });
             match &result {
                 Ok(root) => end.root = *root,

@@ -66,7 +66,10 @@ impl Pairs {
         let pair = self.0.entry((giver, taker)).or_insert(new);
         let old = known.then_some(pair.alarm);
         // Transfers that were under way together fail together: that is one failure.
-        if pair.failures == 0 || now >= pair.until {
+        if kind == FailureKind::Disk {
+            // The giver has no part in it. A short pause keeps a taker that goes on asking from being served in vain.
+            pair.until = pair.until.max(now.plus(pause_us.max(1)));
+        } else if pair.failures == 0 || now >= pair.until {
             let pause = pause_us.saturating_mul(1 << pair.failures.min(MAX_DOUBLINGS));
             pair.until = now.plus(pause.max(1));
             pair.failures += 1;

@@ -142,6 +142,7 @@ static void sessions(pdtp_client *client, pdtp_session *session)
 {
     pdtp_session *out = session;
     char text[64];
+    int code;
 
     pdtp_session_free(NULL);
     IS_NULL(pdtp_session_open(NULL, client, "pdtp://127.0.0.1/", NULL));
@@ -152,7 +153,9 @@ static void sessions(pdtp_client *client, pdtp_session *session)
     IS_ARGUMENT(pdtp_session_open(&out, client, "pdtp://:99999/", NULL));
     IS_ARGUMENT(pdtp_session_open(&out, (pdtp_client *)session, "pdtp://127.0.0.1/", NULL));
     IS_NULL(pdtp_session_wait(NULL, 0));
-    CHECK_CODE(pdtp_session_wait(session, 0), PDTP_E_TIMEOUT);
+    /* Nobody listens there, which may be known already. */
+    code = pdtp_session_wait(session, 0);
+    CHECK(code == PDTP_E_TIMEOUT || code == PDTP_E_CONNECT);
     IS_NULL(pdtp_session_state(NULL));
     CHECK(pdtp_session_state(session) > 0);
     CHECK(pdtp_session_id(NULL) == 0 && pdtp_session_id(session) != 0);
