@@ -211,7 +211,11 @@ impl Swarm {
     fn can_meet(&self, giver: Key<Peer>, taker: Key<Peer>, now: Time) -> Option<bool> {
         let state = &self.state;
         let (g, t) = (&state.peers[giver], &state.peers[taker]);
-        if giver == taker || !g.can_send_more(&state.config) || !t.can_receive_more(&state.config) {
+        let has_room = match g.is_origin() {
+            true => t.can_receive_more(&state.config),
+            false => t.can_receive_more_from_peers(&state.config),
+        };
+        if giver == taker || !g.can_send_more(&state.config) || !has_room {
             return None;
         }
         self.dials(giver, taker)

@@ -87,6 +87,13 @@ impl Peer {
     pub(super) fn can_receive_more(&self, config: &Config) -> bool {
         self.down.in_flight < self.down_budget(config) && self.down.transfers < config.max_transfers_per_peer
     }
+
+    /// Whether it should receive from peers, too: they leave some room, so that many slow ones cannot keep the
+    /// origin out.
+    pub(super) fn can_receive_more_from_peers(&self, config: &Config) -> bool {
+        self.down.in_flight < self.down_budget(config) / 4 * 3
+            && self.down.transfers < config.max_transfers_per_peer / 4 * 3
+    }
 }
 
 #[derive(Debug)]
@@ -587,10 +594,11 @@ impl State {
             }
             self.stats.wasted_bytes += bytes;
         }
-        let (up_budget, down_budget) =
-            (self.peers[giver].up_budget(&self.config), self.peers[taker].down_budget(&self.config));
+        let up_budget = self.peers[giver].up_budget(&self.config);
         self.peers[giver].up.passed(bytes, t.giver_mark, now, up_budget);
-        self.peers[taker].down.passed(bytes, t.taker_mark, now, down_budget);
+        // What comes says what the taker's line carries only if the givers could send more. Many slow ones would make
+        // it look slow, and leave no room for a fast one: so its rate is never learned downwards.
+        self.peers[taker].down.passed(bytes, t.taker_mark, now, u64::MAX);
         t.deadline = t.deadline.max(now.plus(self.config.stall_us));
         true
     }

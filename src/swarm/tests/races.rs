@@ -91,14 +91,14 @@ fn two_clients_are_never_slower_than_both_fetching_from_the_origin() {
 #[test]
 fn sixteen_equal_peers_come_close_to_the_optimum() {
     let ratio = ratio("16 equal peers", 20.0, &equal(16, 10.0, 50.0), &[32 * MIB]);
-    assert!(ratio <= 1.5, "{ratio}");
+    assert!(ratio <= 1.2, "{ratio}");
 }
 
 #[test]
 fn half_slow_half_fast_peers_come_close_to_the_optimum() {
     let peers = [equal(8, 2.0, 50.0), equal(8, 18.0, 50.0)].concat();
     let ratio = ratio("8 slow, 8 fast peers", 20.0, &peers, &[32 * MIB]);
-    assert!(ratio <= 1.5, "{ratio}");
+    assert!(ratio <= 1.25, "{ratio}");
 }
 
 #[test]
@@ -107,6 +107,24 @@ fn many_small_files() {
     for clients in [1, 4] {
         let name = format!("2000 small files, {clients} clients");
         let ratio = ratio(&name, 20.0, &equal(clients, 10.0, 50.0), &files);
-        assert!(ratio <= 1.5, "{ratio}");
+        assert!(ratio <= 1.2, "{ratio}");
+    }
+}
+
+/// Those who give very slowly must not keep the origin from giving fast.
+#[test]
+fn many_slow_givers_do_not_lock_the_origin_out() {
+    let (size, givers) = (64 * MIB, 60);
+    let mut lines = equal(2, 100.0, 100.0);
+    lines.extend(equal(givers, 0.5, 1.0));
+    for seed in 1..=3 {
+        let mut sim = Sim::new(seed, lines.clone(), vec![(size, PieceSize::for_file(size).bytes())]);
+        (0..givers).for_each(|giver| sim.arrive_with_all(giver as u32 + 2, 1000));
+        sim.arrive(1, 2_000_000);
+        let took = sim.run() as f64 / 1e6 - 2.0;
+        let alone = size as f64 / (100.0 * MBIT);
+        println!("{givers} slow givers: {took:.2} s, {alone:.2} s without them");
+        // The last pieces that slow givers were asked for may take their time; half a minute would be a lock-out.
+        assert!(took <= alone + 6.0, "{took} s, and {alone} s from the origin alone");
     }
 }

@@ -90,6 +90,15 @@ impl Sim {
         }
     }
 
+    /// Host `id` comes at `at` microseconds, has everything and wants nothing.
+    pub(super) fn arrive_with_all(&mut self, id: u32, at: u64) {
+        self.plan(at, Happening::Message(Box::new(Event::PeerJoined { peer: PeerId(id), info: peer() })));
+        for file in 0..self.files.len() as u32 {
+            let provide = Event::Provide { peer: PeerId(id), file: FileId(file), pieces: 0..u32::MAX };
+            self.plan(at, Happening::Message(Box::new(provide)));
+        }
+    }
+
     /// Runs until nothing happens any more; microseconds until the last byte came.
     pub(super) fn run(&mut self) -> u64 {
         let mut dirty = false;
