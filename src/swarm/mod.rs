@@ -9,9 +9,9 @@
 //!   ─────────────────────────────────────────────────────────▶ Swarm ─────────────────────────▶
 //! ```
 //!
-//! Inside, from the bottom up: sets and storage ([`bits`], [`slab`], [`dice`]), what is learned of lines ([`rates`]),
-//! of pairs ([`pairs`]) and of pieces ([`rarity`]), the bookkeeping of all there is ([`state`]), the decisions
-//! ([`schedule`]) and what events mean ([`policy`]).
+//! Inside, from the bottom up: sets and storage (`bits`, `slab`, `dice`), what is learned of lines (`rates`),
+//! of pairs (`pairs`) and of pieces (`rarity`), the bookkeeping of all there is (`state`), the decisions
+//! (`schedule`) and what events mean (`policy`).
 
 mod bits;
 mod dice;
