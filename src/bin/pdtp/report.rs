@@ -250,7 +250,7 @@ impl Report {
 
 fn bar() -> ProgressBar {
     // The rate and the time to go come from the library, which knows more than the bar could guess.
-    let style = ProgressStyle::with_template("{prefix} [{bar:20}] {wide_msg}")
+    let style = ProgressStyle::with_template("{prefix} [{bar:12}] {wide_msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ");
     ProgressBar::new(1).with_style(style)
@@ -268,7 +268,7 @@ fn short_name(local: &Path) -> String {
 /// The text after the bar.
 fn describe_progress(progress: &Progress, state: TransferState, lost: Option<&str>) -> String {
     let mut text = format!(
-        "{}% {} of {}",
+        "{}% {}/{}",
         term::percent(progress.done, progress.total),
         term::size(progress.done),
         term::size(progress.total)
@@ -290,7 +290,7 @@ fn describe_progress(progress: &Progress, state: TransferState, lost: Option<&st
                 add(term::rate(progress.rate));
             }
             if let Some(eta) = progress.eta {
-                add(format!("{} to go", term::duration(eta)));
+                add(format!("{} left", term::time_left(eta)));
             }
         }
     }
@@ -449,7 +449,7 @@ mod tests {
         };
         assert_eq!(
             describe_progress(&progress, TransferState::Active, None),
-            "50% 50.0 MiB of 100.0 MiB, 5.0 MiB/s, 10.0 s to go, 75% from peers, 3 givers"
+            "50% 50.0 MiB/100.0 MiB, 5.0 MiB/s, 10 s left, 75% from peers, 3 givers"
         );
         (progress.givers, progress.waiting, progress.rate, progress.eta) =
             (0, Some(WaitReason::OriginBusy), 0, None);

@@ -40,6 +40,15 @@ pub(crate) fn duration(time: Duration) -> String {
     }
 }
 
+/// A time to go: an estimate, so without fractions.
+pub(crate) fn time_left(time: Duration) -> String {
+    match time.as_secs() {
+        0 => "<1 s".to_owned(),
+        seconds @ 1..60 => format!("{seconds} s"),
+        _ => duration(time),
+    }
+}
+
 /// Part of a whole in percent, rounded down, so that 100 means all. An empty whole is all there.
 pub(crate) fn percent(part: u64, whole: u64) -> u64 {
     match whole {
@@ -133,6 +142,13 @@ mod tests {
         ] {
             assert_eq!(duration(Duration::from_millis(ms)), text);
         }
+    }
+
+    #[test]
+    fn times_left_have_no_fractions() {
+        assert_eq!(time_left(Duration::from_millis(300)), "<1 s");
+        assert_eq!(time_left(Duration::from_millis(12_900)), "12 s");
+        assert_eq!(time_left(Duration::from_secs(245)), "4 min 05 s");
     }
 
     #[test]
