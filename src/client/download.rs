@@ -43,7 +43,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the state file is written.
 const SAVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Asking again is harmless; a server that has lost our request in some way is worth it.
-const STALLED: Duration = Duration::from_secs(60);
+const STALLED: Duration = Duration::from_secs(20);
 /// How long exchanges may take to end once their file is given up.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long pieces may take from the store into the numbers.
@@ -754,6 +754,11 @@ async fn converse(
                 } else if progress.1.elapsed() >= STALLED {
                     progress.1 = Instant::now();
                     asked = Asked::default();
+                    // What the server believes to be here may be wrong, and then it would not send it.
+                    let unprovide = wire::Unprovide { url: held.url.clone(), range: None, root: Some(held.root) };
+                    if conn.send(unprovide).await == Err(Gone) || provide(job, conn, held, store).await == Err(Gone) {
+                        return Ok(Err(Gone));
+                    }
                 }
             }
         }

@@ -168,7 +168,9 @@ where
     }
     taking.find_unreported();
     let (received, error) = match &result {
-        Ok(received) => (received, None),
+        // A piece that another exchange had in hand was passed over. Should that one have failed, saying that all went
+        // well would make the server believe in a piece that is not here, and never send it again.
+        Ok(received) => (received, taking.lacks_some().then_some(FailureKind::Cancelled)),
         Err(error) => (&error.received, Some(error.kind)),
     };
     let good = taking.good_bytes();
@@ -237,6 +239,12 @@ impl Taking<'_> {
         let here = self.exchange.pieces.clone().filter(|&piece| store.has(piece));
         let missed: Vec<u32> = here.filter(|&piece| !self.reported.contains(piece)).collect();
         self.batch.extend(missed);
+    }
+
+    /// Whether pieces of the run are not in the store.
+    fn lacks_some(&self) -> bool {
+        let store = self.exchange.held.store();
+        store.is_some_and(|store| !self.exchange.pieces.clone().all(|piece| store.has(piece)))
     }
 
     fn good_bytes(&self) -> u64 {
