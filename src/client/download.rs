@@ -40,8 +40,8 @@ const MAX_RANGES: usize = limits::MAX_RANGES_PER_FILE / 2;
 const STREAM_WINDOW: u64 = 64 * 1024 * 1024;
 /// How often numbers are told.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
-/// How often the state file is written.
-const SAVE_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the state file is written, and the store looked at for pieces that came in without a word.
+const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 /// Asking again is harmless; a server that has lost our request in some way is worth it.
 const STALLED: Duration = Duration::from_secs(20);
 /// How long exchanges may take to end once their file is given up.

@@ -192,6 +192,8 @@ where
     } else {
         (good, started.elapsed())
     };
+    // Pieces may have come in without a word of their own, when it was called off.
+    held.news.notify_one();
     exchange.report_end(bytes, elapsed, error).await;
     result
 }
