@@ -58,6 +58,12 @@ pub enum StoreError {
     NotAFile(PathBuf),
 }
 
+/// Whether a download to `target` would find anything to begin with: the file, or a part of it.
+pub(super) fn is_anything_here(target: &Path) -> bool {
+    // What cannot be looked at is left to `open` to complain of.
+    [target, &part_path(target)].into_iter().any(|path| path.symlink_metadata().is_ok())
+}
+
 impl StoreError {
     fn io(what: impl std::fmt::Display, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let what = format!("{what} {}", path.display());
