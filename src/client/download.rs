@@ -4,6 +4,7 @@
 //! it again on every new connection, and waits. It starts anew, with what is still right, when the file changes.
 
 use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -440,18 +441,37 @@ async fn open_store(
 ) -> Result<Arc<PieceStore>, Error> {
     let uri = job.link.uri(path);
     let temporary = job.inner.config().cache_dir.unwrap_or_else(std::env::temp_dir);
-    let opened = blocking(move || match target {
-        Some(target) => PieceStore::open(&target, &uri, hashes, overwrite, &mut |_, _| {}),
+    let shared = Arc::clone(&job.shared);
+    let mut progress = move |done, total| {
+        shared.numbers.checking(Some((done, total)));
+        if shared.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let named = target.clone();
+    let opened = blocking(move || match named {
+        Some(target) => PieceStore::open(&target, &uri, hashes, overwrite, &mut progress),
         None => PieceStore::anonymous(&temporary, hashes),
     })
     .await?;
-    opened.map(Arc::new).map_err(|error| store_error(&error))
+    job.shared.numbers.checking(None);
+    match (opened, target) {
+        (Ok(store), _) => Ok(Arc::new(store)),
+        (Err(StoreError::CalledOff), Some(target)) => {
+            if job.shared.is_discarded()
+                && let Err(error) = blocking(move || PieceStore::discard_part(&target)).await?
+            {
+                tracing::warn!(%error, "after a download that ended early");
+            }
+            Err(job.shared.cancelled().await)
+        }
+        (Err(error), _) => Err(store_error(&error)),
+    }
 }
 
 fn store_error(error: &StoreError) -> Error {
     match error {
         StoreError::Io { what, source } => Error::io(what, source),
         StoreError::Locked(_) => Error::new(ErrorKind::Locked, error.to_string()),
+        StoreError::CalledOff => Error::new(ErrorKind::Cancelled, error.to_string()),
         StoreError::Exists(_) | StoreError::NotAFile(_) => Error::new(ErrorKind::Exists, error.to_string()),
     }
 }

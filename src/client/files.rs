@@ -4,6 +4,7 @@
 //! open; the others are opened, and verified again, when somebody comes for them.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -133,7 +134,10 @@ impl Held {
             return None;
         }
         let hashes = Arc::clone(&self.hashes);
-        let store = PieceStore::open(&target, &self.url, hashes, Overwrite::Never, &mut |_, _| {}).ok()?;
+        let store = PieceStore::open(&target, &self.url, hashes, Overwrite::Never, &mut |_, _| {
+            ControlFlow::Continue(())
+        })
+        .ok()?;
         if !store.is_complete() {
             // It vanished between the two looks.
             let _ = store.discard();
@@ -470,7 +474,9 @@ mod tests {
         let layout = Layout::new(bytes.len() as u64, piece).unwrap();
         let hashes =
             Arc::new(PieceHashes::new(layout, bytes.chunks(PIECE).map(hash_piece).collect()).unwrap());
-        let store = PieceStore::open(&target, "", hashes, Overwrite::Never, &mut |_, _| {}).unwrap();
+        let store =
+            PieceStore::open(&target, "", hashes, Overwrite::Never, &mut |_, _| ControlFlow::Continue(()))
+                .unwrap();
         assert!(store.is_complete());
         let path = UrlPath::root().join(name.as_bytes()).unwrap();
         let owner = Owner::default();
