@@ -53,6 +53,7 @@ fn serve(settings: Settings) -> Result<(), Failure> {
         state_dir: settings.state.clone(),
         piece_size: settings.piece_size,
         hidden: settings.hidden,
+        settle: settings.settle.unwrap_or(pdtp::hub::DEFAULT_SETTLE),
         ..HubConfig::default()
     };
     let hub = Hub::open(&settings.dir, hub_config)

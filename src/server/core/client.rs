@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 
 use super::ConnId;
 use super::ranges::Ranges;
+use super::watches::Watching;
 use crate::swarm::{FileId, PeerId, Time, TransferId};
 use crate::wire::token::Secret;
 use crate::wire::{Message, Register, WireError};
@@ -74,6 +75,8 @@ pub(crate) struct Session {
     pub(crate) outstanding: usize,
     /// Requests and the like that wait for a file to be looked up.
     pub(crate) pending: usize,
+    /// What it watches.
+    pub(crate) watching: Watching,
 }
 
 /// One client's dealings with one version of a file.

@@ -1,6 +1,6 @@
 //! Versions of files, and the messages about them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::client::{Client, ClientFile};
 use super::ranges::Ranges;
 use super::{ConnId, Core, Credit, Output};
 use crate::content::Layout;
-use crate::hub::{FileVersion, HubError};
+use crate::hub::{Change, FileVersion, HubError};
 use crate::server::shelf::Shelf;
 use crate::swarm::{Event, FileId, Time};
 use crate::wire::{self, ByteRange, Digest, EntryKind, ErrorCode, Listing, UrlPath, limits, path_of_url};
@@ -27,7 +27,7 @@ const MAX_DEPTH: u32 = 64;
 
 /// Versions in memory, and lookups under way.
 pub(crate) struct Files {
-    by_path: HashMap<UrlPath, Vec<Held>>,
+    by_path: BTreeMap<UrlPath, Vec<Held>>,
     by_id: HashMap<FileId, Arc<FileVersion>>,
     next_id: u32,
     /// Versions held, and those of them the swarm does not know.
@@ -93,7 +93,7 @@ impl Ask {
 impl Files {
     pub(super) fn new(shelf: Arc<Shelf>) -> Self {
         Self {
-            by_path: HashMap::new(),
+            by_path: BTreeMap::new(),
             by_id: HashMap::new(),
             next_id: 0,
             held: 0,
@@ -134,6 +134,16 @@ impl Files {
     fn others(&self, path: &UrlPath, current: Option<Digest>) -> Vec<(FileId, Arc<FileVersion>)> {
         let all = self.by_path.get(path).into_iter().flatten();
         all.filter(|held| Some(held.version.root()) != current)
+            .filter_map(|held| Some((held.file?, held.version.clone())))
+            .collect()
+    }
+
+    /// The versions that the swarm knows at or below a path.
+    fn below(&self, path: &UrlPath) -> Vec<(FileId, Arc<FileVersion>)> {
+        let alike = self.by_path.range(path..).take_while(|(at, _)| at.as_str().starts_with(path.as_str()));
+        alike
+            .filter(|(at, _)| at.is_under(path))
+            .flat_map(|(_, all)| all)
             .filter_map(|held| Some((held.file?, held.version.clone())))
             .collect()
     }
@@ -580,6 +590,18 @@ impl Core {
         Some(file)
     }
 
+    /// What is distributed and no longer lies where it was: still whole, behind its descriptor?
+    pub(super) fn look_at_versions(&mut self, change: &Change) {
+        let others = match change {
+            Change::File { path, root, .. } => self.files.others(path, Some(*root)),
+            Change::Removed { path } | Change::Much { path } => self.files.below(path),
+            Change::Dir { .. } => Vec::new(),
+        };
+        for (file, version) in others {
+            self.check(file, version);
+        }
+    }
+
     /// Has a version compared with the disk, unless that is under way.
     pub(super) fn check(&mut self, file: FileId, version: Arc<FileVersion>) {
         if self.files.checking.insert(file) {
@@ -636,7 +658,7 @@ impl Core {
         }
         for (conn, url) in told {
             let root = path_of_url(&url).ok().and_then(|path| self.files.newest_but(&path, files));
-            self.send(conn, wire::Changed { url, root, removed: false });
+            self.send(conn, wire::Changed { url, root, ..Default::default() });
         }
         for &file in files {
             self.files.unnumber(file, self.now.time);
