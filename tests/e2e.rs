@@ -22,3 +22,5 @@ mod resume;
 mod swarm;
 #[path = "e2e/trees.rs"]
 mod trees;
+#[path = "e2e/watch.rs"]
+mod watch;

@@ -24,10 +24,11 @@ mod tree;
 mod types;
 mod uploads;
 mod wake;
+mod watches;
 
 pub use config::{Config, OPTIONS, OptionKind, OptionSpec, Seeding};
 pub use error::{Error, ErrorKind};
-pub use event::{Event, EventBody, EventMask};
+pub use event::{Change, Event, EventBody, EventMask};
 pub use store::{PieceStore, StoreError};
 pub use types::*;
 
@@ -268,6 +269,25 @@ impl Session {
             inner.queue.push(user_data, EventBody::Listing { op, result, last: true });
         });
         Ok(op)
+    }
+
+    /// Has changes at or below `path` told as [`EventBody::Changed`], until [`Session::unwatch`] or the end of the
+    /// session; returns the operation id. What was changed before the server heard of this is not told, so look after
+    /// you began to watch. `path` need not exist yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] when too much is watched; [`ErrorKind::State`] after the end of the client.
+    pub fn watch(&self, path: &UrlPath, user_data: usize) -> Result<u64, Error> {
+        let inner = &self.inner.runtime.inner;
+        inner.check_open()?;
+        let op = inner.next_id();
+        self.inner.link.watch(op, self.inner.id, path, user_data)?;
+        Ok(op)
+    }
+
+    /// Ends a watch. Events of it that wait already stay.
+    pub fn unwatch(&self, op: u64) {
+        self.inner.link.unwatch(op);
     }
 
     /// Starts a download. What can go wrong with it is told by the transfer, and by its last event.

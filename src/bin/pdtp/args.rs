@@ -33,6 +33,7 @@ Examples:
   pdtp get pdtp://mirror.example.org/iso/disk.iso        download a file, or go on with it
   pdtp get -r pdtp://mirror.example.org/photos/ -o pics  a directory and all below it
   pdtp cat pdtp://mirror.example.org/film.webm | mpv -   watch while it comes
+  pdtp watch pdtp://mirror.example.org/                  what changes, as it changes
 
 `pdtp COMMAND --help` tells more about each of them.
 ";
@@ -102,6 +103,9 @@ pub(crate) enum Command {
     /// Write files to standard output, in order and verified, while they arrive
     #[command(after_help = after_help(CAT_EXAMPLES))]
     Cat(Cat),
+    /// Tell what changes on the server, one line an event
+    #[command(after_help = after_help(WATCH_EXAMPLES))]
+    Watch(Watch),
 }
 
 const LS_EXAMPLES: &str = "\
@@ -130,6 +134,31 @@ Examples:
 
 No byte is written that was not verified. The first failure ends it.
 ";
+
+const WATCH_EXAMPLES: &str = "\
+Examples:
+  pdtp watch pdtp://host/incoming/
+  pdtp watch --json pdtp://host/ | jq -r 'select(.event == \"file\").uri'
+
+Events, each with \"event\" and, of --json, path and uri:
+  watching   from here on changes are told
+  file       root, size, mtime: it is new, or another than before
+  dir        a new directory; what is in it is told one by one
+  removed    it is gone, with all below it
+  rescan     more may have changed, at or below it, than was told
+It goes on until Ctrl-C.
+";
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// pdtp://host[:port]/path
+    pub(crate) uri: PdtpUri,
+    /// One object a line, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct Get {

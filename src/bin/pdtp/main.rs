@@ -14,6 +14,7 @@ mod link;
 mod report;
 mod signals;
 mod term;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Ls(args) => browse::ls(args),
         Command::Stat(args) => browse::stat(args),
         Command::Cat(args) => cat::run(args),
+        Command::Watch(args) => watch::run(args),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };
     let message = match &failure {
