@@ -74,6 +74,7 @@ async fn run(settings: &Settings, hub: Hub, descriptors: u64) -> Result<(), Fail
         name: settings.name.clone(),
         up_limit: settings.limit_up.unwrap_or(defaults.up_limit),
         notice: settings.notice.clone(),
+        old_version_grace: settings.old_version_grace.unwrap_or(defaults.old_version_grace),
         grace: settings.grace.unwrap_or(defaults.grace),
         max_connections: system::connections_for(descriptors).min(defaults.max_connections),
         ..defaults

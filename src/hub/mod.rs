@@ -326,15 +326,23 @@ impl Hub {
         listing::list(&self.owner.shared, dir, depth, cursor, max_entries, max_bytes)
     }
 
-    /// Somebody received wrong bytes of this version from here: look whether the file changed under it. `false` when
-    /// it did, and the version is no longer served. Blocks.
+    /// Somebody received wrong bytes of this version from here, or its path leads to another file: look whether the
+    /// file changed under it. `false` when it did, and the version is no longer served. One that was replaced or removed
+    /// is kept readable for as long as `version` is held. Blocks.
     pub fn still_good(&self, version: &FileVersion) -> bool {
-        let is_good = version.open().is_ok();
-        if !is_good {
-            self.owner.shared.live.remove(version);
-            self.owner.shared.catalogue.remove(&version.path);
+        let shared = &self.owner.shared;
+        let Ok(file) = version.open() else {
+            shared.live.remove(version);
+            let piece = version.hashes.layout().piece_size();
+            if shared.catalogue.root_at(&version.path, &version.stamp, piece).is_some() {
+                shared.catalogue.remove(&version.path);
+            }
+            return false;
+        };
+        if shared.stat(&version.path).map_or(true, |found| found.stamp != version.stamp) {
+            version.hold_on_to(file);
         }
-        is_good
+        true
     }
 
     /// Hears of every change from now on.

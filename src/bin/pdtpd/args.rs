@@ -122,6 +122,12 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
     pub(crate) settle: Option<Duration>,
 
+    /// How long a version that was replaced is given to those who are downloading it [default: 1h]
+    ///
+    /// Whoever asks anew gets the new one at once. A file that is overwritten in place has no old version.
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
+    pub(crate) old_version_grace: Option<Duration>,
+
     /// Greeting that clients show to their users
     #[arg(long, value_name = "TEXT")]
     pub(crate) notice: Option<String>,
@@ -156,6 +162,7 @@ pub(crate) struct Settings {
     pub(crate) limit_up: Option<u64>,
     pub(crate) hidden: bool,
     pub(crate) settle: Option<Duration>,
+    pub(crate) old_version_grace: Option<Duration>,
     pub(crate) notice: Option<String>,
     pub(crate) grace: Option<Duration>,
     pub(crate) json: bool,
@@ -188,6 +195,7 @@ impl Settings {
             limit_up: args.limit_up.or(file.limit_up),
             hidden: args.hidden || file.hidden.unwrap_or(false),
             settle: args.settle.or(file.settle),
+            old_version_grace: args.old_version_grace.or(file.old_version_grace),
             notice: args.notice.or(file.notice),
             grace: args.grace.or(file.grace),
             json: args.json || file.json.unwrap_or(false),

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::units;
 
 /// The keys there are, as they are written.
-pub(crate) const KEYS: [&str; 11] = [
+pub(crate) const KEYS: [&str; 12] = [
     "dir",
     "listen",
     "name",
@@ -21,6 +21,7 @@ pub(crate) const KEYS: [&str; 11] = [
     "limit-up",
     "hidden",
     "settle",
+    "old-version-grace",
     "notice",
     "grace",
     "json",
@@ -40,6 +41,7 @@ pub(crate) struct File {
     pub(crate) limit_up: Option<u64>,
     pub(crate) hidden: Option<bool>,
     pub(crate) settle: Option<Duration>,
+    pub(crate) old_version_grace: Option<Duration>,
     pub(crate) notice: Option<String>,
     pub(crate) grace: Option<Duration>,
     pub(crate) json: Option<bool>,
@@ -89,6 +91,7 @@ impl File {
             "hidden" => self.hidden = Some(boolean(value).map_err(wrong)?),
             "notice" => self.notice = Some(text(value).map_err(wrong)?),
             "settle" => self.settle = Some(duration(value).map_err(wrong)?),
+            "old-version-grace" => self.old_version_grace = Some(duration(value).map_err(wrong)?),
             "grace" => self.grace = Some(duration(value).map_err(wrong)?),
             "json" => self.json = Some(boolean(value).map_err(wrong)?),
             unknown => return Err(unknown_key(unknown)),

@@ -44,6 +44,8 @@ struct Held {
     /// Its number in the swarm, while it is there.
     file: Option<FileId>,
     last_used: Time,
+    /// Since when its path has been seen to lead to something else.
+    old_since: Option<Time>,
 }
 
 /// Somebody who waits for a path to be looked up.
@@ -154,19 +156,52 @@ impl Files {
         (!newest.file.is_some_and(|file| files.contains(&file))).then(|| newest.version.root())
     }
 
-    /// Takes a version in, or finds that it is here.
+    /// Takes the current version of a path in, or finds that it is here.
     fn keep(&mut self, version: &Arc<FileVersion>, now: Time) {
-        if self.find(&version.path, &version.root(), now).is_some() {
+        if let Some(known) = self.find(&version.path, &version.root(), now) {
+            if !Arc::ptr_eq(&known, version) {
+                self.renew(version);
+            }
             return;
         }
         if self.idle >= MAX_IDLE {
             self.drop_idle(|_| true);
         }
-        let held = Held { version: version.clone(), file: None, last_used: now };
+        let held = Held { version: version.clone(), file: None, last_used: now, old_since: None };
         self.by_path.entry(version.path.clone()).or_default().push(held);
         self.shelf.put(version.clone());
         self.held += 1;
         self.idle += 1;
+    }
+
+    /// The same bytes lie in another file, or in the same with other times: from now on they come from there.
+    fn renew(&mut self, version: &Arc<FileVersion>) {
+        let root = version.root();
+        let all = self.by_path.get_mut(&version.path).into_iter().flatten();
+        for held in all.filter(|held| held.version.root() == root) {
+            held.version = version.clone();
+            held.old_since = None;
+            if let Some(file) = held.file {
+                self.by_id.insert(file, version.clone());
+            }
+        }
+        self.shelf.remove(&version.path, &root);
+        self.shelf.put(version.clone());
+    }
+
+    /// The path of a version leads to something else.
+    fn grow_old(&mut self, file: FileId, now: Time) {
+        let Some(version) = self.by_id.get(&file) else { return };
+        let all = self.by_path.get_mut(&version.path).into_iter().flatten();
+        for held in all.filter(|held| held.file == Some(file)) {
+            held.old_since.get_or_insert(now);
+        }
+    }
+
+    /// What is distributed although its path leads to something else, and since when.
+    fn old(&self) -> Vec<(FileId, Time)> {
+        let all = self.by_path.values().flatten();
+        all.filter_map(|held| Some((held.file?, held.old_since?))).collect()
     }
 
     /// Gives a version a number. `true` when it is new.
@@ -337,6 +372,7 @@ impl Core {
         }
         // What is distributed under this path but is not what lies there: still whole, behind its descriptor?
         for (file, version) in self.files.others(path, current) {
+            self.files.grow_old(file, self.now.time);
             self.check(file, version);
         }
         for waiter in self.files.searches.remove(path).unwrap_or_default() {
@@ -593,11 +629,20 @@ impl Core {
     /// What is distributed and no longer lies where it was: still whole, behind its descriptor?
     pub(super) fn look_at_versions(&mut self, change: &Change) {
         let others = match change {
-            Change::File { path, root, .. } => self.files.others(path, Some(*root)),
+            Change::File { path, root, .. } => {
+                if self.files.file_of(path, root).is_some() {
+                    // The same bytes, but perhaps in another file.
+                    self.out.push(Output::Find { path: path.clone() });
+                }
+                self.files.others(path, Some(*root))
+            }
             Change::Removed { path } | Change::Much { path } => self.files.below(path),
             Change::Dir { .. } => Vec::new(),
         };
         for (file, version) in others {
+            if !matches!(change, Change::Much { .. }) {
+                self.files.grow_old(file, self.now.time);
+            }
             self.check(file, version);
         }
     }
@@ -665,8 +710,35 @@ impl Core {
         }
     }
 
+    /// Lets go of replaced versions that nobody is downloading any more, or for too long.
+    fn look_over_old_versions(&mut self) {
+        let old = self.files.old();
+        if old.is_empty() {
+            return;
+        }
+        let sessions = self.clients.values().filter_map(Client::session);
+        let wanted = sessions.flat_map(|s| s.files.iter().filter(|(_, entry)| !entry.wants.is_empty()));
+        let mut taken: HashSet<FileId> = wanted.map(|(file, _)| *file).collect();
+        taken.extend(self.open_files());
+        let (now, grace) = (self.now.time, self.identity.old_grace_us);
+        let over: HashSet<FileId> = old
+            .into_iter()
+            .filter(|(file, since)| !taken.contains(file) || now.since(*since) >= grace)
+            .map(|(file, _)| file)
+            .collect();
+        let versions: Vec<_> = over.iter().filter_map(|file| self.files.version(*file).cloned()).collect();
+        if !over.is_empty() {
+            self.remove_from_swarm(&over, true);
+        }
+        for version in versions {
+            tracing::debug!(path = %version.path, root = %version.root(), "an old version is over");
+            self.files.discard(&version);
+        }
+    }
+
     /// Lets go of versions that nobody has to do with any more.
     pub(super) fn look_over_files(&mut self) {
+        self.look_over_old_versions();
         let unused: HashSet<_> =
             self.files.by_id.keys().copied().filter(|&file| !self.swarm.is_in_use(file)).collect();
         if !unused.is_empty() {

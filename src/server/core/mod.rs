@@ -70,6 +70,8 @@ pub(crate) struct Identity {
     pub(crate) notice: Option<String>,
     /// Bytes a second the origin sends at most; 0 = no limit.
     pub(crate) up_limit: u64,
+    /// How long a version that was replaced is given to those who are downloading it, microseconds.
+    pub(crate) old_grace_us: u64,
 }
 
 /// The right of a connection to have one more message in work; given back when dropped.

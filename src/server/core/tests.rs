@@ -51,6 +51,7 @@ impl Rig {
             agent: "pdtpd/test".to_owned(),
             notice: None,
             up_limit: 0,
+            old_grace_us: 60 * SECOND,
         };
         let mut counter = 0u8;
         let random = Box::new(move |out: &mut [u8]| {

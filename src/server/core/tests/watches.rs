@@ -127,6 +127,79 @@ fn watches_are_bounded_and_end_with_the_connection() {
     assert_eq!(rig.heard(A), []);
 }
 
+/// A downloads `f`, B has all of an older one, and another file takes its place.
+fn replaced() -> (Rig, FileId, Digest) {
+    let mut rig = Rig::new(&[("f", 50 * PIECE)]);
+    rig.join_v3(A, "a");
+    rig.join_v3(B, "b");
+    let old = rig.version("f").root();
+    rig.say(A, request("f"));
+    rig.say(B, wire::Provide { url: url("f"), range: None, root: Some(old) });
+    std::fs::write(rig.dir.path().join(".new"), bytes_of("other", 60 * PIECE)).unwrap();
+    std::fs::rename(rig.dir.path().join(".new"), rig.dir.path().join("f")).unwrap();
+    let new = rig.version("f").root();
+    let news = Change::File { path: path("/f"), root: new, size: 60 * PIECE as u64, mtime: 1 };
+    rig.feed(Input::News(news));
+    assert_eq!(rig.checks.len(), 1, "is the old one whole?");
+    let file = rig.checks[0];
+    rig.feed(Input::Checked { file, good: true });
+    rig.heard(A);
+    rig.heard(B);
+    (rig, file, old)
+}
+
+#[test]
+fn a_replaced_version_is_given_until_its_takers_are_done() {
+    let (mut rig, _, old) = replaced();
+    rig.pass(20 * SECOND);
+    assert!(!rig.kinds(A).contains(&"changed"));
+    rig.say(B, ask("f"));
+    let new = match &rig.heard(B)[..] {
+        [Message::TellInfo(info)] => info.root.unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert_ne!(new, old, "who asks anew gets the new one");
+    rig.say(A, wire::Unrequest { url: url("f"), range: None, root: None });
+    for t in rig.core.open.keys().copied().collect::<Vec<_>>() {
+        rig.say(A, wire::Completed { id: Some(t.0), url: url("f"), bytes: Some(1), ..Default::default() });
+    }
+    rig.heard(A);
+    rig.pass(10 * SECOND);
+    let told = rig.heard(B);
+    assert!(
+        told.iter().any(|m| matches!(m, Message::Changed(m) if m.root == Some(new))),
+        "nobody needs it to be given any more: {told:?}"
+    );
+    rig.say(B, wire::Request { root: Some(old), ..request("f") });
+    assert_eq!(rig.error(B).code, ErrorCode::Changed);
+}
+
+#[test]
+fn a_replaced_version_is_not_given_for_ever() {
+    let (mut rig, _, _) = replaced();
+    rig.pass(40 * SECOND);
+    assert!(!rig.kinds(A).contains(&"changed"));
+    rig.pass(30 * SECOND);
+    assert!(rig.kinds(A).contains(&"changed"));
+}
+
+#[test]
+fn the_same_bytes_in_another_file_go_on_from_there() {
+    let mut rig = Rig::new(&[("f", 50 * PIECE)]);
+    rig.join_v3(A, "a");
+    let old = rig.version("f");
+    rig.say(A, request("f"));
+    rig.heard(A);
+    std::fs::write(rig.dir.path().join(".new"), bytes_of("f", 50 * PIECE)).unwrap();
+    std::fs::rename(rig.dir.path().join(".new"), rig.dir.path().join("f")).unwrap();
+    let size = 50 * PIECE as u64;
+    rig.feed(Input::News(Change::File { path: path("/f"), root: old.root(), size, mtime: 1 }));
+    assert_eq!(rig.checks, []);
+    assert!(!rig.kinds(A).contains(&"changed"));
+    let now = rig.core.files.version(FileId(0)).unwrap();
+    assert!(!Arc::ptr_eq(now, &old) && now.root() == old.root());
+}
+
 #[test]
 fn version_2_does_not_watch() {
     let mut rig = Rig::new(&[]);
