@@ -14,6 +14,8 @@ mod disk;
 mod exit_codes;
 #[path = "e2e/files.rs"]
 mod files;
+#[path = "e2e/mirror.rs"]
+mod mirror;
 #[path = "e2e/output.rs"]
 mod output;
 #[path = "e2e/resume.rs"]

@@ -69,6 +69,14 @@ pub enum EventBody {
         /// Bytes.
         size: u64,
     },
+    /// A file or directory that is not on the server was removed by a [`super::Mirror`]. Never lost; of the type of
+    /// [`EventBody::FileDone`].
+    FileRemoved {
+        /// [`super::Transfer::id`].
+        transfer: u64,
+        /// Where it would be on the server.
+        path: UrlPath,
+    },
     /// An exchange with a peer has ended. Droppable; off at first.
     Peer {
         /// [`super::Transfer::id`]; 0 for what was given to others.
@@ -153,7 +161,7 @@ impl EventMask {
     pub const DONE: Self = Self(1 << 3);
     /// [`EventBody::Progress`].
     pub const PROGRESS: Self = Self(1 << 4);
-    /// [`EventBody::FileDone`].
+    /// [`EventBody::FileDone`] and [`EventBody::FileRemoved`].
     pub const FILE_DONE: Self = Self(1 << 5);
     /// [`EventBody::Peer`].
     pub const PEER: Self = Self(1 << 6);

@@ -13,6 +13,7 @@ mod event;
 mod exchange;
 mod files;
 mod inner;
+mod mirror;
 mod names;
 mod progress;
 mod queue;
@@ -29,6 +30,7 @@ mod watches;
 pub use config::{Config, OPTIONS, OptionKind, OptionSpec, Seeding};
 pub use error::{Error, ErrorKind};
 pub use event::{Change, Event, EventBody, EventMask};
+pub use mirror::{Mirror, Pick};
 pub use store::{PieceStore, StoreError};
 pub use types::*;
 
@@ -295,6 +297,18 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::State`] after the end of the client.
     pub fn start(&self, request: Request, user_data: usize) -> Result<Transfer, Error> {
+        self.begin(request.path.clone(), download::Task::Get(request), user_data)
+    }
+
+    /// Makes a local directory like one on the server. Otherwise like [`Session::start`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::State`] after the end of the client.
+    pub fn mirror(&self, mirror: Mirror, user_data: usize) -> Result<Transfer, Error> {
+        self.begin(mirror.path.clone(), download::Task::Mirror(mirror), user_data)
+    }
+
+    fn begin(&self, path: UrlPath, task: download::Task, user_data: usize) -> Result<Transfer, Error> {
         let runtime = &self.inner.runtime;
         {
             // The lock that the end of the client takes: no transfer begins after it.
@@ -302,8 +316,8 @@ impl Session {
             runtime.inner.check_open()?;
             runtime.inner.transfer_started();
         }
-        let shared = Arc::new(Shared::new(runtime.inner.next_id(), user_data, request.path.clone()));
-        let job = download::run(self.inner.link.clone(), Arc::clone(&shared), request);
+        let shared = Arc::new(Shared::new(runtime.inner.next_id(), user_data, path));
+        let job = download::run(self.inner.link.clone(), Arc::clone(&shared), task);
         runtime.inner.handle.spawn(job);
         Ok(Transfer { inner: Arc::new(TransferInner { shared, runtime: Arc::clone(runtime) }) })
     }

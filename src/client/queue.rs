@@ -81,7 +81,7 @@ impl EventBody {
             Self::State { .. } => EventMask::STATE,
             Self::Done { .. } => EventMask::DONE,
             Self::Progress { .. } => EventMask::PROGRESS,
-            Self::FileDone { .. } => EventMask::FILE_DONE,
+            Self::FileDone { .. } | Self::FileRemoved { .. } => EventMask::FILE_DONE,
             Self::Peer { .. } => EventMask::PEER,
             Self::Notice { .. } | Self::Goaway { .. } => EventMask::NOTICE,
             Self::Overflow { .. } => EventMask::OVERFLOW,

@@ -11,9 +11,10 @@ use tokio::task::JoinSet;
 
 use super::download::{self, File, Job, Place, Version};
 use super::event::EventBody;
+use super::mirror::{self, Rules};
 use super::names::{self, Dirs};
 use super::session::LinkUser;
-use super::{Error, ErrorKind, TransferState};
+use super::{Change, Error, ErrorKind, TransferState};
 use crate::wire::{Entry, EntryKind, UrlPath};
 
 /// Levels listed at once; what is deeper is listed on its own.
@@ -36,10 +37,21 @@ struct Found {
 /// Downloads what is in `path` into `dir`.
 pub(super) async fn run(job: &Arc<Job>, path: &UrlPath, dir: PathBuf) -> Result<(), Error> {
     let parallel = job.inner.config().parallel_files.max(1) as usize;
-    let dirs = Arc::new(download::blocking(move || Dirs::new(dir)).await??);
+    let rules = job.mirror.clone();
+    let making = move || rules.map_or_else(|| Dirs::new(dir), |rules| rules.dirs());
+    let dirs = Arc::new(download::blocking(making).await??);
     job.shared.enter(TransferState::Active, &job.inner.queue);
+    if let Some(rules) = &job.mirror {
+        mirror::begin(job, rules, path).await?;
+    }
     let (sender, mut entries) = mpsc::channel(ENTRIES_AHEAD);
-    let listing = job.shared.unless_cancelled(walk(job, path.clone(), sender));
+    let finding = async {
+        match job.mirror.as_ref().and_then(|rules| rules.only()) {
+            Some(changes) => find(job, path, changes, sender).await,
+            None => walk(job, path.clone(), sender).await,
+        }
+    };
+    let listing = job.shared.unless_cancelled(finding);
     tokio::pin!(listing);
     let mut listed = None;
     let mut files = JoinSet::new();
@@ -75,7 +87,12 @@ pub(super) async fn run(job: &Arc<Job>, path: &UrlPath, dir: PathBuf) -> Result<
         Some(Err(error)) | Some(Ok(Err(error))) => failures.note(path, Err(error)),
         _ => {}
     }
-    failures.result()
+    failures.result()?;
+    // Of a whole tree nothing is deleted unless all that is on the server is known, and here.
+    match &job.mirror {
+        Some(rules) => mirror::finish(job, rules, path).await,
+        None => Ok(()),
+    }
 }
 
 /// How one entry ended.
@@ -118,6 +135,11 @@ async fn one(
     entry: &Entry,
 ) -> Result<(), Error> {
     let names = components.to_vec();
+    if let Some(rules) = &job.mirror
+        && is_settled(job, rules, &dirs, &names, path, entry).await?
+    {
+        return Ok(());
+    }
     if entry.kind == EntryKind::Dir {
         return download::blocking(move || dirs.create(&names)).await?.map(drop);
     }
@@ -129,9 +151,79 @@ async fn one(
         version: Version::known(Some(entry.size), entry.root, entry.chunk_size, entry.mtime),
         counted: Some(entry.size),
     };
-    download::file(job, file).await?;
-    let (transfer, path) = (job.shared.id, path.clone());
-    job.inner.queue.push(job.shared.user_data, EventBody::FileDone { transfer, path, size: entry.size });
+    let got = download::file(job, file).await?;
+    if job.mirror.is_some() && got.was_here {
+        return Ok(());
+    }
+    tell_done(job, path, entry.size).await
+}
+
+async fn tell_done(job: &Job, path: &UrlPath, size: u64) -> Result<(), Error> {
+    let done = EventBody::FileDone { transfer: job.shared.id, path: path.clone(), size };
+    if job.mirror.is_none() {
+        job.inner.queue.push(job.shared.user_data, done);
+        return Ok(());
+    }
+    // What a mirror does is told in full.
+    let taken = job.inner.queue.push_and_wait(job.shared.user_data, done);
+    // An error: nobody wants to know.
+    job.shared.unless_cancelled(taken).await.map(drop)
+}
+
+/// Whether nothing is left to do for an entry of a mirror: it is here already, or this is only a rehearsal.
+async fn is_settled(
+    job: &Arc<Job>,
+    rules: &Arc<Rules>,
+    dirs: &Arc<Dirs>,
+    names: &[Vec<u8>],
+    path: &UrlPath,
+    entry: &Entry,
+) -> Result<bool, Error> {
+    let is_file = entry.kind == EntryKind::File;
+    let (looking, place, looked_for) = (Arc::clone(rules), dirs.path(names)?, entry.clone());
+    let is_here = download::blocking(move || match is_file {
+        true => looking.is_here(&place, &looked_for),
+        false => looking.is_dir_here(&place),
+    })
+    .await??;
+    if is_file && is_here {
+        job.shared.numbers.found(entry.size);
+        job.shared.numbers.file_done();
+    } else if is_file && rules.is_dry() {
+        job.shared.numbers.file_done();
+        tell_done(job, path, entry.size).await?;
+    }
+    Ok(is_here || rules.is_dry())
+}
+
+/// What has changed, as far as it is to be mirrored, instead of all there is.
+async fn find(
+    job: &Job,
+    base: &UrlPath,
+    changes: &[(UrlPath, Change)],
+    entries: mpsc::Sender<Found>,
+) -> Result<(), Error> {
+    for (path, change) in changes {
+        let entry = match change {
+            Change::File { size, mtime, .. } => {
+                Entry { kind: EntryKind::File, size: *size, mtime: *mtime, ..Entry::default() }
+            }
+            Change::Dir => Entry { kind: EntryKind::Dir, ..Entry::default() },
+            _ => continue,
+        };
+        let Some(components) = mirror::below(base, path).filter(|components| !components.is_empty()) else {
+            continue;
+        };
+        if !job.mirror.as_ref().is_none_or(|rules| rules.picks(&components, entry.kind)) {
+            continue;
+        }
+        if entry.kind == EntryKind::File {
+            job.shared.numbers.add_file(entry.size);
+        }
+        if entries.send(Found { components, entry }).await.is_err() {
+            return Ok(());
+        }
+    }
     Ok(())
 }
 
@@ -148,6 +240,12 @@ async fn walk(job: &Job, path: UrlPath, entries: mpsc::Sender<Found>) -> Result<
                 let below = names::components(&entry)?;
                 let is_lowest = below.len() as u32 >= LIST_DEPTH;
                 let components: Vec<_> = above.iter().cloned().chain(below).collect();
+                if let Some(rules) = &job.mirror {
+                    if !rules.picks(&components, entry.kind) {
+                        continue;
+                    }
+                    rules.note(&components, &entry);
+                }
                 match entry.kind {
                     EntryKind::File => job.shared.numbers.add_file(entry.size),
                     EntryKind::Dir if is_lowest => {

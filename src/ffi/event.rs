@@ -351,8 +351,8 @@ pub(super) fn convert(event: Event) -> <pdtp_event as Handle>::Data {
         }
         EventBody::Changed { op, path, change } => (PDTP_EVENT_CHANGED, op, changed_view(op, &path, &change)),
         EventBody::Overflow { count, types } => overflow(count, types.0),
-        // Handled before; to the application it would be an overflow of nothing.
-        EventBody::Posted { .. } => overflow(0, 0),
+        // Handled before, and of what cannot be begun from C; to the application it would be an overflow of nothing.
+        EventBody::Posted { .. } | EventBody::FileRemoved { .. } => overflow(0, 0),
     };
     EventData { user_data: event.user_data, kind, id, view }
 }
