@@ -131,13 +131,27 @@ impl Rules {
         Ok(is_same && entry.mtime.is_some() && !self.mirror.checksum)
     }
 
-    /// Whether a directory is here already; makes way for it. Blocks.
-    pub(super) fn is_dir_here(&self, place: &Path) -> Result<bool, Error> {
-        let Ok(meta) = std::fs::symlink_metadata(place) else { return Ok(false) };
-        if !meta.is_dir() && self.mirror.delete && !self.is_dry() {
-            std::fs::remove_file(place).map_err(cannot("remove", place))?;
+    /// Whether a directory is here already. Blocks.
+    pub(super) fn is_dir_here(&self, place: &Path) -> bool {
+        std::fs::symlink_metadata(place).is_ok_and(|meta| meta.is_dir())
+    }
+
+    /// Removes what is to be a directory and is none, on the way to the last of `components`; `false` when that is not wanted. Blocks.
+    pub(super) fn make_way(&self, components: &[Vec<u8>]) -> Result<bool, Error> {
+        if !self.mirror.delete {
+            return Ok(false);
         }
-        Ok(meta.is_dir())
+        // One at a time: a file and the directory it is in may both find something in their way.
+        let _seen = self.seen();
+        for count in 1..=components.len() {
+            let Some(place) = place_of(&self.mirror.dir, &components[..count]) else { break };
+            match std::fs::symlink_metadata(&place) {
+                Ok(meta) if meta.is_dir() => {}
+                Ok(_) => std::fs::remove_file(&place).map_err(cannot("remove", &place))?,
+                Err(_) => break,
+            }
+        }
+        Ok(true)
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {

@@ -134,16 +134,21 @@ async fn one(
     components: &[Vec<u8>],
     entry: &Entry,
 ) -> Result<(), Error> {
-    let names = components.to_vec();
-    if let Some(rules) = &job.mirror
-        && is_settled(job, rules, &dirs, &names, path, entry).await?
-    {
-        return Ok(());
-    }
-    if entry.kind == EntryKind::Dir {
-        return download::blocking(move || dirs.create(&names)).await?.map(drop);
-    }
-    let place = download::blocking(move || dirs.place(&names)).await??;
+    let (names, rules, looked_for) = (components.to_vec(), job.mirror.clone(), entry.clone());
+    // In one go: on a thread that may wait for the disk.
+    let looked = download::blocking(move || look(&dirs, rules.as_deref(), &names, &looked_for)).await??;
+    let place = match looked {
+        Looked::Place(place) => place,
+        Looked::Settled { .. } if entry.kind == EntryKind::Dir => return Ok(()),
+        Looked::Settled { is_here } => {
+            job.shared.numbers.file_done();
+            if is_here {
+                job.shared.numbers.found(entry.size);
+                return Ok(());
+            }
+            return tell_done(job, path, entry.size).await;
+        }
+    };
     let file = File {
         path: path.clone(),
         place: Place::File(place),
@@ -170,30 +175,33 @@ async fn tell_done(job: &Job, path: &UrlPath, size: u64) -> Result<(), Error> {
     job.shared.unless_cancelled(taken).await.map(drop)
 }
 
-/// Whether nothing is left to do for an entry of a mirror: it is here already, or this is only a rehearsal.
-async fn is_settled(
-    job: &Arc<Job>,
-    rules: &Arc<Rules>,
-    dirs: &Arc<Dirs>,
-    names: &[Vec<u8>],
-    path: &UrlPath,
-    entry: &Entry,
-) -> Result<bool, Error> {
-    let is_file = entry.kind == EntryKind::File;
-    let (looking, place, looked_for) = (Arc::clone(rules), dirs.path(names)?, entry.clone());
-    let is_here = download::blocking(move || match is_file {
-        true => looking.is_here(&place, &looked_for),
-        false => looking.is_dir_here(&place),
-    })
-    .await??;
-    if is_file && is_here {
-        job.shared.numbers.found(entry.size);
-        job.shared.numbers.file_done();
-    } else if is_file && rules.is_dry() {
-        job.shared.numbers.file_done();
-        tell_done(job, path, entry.size).await?;
+/// What there is to do for an entry.
+enum Looked {
+    /// A file goes here; the directories above it are there.
+    Place(PathBuf),
+    /// Nothing: it is a directory and there, or a file that a mirror has already, or this is only a rehearsal.
+    Settled { is_here: bool },
+}
+
+/// Blocks.
+fn look(dirs: &Dirs, rules: Option<&Rules>, names: &[Vec<u8>], entry: &Entry) -> Result<Looked, Error> {
+    let is_dir = entry.kind == EntryKind::Dir;
+    if let Some(rules) = rules {
+        let place = dirs.path(names)?;
+        let is_here = if is_dir { rules.is_dir_here(&place) } else { rules.is_here(&place, entry)? };
+        if is_here || rules.is_dry() {
+            return Ok(Looked::Settled { is_here });
+        }
     }
-    Ok(is_here || rules.is_dry())
+    let make = || match is_dir {
+        true => dirs.create(names).map(|_| Looked::Settled { is_here: true }),
+        false => dirs.place(names).map(Looked::Place),
+    };
+    let on_the_way = if is_dir { names } else { &names[..names.len().saturating_sub(1)] };
+    match (make(), rules) {
+        (Err(error), Some(rules)) if error.kind == ErrorKind::Exists && rules.make_way(on_the_way)? => make(),
+        (made, _) => made,
+    }
 }
 
 /// What has changed, as far as it is to be mirrored, instead of all there is.

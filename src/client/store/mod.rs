@@ -322,6 +322,10 @@ impl PieceStore {
     /// Writes the state file if something was verified since it was written last.
     pub fn save_state(&self) -> Result<(), StoreError> {
         let Some(names) = &self.names else { return Ok(()) };
+        if self.hashes.layout().count() < 2 {
+            // There is no part of one piece to be told of. Of thousands of small files it would be most of the work.
+            return Ok(());
+        }
         let done = {
             let inner = self.inner();
             if inner.place != Place::Part || inner.saved_bytes == Some(inner.verified_bytes) {
