@@ -264,6 +264,7 @@ impl Link {
             path: path.clone(),
             is_dir: false,
             root: None,
+            keys: Vec::new(),
         };
         uri.to_string()
     }

@@ -10,10 +10,14 @@ mod layout;
 mod manifest;
 mod pem;
 mod piece_set;
+mod sidecar;
 mod tree;
+pub mod trust;
+pub mod x509;
 
 pub use date::{Date, DateError};
 pub use layout::{Layout, PieceSize};
 pub use manifest::{Manifest, ManifestError};
 pub use piece_set::PieceSet;
+pub use sidecar::{SIDECAR_SUFFIX, Sidecar, SidecarError};
 pub use tree::{PieceHasher, PieceHashes, hash_piece, merkle_root, root_of_single};

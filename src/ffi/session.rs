@@ -103,7 +103,7 @@ pub unsafe extern "C" fn pdtp_session_open(
         let text = text!(uri);
         let uri: PdtpUri = text.parse().map_err(|why| argument("uri", format_args!("{text}: {why}")))?;
         let engine = client.shared.engine.open_session(&uri, to_number(user_data))?;
-        let uri = PdtpUri { path: UrlPath::root(), is_dir: true, root: None, ..uri };
+        let uri = PdtpUri { path: UrlPath::root(), is_dir: true, root: None, keys: Vec::new(), ..uri };
         *out = give(SessionData { shared: Arc::clone(&client.shared), engine, uri });
         Ok(())
     })

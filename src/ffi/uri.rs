@@ -80,6 +80,7 @@ pub unsafe extern "C" fn pdtp_uri_format(
             path,
             is_dir: raw.ends_with(b"/"),
             root: None,
+            keys: Vec::new(),
         };
         let text = uri.to_string();
         // What is written can be read: above all, the host is one.

@@ -191,6 +191,7 @@ impl Page<'_> {
             chunk_size: root.map(|_| self.shared.piece_size_for(found.stamp.size).bytes()),
             mime: if is_dir { None } else { mime_of(&path).map(str::to_owned) },
             signed: false,
+            signed_by: None,
         };
         // With its comma. The cursor of a page that ends here is this path once more, which has nothing to escape but
         // what percent-encoding lets through: nothing. It comes with quotes.

@@ -187,6 +187,7 @@ fn uri_of(server: &PdtpUri, path: UrlPath, entry: &Entry) -> PdtpUri {
         path,
         is_dir: entry.kind == EntryKind::Dir,
         root: entry.root,
+        keys: Vec::new(),
     }
 }
 
