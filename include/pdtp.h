@@ -277,6 +277,8 @@ typedef enum {
     PDTP_E_KEY_CHANGED = -1304,
     /** Data: a description of the file makes no sense. */
     PDTP_E_METADATA = -1305,
+    /** Data: signed by a key that is not known. */
+    PDTP_E_UNKNOWN_KEY = -1306,
     /** Local: the disk says no. */
     PDTP_E_IO = -1401,
     /** Local: the disk is full. */

@@ -210,6 +210,8 @@ fn parse_event(line: &str) -> serde_json::Value {
 
 fn pdtp_command<S: AsRef<OsStr>>(args: &[S]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pdtp"));
+    // Whom the user of this machine trusts is nothing that a test should depend on.
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
     command.args(args).env_remove("RUST_LOG").env_remove("STATE_DIRECTORY");
     command
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pdtp::client::{self, Config, Error, ErrorKind, OPTIONS, Seeding};
-use pdtp::wire::{Digest, PdtpUri};
+use pdtp::wire::{Digest, PdtpUri, UrlPath};
 
 use crate::exit;
 
@@ -102,7 +102,59 @@ pub(crate) enum Command {
     /// Write files to standard output, in order and verified, while they arrive
     #[command(after_help = after_help(CAT_EXAMPLES))]
     Cat(Cat),
+    /// Make a key to sign with
+    #[command(after_help = after_help(KEYGEN_EXAMPLES))]
+    Keygen(Keygen),
+    /// Sign files: write NAME.pdtpsig beside each
+    #[command(after_help = after_help(SIGN_EXAMPLES))]
+    Sign(Sign),
+    /// Verify a file on this machine against its NAME.pdtpsig
+    #[command(after_help = after_help(VERIFY_EXAMPLES))]
+    Verify(Verify),
+    /// Print the fingerprint of keys and certificates
+    #[command(after_help = after_help(FINGERPRINT_EXAMPLES))]
+    Fingerprint(Fingerprint),
 }
+
+const KEYGEN_EXAMPLES: &str = "\
+Examples:
+  pdtp keygen alice.key                    asks for a passphrase; the public key goes to alice.key.pub
+  pdtp keygen --type dsa-3072 alice.key    takes up to a minute
+  pdtp keygen --no-passphrase build.key    for a machine that signs by itself
+
+Keys are PKCS #8 and SubjectPublicKeyInfo in PEM: `openssl pkey` reads them.
+";
+
+const SIGN_EXAMPLES: &str = "\
+Examples:
+  pdtp sign --key alice.key disk.iso                    for pdtp://HOST/disk.iso
+  pdtp sign --key alice.key --prefix /pub disk.iso      for pdtp://HOST/pub/disk.iso
+  pdtp sign --key alice.key -r tree --prefix /          all of what `pdtpd serve tree` will serve
+  pdtp sign --key alice.key --cert alice-chain.pem F    shows certificates beside the signature
+
+A signature is for one path on the server, so that nobody can serve an old or
+another file under a name it was not signed for. No server is needed to sign,
+and the private key never needs to be near one. Of a tree, names that begin
+with a dot are left out, as the server does.
+";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  pdtp verify --key alice.key.pub disk.iso          against disk.iso.pdtpsig
+  pdtp verify --key root.pem disk.iso other.sig     signed by whom this CA has certified
+  pdtp verify disk.iso                              against the keys of the trust file
+
+Without PDTP:
+  sed '/^$/,$d' F.pdtpsig > manifest
+  sed -n 's/^Signature: [^ ]* //p' F.pdtpsig | base64 -d > sig
+  openssl dgst -sha256 -verify alice.key.pub -signature sig manifest   (DSA, ECDSA)
+";
+
+const FINGERPRINT_EXAMPLES: &str = "\
+Examples:
+  pdtp fingerprint alice.key.pub
+  pdtp get pdtp://host/disk.iso#key=FINGERPRINT     only if signed with that key
+";
 
 const LS_EXAMPLES: &str = "\
 Examples:
@@ -174,6 +226,127 @@ pub(crate) struct Cat {
     pub(crate) share: Share,
     #[command(flatten)]
     pub(crate) network: Network,
+}
+
+/// Where the passphrase of a key comes from; asked for on the terminal otherwise.
+#[derive(Debug, Args)]
+pub(crate) struct Passphrase {
+    /// File whose first line is the passphrase
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_fd")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Open file descriptor whose first line is the passphrase
+    #[arg(long, value_name = "N")]
+    pub(crate) passphrase_fd: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Keygen {
+    /// File for the private key; the public one goes to FILE.pub
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Kind of key
+    #[arg(long = "type", value_enum, default_value_t = KeyType::Ed25519)]
+    pub(crate) kind: KeyType,
+    /// Write the private key unencrypted
+    #[arg(long, conflicts_with_all = ["passphrase_file", "passphrase_fd"])]
+    pub(crate) no_passphrase: bool,
+    #[command(flatten)]
+    pub(crate) passphrase: Passphrase,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum KeyType {
+    /// Small and fast
+    Ed25519,
+    /// ECDSA on P-256
+    #[value(name = "ecdsa-p256")]
+    EcdsaP256,
+    /// DSA, 2048/256
+    #[value(name = "dsa-2048")]
+    Dsa2048,
+    /// DSA, 3072/256
+    #[value(name = "dsa-3072")]
+    Dsa3072,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sign {
+    /// Files, or with -r directories
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Private key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// Certificates to show: that of the key first, then those of who certified it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Directory of the server that the files will be in
+    #[arg(long, value_name = "PATH", default_value = "/", value_parser = url_path)]
+    pub(crate) prefix: UrlPath,
+    /// All files below directories; DIR itself is PATH on the server
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+    /// Replace what is there, signatures of others included
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) passphrase: Passphrase,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// File
+    pub(crate) file: PathBuf,
+    /// Its signatures, if not in FILE.pdtpsig
+    pub(crate) signature: Option<PathBuf>,
+    /// Public key, or certificate of who may certify; several are alternatives
+    #[arg(long, value_name = "PUB|CERT")]
+    pub(crate) key: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trust: TrustFile,
+    /// Accept only what was signed for this path on the server
+    #[arg(long, value_name = "PATH", value_parser = url_path)]
+    pub(crate) path: Option<UrlPath>,
+    /// One object on standard output, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrustFile {
+    /// File that says who may sign what [default: pdtp/trust in the configuration directory]
+    #[arg(long, value_name = "FILE", help_heading = "Signatures")]
+    pub(crate) trust: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fingerprint {
+    /// Public or private keys, or certificates
+    #[arg(required = true, value_name = "KEY|CERT")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+impl TrustFile {
+    /// The file named, or the usual one; `None` where there is no place for such files.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        self.trust.clone().or_else(usual_trust_file)
+    }
+}
+
+#[cfg(not(windows))]
+fn usual_trust_file() -> Option<PathBuf> {
+    // XDG Base Directory Specification: a relative path counts as none.
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let config = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
+    config.map(|config| config.join("pdtp").join("trust"))
+}
+
+#[cfg(windows)]
+fn usual_trust_file() -> Option<PathBuf> {
+    std::env::var_os("APPDATA").map(|config| PathBuf::from(config).join("pdtp").join("trust"))
 }
 
 #[derive(Debug, Args)]
@@ -299,6 +472,11 @@ pub(crate) fn config(network: &Network, share: Option<&Share>, seeding: Seeding)
         config.set(name.trim(), value.trim())?;
     }
     Ok(config)
+}
+
+/// A path as in a URI, from the root.
+fn url_path(text: &str) -> Result<UrlPath, String> {
+    UrlPath::parse(text).map_err(|error| error.to_string())
 }
 
 /// `90`, `90s`, `1.5h`, `forever`.

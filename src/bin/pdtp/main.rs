@@ -10,10 +10,13 @@ mod browse;
 mod cat;
 mod exit;
 mod get;
+mod keys;
 mod link;
 mod report;
+mod sign;
 mod signals;
 mod term;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -37,6 +40,10 @@ fn main() -> ExitCode {
         Command::Ls(args) => browse::ls(args),
         Command::Stat(args) => browse::stat(args),
         Command::Cat(args) => cat::run(args),
+        Command::Keygen(args) => keys::keygen(args),
+        Command::Sign(args) => sign::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Fingerprint(args) => keys::fingerprint(args),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };
     let message = match &failure {

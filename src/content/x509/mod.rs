@@ -82,6 +82,11 @@ impl Chain {
         self.leaf().name()
     }
 
+    /// In PEM.
+    pub fn to_pem(&self) -> String {
+        self.certificates.iter().map(|one| pem::encode(pem::CERTIFICATE, &one.der)).collect()
+    }
+
     /// Whether the signer is certified, through this chain, by one of the anchors at this time.
     ///
     /// # Errors
