@@ -1,7 +1,7 @@
 //! Files that hold keys.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -10,6 +10,12 @@ use super::PublishError;
 use crate::content::keys::{PublicKey, SecretError, SecretKey};
 use crate::content::x509::{Anchor, Chain};
 use crate::wire::limits;
+
+/// Longest passphrase in bytes.
+const MAX_PASSPHRASE: usize = 4096;
+
+/// What a key is encrypted with; overwritten when dropped.
+pub type Passphrase = Zeroizing<Vec<u8>>;
 
 /// A private key that was read from a file.
 #[derive(Debug)]
@@ -35,13 +41,41 @@ pub enum Public {
 /// Where there is none, or the passphrase is wrong.
 pub fn read_secret(
     file: &Path,
-    passphrase: impl FnOnce() -> Result<Option<Zeroizing<Vec<u8>>>, PublishError>,
+    passphrase: impl FnOnce() -> Result<Option<Passphrase>, PublishError>,
 ) -> Result<KeyFile, PublishError> {
     let text = Zeroizing::new(read_text(file, limits::MAX_KEY_TEXT)?);
     let passphrase = if SecretKey::is_locked(&text) { passphrase()? } else { None };
     let key = SecretKey::from_pem(&text, passphrase.as_ref().map(|bytes| bytes.as_slice()))
         .map_err(|error: SecretError| PublishError::content(file, error))?;
     Ok(KeyFile { key, is_open: is_open(file) })
+}
+
+/// The first line of a file: a passphrase.
+///
+/// # Errors
+/// Where the file cannot be read.
+pub fn read_passphrase(file: &Path) -> Result<Passphrase, PublishError> {
+    let open = File::open(file).map_err(PublishError::io("cannot open", file))?;
+    passphrase_from(open).map_err(PublishError::io("cannot read", file))
+}
+
+/// The first line of what is to be read from an open file, without its end.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn passphrase_from(from: impl Read) -> std::io::Result<Passphrase> {
+    // With room for all of it, so that no copy is left where it grew; and no byte is read that is not kept here.
+    let mut line = Zeroizing::new(Vec::with_capacity(MAX_PASSPHRASE));
+    for byte in from.take(MAX_PASSPHRASE as u64).bytes() {
+        match byte? {
+            b'\n' => break,
+            byte => line.push(byte),
+        }
+    }
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    Ok(line)
 }
 
 /// Writes a new private key, for nobody but the owner, and the public one beside it as `FILE.pub`; returns the name

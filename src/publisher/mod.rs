@@ -7,7 +7,10 @@ mod keyfile;
 mod measure;
 mod walk;
 
-pub use keyfile::{KeyFile, Public, create_secret, read_public, read_secret, read_text};
+pub use keyfile::{
+    KeyFile, Passphrase, Public, create_secret, passphrase_from, read_passphrase, read_public, read_secret,
+    read_text,
+};
 pub use measure::{Measure, measure, measure_open};
 pub use walk::{Found, walk};
 

@@ -1,6 +1,6 @@
 //! `pdtp keygen` and `pdtp fingerprint`; passphrases.
 
-use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 
 use getrandom::SysRng;
@@ -13,11 +13,6 @@ use zeroize::Zeroizing;
 use crate::args::{Fingerprint, KeyType, Keygen, Passphrase};
 use crate::exit::Failure;
 use crate::term;
-
-/// Longest passphrase in bytes.
-const MAX_PASSPHRASE: u64 = 4096;
-
-type Secret = Zeroizing<Vec<u8>>;
 
 pub(crate) fn keygen(args: &Keygen) -> Result<(), Failure> {
     let kind = match args.kind {
@@ -87,16 +82,13 @@ pub(crate) fn read_secret(file: &Path, from: &Passphrase) -> Result<SecretKey, F
 }
 
 /// From where the arguments say, or the terminal; `None` where there is neither.
-fn passphrase(from: &Passphrase, prompt: &str) -> Result<Option<Secret>, Failure> {
+fn passphrase(from: &Passphrase, prompt: &str) -> Result<Option<publisher::Passphrase>, Failure> {
     match (&from.passphrase_file, from.passphrase_fd) {
-        (Some(file), _) => {
-            let open = std::fs::File::open(file);
-            let what = || format!("cannot read the passphrase from {}", shown(file));
-            first_line(open.map_err(|error| Error::io(what(), &error))?, what).map(Some)
-        }
+        (Some(file), _) => publisher::read_passphrase(file).map(Some).map_err(failure),
         (None, Some(fd)) => {
-            let what = || format!("cannot read the passphrase from descriptor {fd}");
-            first_line(descriptor(fd).map_err(|error| Error::io(what(), &error))?, what).map(Some)
+            let read = descriptor(fd).and_then(publisher::passphrase_from);
+            let what = format!("cannot read the passphrase from descriptor {fd}");
+            Ok(read.map(Some).map_err(|error| Error::io(what, &error))?)
         }
         (None, None) if std::io::stderr().is_terminal() => {
             let typed = rpassword::prompt_password(prompt);
@@ -108,7 +100,7 @@ fn passphrase(from: &Passphrase, prompt: &str) -> Result<Option<Secret>, Failure
 }
 
 /// The same for a new key: typed twice on a terminal, where an empty one means none.
-fn new_passphrase(from: &Passphrase) -> Result<Option<Secret>, Failure> {
+fn new_passphrase(from: &Passphrase) -> Result<Option<publisher::Passphrase>, Failure> {
     let Some(first) = passphrase(from, "Passphrase (empty for none): ")? else { return Ok(None) };
     if first.is_empty() {
         return Ok(None);
@@ -118,16 +110,6 @@ fn new_passphrase(from: &Passphrase) -> Result<Option<Secret>, Failure> {
         return Err(Error::new(ErrorKind::Argument, "the two passphrases differ").into());
     }
     Ok(Some(first))
-}
-
-fn first_line(from: std::fs::File, what: impl Fn() -> String) -> Result<Secret, Failure> {
-    let mut line = Zeroizing::new(Vec::with_capacity(MAX_PASSPHRASE as usize));
-    let mut reader = std::io::BufReader::with_capacity(1, from.take(MAX_PASSPHRASE));
-    reader.read_until(b'\n', &mut line).map_err(|error| Error::io(what(), &error))?;
-    while line.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
-        line.pop();
-    }
-    Ok(line)
 }
 
 /// An inherited descriptor, by the name that the system has for it.

@@ -115,6 +115,17 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) hidden: bool,
 
+    /// Private key with which to sign every file that has no signature beside it
+    ///
+    /// Made by `pdtp keygen`. Clients then see that nothing was changed on the way or on a mirror; but who takes this
+    /// server over can sign as well. Better have the publisher sign, on another machine: `pdtp sign`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sign_key: Option<PathBuf>,
+
+    /// File whose first line is the passphrase of that key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sign_passphrase_file: Option<PathBuf>,
+
     /// Greeting that clients show to their users
     #[arg(long, value_name = "TEXT")]
     pub(crate) notice: Option<String>,
@@ -148,6 +159,8 @@ pub(crate) struct Settings {
     pub(crate) piece_size: Option<PieceSize>,
     pub(crate) limit_up: Option<u64>,
     pub(crate) hidden: bool,
+    pub(crate) sign_key: Option<PathBuf>,
+    pub(crate) sign_passphrase_file: Option<PathBuf>,
     pub(crate) notice: Option<String>,
     pub(crate) grace: Option<Duration>,
     pub(crate) json: bool,
@@ -179,6 +192,8 @@ impl Settings {
             piece_size: args.piece_size.or(file.piece_size),
             limit_up: args.limit_up.or(file.limit_up),
             hidden: args.hidden || file.hidden.unwrap_or(false),
+            sign_key: args.sign_key.or(file.sign_key),
+            sign_passphrase_file: args.sign_passphrase_file.or(file.sign_passphrase_file),
             notice: args.notice.or(file.notice),
             grace: args.grace.or(file.grace),
             json: args.json || file.json.unwrap_or(false),

@@ -12,8 +12,20 @@ use super::failure::Failure;
 use super::units;
 
 /// The keys there are, as they are written.
-pub(crate) const KEYS: [&str; 10] =
-    ["dir", "listen", "name", "state", "piece-size", "limit-up", "hidden", "notice", "grace", "json"];
+pub(crate) const KEYS: [&str; 12] = [
+    "dir",
+    "listen",
+    "name",
+    "state",
+    "piece-size",
+    "limit-up",
+    "hidden",
+    "sign-key",
+    "sign-passphrase-file",
+    "notice",
+    "grace",
+    "json",
+];
 
 /// How alike a word must be to a key to be worth suggesting, 0 to 1.
 const ALIKE: f64 = 0.7;
@@ -28,6 +40,8 @@ pub(crate) struct File {
     pub(crate) piece_size: Option<PieceSize>,
     pub(crate) limit_up: Option<u64>,
     pub(crate) hidden: Option<bool>,
+    pub(crate) sign_key: Option<PathBuf>,
+    pub(crate) sign_passphrase_file: Option<PathBuf>,
     pub(crate) notice: Option<String>,
     pub(crate) grace: Option<Duration>,
     pub(crate) json: Option<bool>,
@@ -75,6 +89,10 @@ impl File {
                 self.limit_up = Some(rate.map_err(wrong)?);
             }
             "hidden" => self.hidden = Some(boolean(value).map_err(wrong)?),
+            "sign-key" => self.sign_key = Some(text(value).map_err(wrong)?.into()),
+            "sign-passphrase-file" => {
+                self.sign_passphrase_file = Some(text(value).map_err(wrong)?.into());
+            }
             "notice" => self.notice = Some(text(value).map_err(wrong)?),
             "grace" => {
                 let time = text_or_number(value).and_then(|text| units::parse_duration(&text));

@@ -391,6 +391,7 @@ impl Core {
             info.mtime = Some(version.mtime);
             info.mime = Some(version.mime.to_owned());
             info.kind = Some(EntryKind::File);
+            info.signatures = version.signed().map_or_else(Vec::new, |signed| signed.signatures.clone());
         }
         self.send(conn, info);
     }
