@@ -21,12 +21,14 @@ use super::session::{Conn, Gone, LinkUser};
 use super::store::StoreError;
 use super::stream::{self, Finished, Function, Position};
 use super::transfer::{Shared, Wish};
+use super::verify::{self, Demand};
 use super::{
     Error, ErrorKind, Overwrite, PieceStore, Progress, Request, Seeding, Target, TransferState, names, tree,
 };
+use crate::content::trust::{Status, Verdict};
 use crate::content::{Layout, PieceHashes, PieceSize, hash_piece};
 use crate::peer::{Claim, PieceSink};
-use crate::wire::{self, ByteRange, Digest, EntryKind, Order, UrlPath, limits};
+use crate::wire::{self, ByteRange, Digest, EntryKind, FileSignature, Order, UrlPath, limits};
 
 /// How often a file that changes during its download is begun anew.
 const MAX_RESTARTS: u32 = 5;
@@ -60,6 +62,8 @@ pub(super) struct Job {
     pub(super) inner: Arc<Inner>,
     pub(super) shared: Arc<Shared>,
     pub(super) overwrite: Overwrite,
+    /// What is asked of signatures.
+    pub(super) demand: Demand,
     /// Whether the transfer is of one file, whose states are the transfer's.
     pub(super) is_single: bool,
 }
@@ -90,8 +94,8 @@ pub(super) struct File {
     pub(super) path: UrlPath,
     pub(super) place: Place,
     pub(super) expect_root: Option<Digest>,
-    /// From a listing, if that says enough.
-    pub(super) version: Option<Version>,
+    /// From an answer, with the signatures that are in it; or from a listing, if that says enough.
+    pub(super) version: Option<(Version, Vec<FileSignature>)>,
     /// Its size as far as the numbers know it; `None` if they do not know of the file.
     pub(super) counted: Option<u64>,
 }
@@ -149,10 +153,12 @@ async fn cancel_when_closing(inner: &Inner, shared: &Shared) -> Infallible {
 }
 
 async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Result<Option<Digest>, Error> {
-    let Request { path, target, overwrite, recursive, expect_root } = request;
+    let Request { path, target, overwrite, recursive, expect_root, verify, keys } = request;
     let inner = Arc::clone(&link.inner);
-    let job = |is_single| {
+    let policy = verify.unwrap_or_else(|| inner.config().verify);
+    let job = |is_single: bool| {
         Arc::new(Job {
+            demand: Demand::new(policy, keys.clone(), &path, !is_single),
             link: link.clone(),
             inner: Arc::clone(&inner),
             shared: Arc::clone(shared),
@@ -172,7 +178,7 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
         Error::new(ErrorKind::Argument, text)
     };
     let info = is_dir().await?;
-    let version = info.as_ref().map(version_of).transpose()?;
+    let version = info.clone().map(version_of).transpose()?;
     let place = match (target, &info) {
         (Target::Dir(dir), None) if recursive => {
             if expect_root.is_some() {
@@ -206,9 +212,9 @@ pub(super) async fn blocking<T: Send + 'static>(
     })
 }
 
-fn version_of(info: &wire::TellInfo) -> Result<Version, Error> {
+fn version_of(info: wire::TellInfo) -> Result<(Version, Vec<FileSignature>), Error> {
     let version = Version::known(info.size, info.root, info.chunk_size, info.mtime);
-    version.ok_or_else(|| {
+    version.map(|version| (version, info.signatures)).ok_or_else(|| {
         let text = format!("the server describes {} in a way that makes no sense", printable(&info.url));
         Error::new(ErrorKind::Protocol, text)
     })
@@ -220,11 +226,11 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Digest, Error> {
     let _turn = job.shared.unless_cancelled(job.link.files.turn(&path)).await?;
     let mut overwrite = job.overwrite;
     for _ in 0..=MAX_RESTARTS {
-        let version = match version.take() {
+        let (version, signatures) = match version.take() {
             Some(version) => version,
             None => {
                 let asking = job.link.ask_info(&path, Some(Arc::clone(&job.shared.numbers)));
-                version_of(&job.shared.unless_cancelled(asking).await??)?
+                version_of(job.shared.unless_cancelled(asking).await??)?
             }
         };
         job.shared.numbers.hashing(None);
@@ -232,6 +238,9 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Digest, Error> {
             let text = format!("{path}: the server has version {}, not {wanted}", version.root);
             return Err(Error::new(ErrorKind::Changed, text));
         }
+        // Before anything is asked for: what comes is verified against this root, so what is handed on of it is signed
+        // from the first piece.
+        let verdict = verify::admit(job, &path, &version, signatures, expect_root.is_some()).await?;
         let size = version.layout.size();
         match counted.replace(size) {
             None => job.shared.numbers.add_file(size),
@@ -242,7 +251,7 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Digest, Error> {
             Err(Stop::Stale) => continue,
             Err(Stop::Failed(error)) => return Err(error),
         };
-        match attempt(job, &path, place, hashes, &version, overwrite).await {
+        match attempt(job, &path, place, hashes, &version, overwrite, verdict).await {
             Attempt::Done => {
                 job.shared.numbers.file_done();
                 return Ok(version.root);
@@ -324,6 +333,7 @@ async fn attempt(
     hashes: Arc<PieceHashes>,
     version: &Version,
     overwrite: Overwrite,
+    verdict: Option<Verdict>,
 ) -> Attempt {
     job.enter(TransferState::Checking);
     let (target, function) = match place {
@@ -360,7 +370,7 @@ async fn attempt(
         }
     };
     let result = match result {
-        Ok(()) => finish(job, &held, &store, target.as_ref(), version).await.map_err(Stop::Failed),
+        Ok(()) => finish(job, &held, &store, target.as_ref(), version, verdict).await.map_err(Stop::Failed),
         Err(stop) => {
             abandon(job, &held, &store, &stop).await;
             Err(stop)
@@ -468,8 +478,13 @@ async fn finish(
     store: &Arc<PieceStore>,
     target: Option<&PathBuf>,
     version: &Version,
+    verdict: Option<Verdict>,
 ) -> Result<(), Error> {
     job.enter(TransferState::Verifying);
+    if let Some(error) = check_digest(store, verdict).await? {
+        forget(job, held).await;
+        return Err(error);
+    }
     let (finishing, mtime) = (Arc::clone(store), version.mtime);
     let finished = blocking(move || PieceStore::finish(&finishing, mtime)).await?;
     if let Err(error) = finished {
@@ -495,6 +510,24 @@ async fn finish(
         }
     }
     Ok(())
+}
+
+/// That the whole file has the digest that was signed. Its pieces are verified already; this is for whoever believes
+/// the digest in the manifest by itself.
+async fn check_digest(store: &Arc<PieceStore>, verdict: Option<Verdict>) -> Result<Option<Error>, Error> {
+    let verdict = verdict.filter(|verdict| verdict.status != Status::Bad);
+    let Some((wanted, path)) = verdict.and_then(|verdict| Some((verdict.sha256?, verdict.path))) else {
+        return Ok(None);
+    };
+    let reading = Arc::clone(store);
+    match blocking(move || verify::has_digest(&reading, wanted)).await? {
+        Ok(true) => Ok(None),
+        Ok(false) => {
+            let text = format!("{path} does not have the SHA-256 that was signed, {wanted}");
+            Ok(Some(Error::new(ErrorKind::Signature, text)))
+        }
+        Err(error) => Ok(Some(Error::io(format!("cannot read {path} once more"), &error))),
+    }
 }
 
 /// Neither wanted nor given any more.
@@ -830,7 +863,7 @@ async fn save_state(store: &Arc<PieceStore>) {
 
 impl Job {
     /// Enters a state, where the file is all of the transfer.
-    fn enter(&self, state: TransferState) {
+    pub(super) fn enter(&self, state: TransferState) {
         if self.is_single {
             self.shared.enter(state, &self.inner.queue);
         }

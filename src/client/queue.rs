@@ -86,12 +86,20 @@ impl EventBody {
             Self::Notice { .. } | Self::Goaway { .. } => EventMask::NOTICE,
             Self::Overflow { .. } => EventMask::OVERFLOW,
             // In every mask.
-            Self::Posted { .. } => EventMask(0),
+            Self::Posted { .. } | Self::Decision { .. } => EventMask(0),
+            Self::Verdict { .. } => EventMask::VERDICT,
         }
     }
 
     fn is_droppable(&self) -> bool {
-        matches!(self, Self::FileDone { .. } | Self::Peer { .. } | Self::Notice { .. } | Self::Goaway { .. })
+        matches!(
+            self,
+            Self::Verdict { .. }
+                | Self::FileDone { .. }
+                | Self::Peer { .. }
+                | Self::Notice { .. }
+                | Self::Goaway { .. }
+        )
     }
 }
 

@@ -124,7 +124,7 @@ struct Status {
 pub(super) struct Link {
     pub(super) inner: Arc<Inner>,
     pub(super) host: String,
-    port: u16,
+    pub(super) port: u16,
     pub(super) client_id: String,
     status: watch::Sender<Status>,
     info: Mutex<Option<ServerInfo>>,

@@ -122,11 +122,14 @@ async fn one(
         return download::blocking(move || dirs.create(&names)).await?.map(drop);
     }
     let place = download::blocking(move || dirs.place(&names)).await??;
+    // A listing says that there are signatures, not which.
+    let is_known = !entry.signed || !job.demand.is_interested();
+    let version = Version::known(Some(entry.size), entry.root, entry.chunk_size, entry.mtime);
     let file = File {
         path: path.clone(),
         place: Place::File(place),
         expect_root: None,
-        version: Version::known(Some(entry.size), entry.root, entry.chunk_size, entry.mtime),
+        version: version.filter(|_| is_known).map(|version| (version, Vec::new())),
         counted: Some(entry.size),
     };
     download::file(job, file).await?;

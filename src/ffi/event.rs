@@ -12,6 +12,7 @@ use super::listing::{ListingData, pdtp_listing};
 use super::session::pdtp_session_state_code;
 use super::text::{owned, pointer};
 use super::transfer::{pdtp_progress, transfer_state_code};
+use super::verify::{VerdictView, pdtp_verdict};
 use crate::client::{Error, Event, EventBody, SessionState};
 use crate::wire::{FailureKind, Reason};
 
@@ -38,6 +39,12 @@ pub enum pdtp_event_kind {
     PDTP_EVENT_NOTICE = 8,
     /// Events were dropped because the queue was full: pdtp_event_overflow.
     PDTP_EVENT_OVERFLOW = 9,
+    /// What the signatures of a file are worth: pdtp_event_verdict. Not told of what is not signed and need not be under
+    /// PDTP_VERIFY_ASK. Dropped when the queue is full.
+    PDTP_EVENT_VERDICT = 10,
+    /// Your verify callback said PDTP_ANSWER_LATER: pdtp_event_verdict, to be answered with pdtp_decide. Never lost, and
+    /// cannot be turned off.
+    PDTP_EVENT_DECISION = 11,
 }
 
 /// Of PDTP_EVENT_SESSION.
@@ -201,6 +208,7 @@ enum View {
     Peer { seen: pdtp_peer_event, _strings: [CString; 2] },
     Notice { seen: pdtp_notice_event, _message: CString },
     Overflow { seen: pdtp_overflow_event },
+    Verdict(VerdictView),
 }
 
 /// A listing that is freed with the event unless it was taken.
@@ -223,6 +231,16 @@ impl Drop for OwnListing {
 handle! {
     /// Something that happened.
     pdtp_event, EventData, b"PDev", live: false
+}
+
+impl EventData {
+    /// NULL where it is about something else.
+    pub(super) fn verdict(&self) -> *const pdtp_verdict {
+        match &self.view {
+            View::Verdict(view) => &raw const view.seen,
+            _ => ptr::null(),
+        }
+    }
 }
 
 /// Makes of the engine's event what C sees.
@@ -306,6 +324,13 @@ pub(super) fn convert(event: Event) -> <pdtp_event as Handle>::Data {
             (PDTP_EVENT_NOTICE, session, notice_view(session, reason, milliseconds(after)))
         }
         EventBody::Overflow { count, types } => overflow(count, types.0),
+        EventBody::Verdict { transfer, verdict, accepted } => {
+            let view = VerdictView::new(transfer, 0, &verdict, Some(accepted));
+            (PDTP_EVENT_VERDICT, transfer, View::Verdict(view))
+        }
+        EventBody::Decision { transfer, id, verdict } => {
+            (PDTP_EVENT_DECISION, transfer, View::Verdict(VerdictView::new(transfer, id, &verdict, None)))
+        }
         // Handled before; to the application it would be an overflow of nothing.
         EventBody::Posted { .. } => overflow(0, 0),
     };

@@ -59,11 +59,14 @@ impl Signed {
     }
 }
 
+/// What was read of a sidecar with this stamp; `None` = it is none.
+type Read = (Stamp, Option<Arc<Signed>>);
+
 /// Sidecars that were read, by the path of their file, and the hub's own key.
 #[derive(Default)]
 pub(super) struct Signatures {
     signer: Option<Arc<Signer>>,
-    read: Mutex<HashMap<UrlPath, (Stamp, Option<Arc<Signed>>)>>,
+    read: Mutex<HashMap<UrlPath, Read>>,
 }
 
 impl Signatures {

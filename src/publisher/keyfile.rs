@@ -30,7 +30,7 @@ pub struct KeyFile {
 #[derive(Debug)]
 pub enum Public {
     /// A bare key.
-    Key(PublicKey),
+    Key(Box<PublicKey>),
     /// Certificates; the first, by itself, can be an anchor.
     Certificate(Chain, Box<Anchor>),
 }
@@ -64,14 +64,11 @@ pub fn read_passphrase(file: &Path) -> Result<Passphrase, PublishError> {
 /// # Errors
 /// Where it cannot be read.
 pub fn passphrase_from(from: impl Read) -> std::io::Result<Passphrase> {
-    // With room for all of it, so that no copy is left where it grew; and no byte is read that is not kept here.
+    // With room for all of it, so that no copy is left where it grew.
     let mut line = Zeroizing::new(Vec::with_capacity(MAX_PASSPHRASE));
-    for byte in from.take(MAX_PASSPHRASE as u64).bytes() {
-        match byte? {
-            b'\n' => break,
-            byte => line.push(byte),
-        }
-    }
+    from.take(MAX_PASSPHRASE as u64).read_to_end(&mut line)?;
+    let end = line.iter().position(|byte| *byte == b'\n').unwrap_or(line.len());
+    line.truncate(end);
     if line.last() == Some(&b'\r') {
         line.pop();
     }
@@ -122,9 +119,9 @@ pub fn read_public(file: &Path) -> Result<Public, PublishError> {
     }
     if text.contains("PRIVATE KEY-----") {
         let key = SecretKey::from_pem(&text, None).map_err(|error| wrong(&error))?;
-        return Ok(Public::Key(key.public().clone()));
+        return Ok(Public::Key(Box::new(key.public().clone())));
     }
-    PublicKey::from_pem(&text).map(Public::Key).map_err(|error| wrong(&error))
+    PublicKey::from_pem(&text).map(|key| Public::Key(Box::new(key))).map_err(|error| wrong(&error))
 }
 
 /// Reads a text file of bounded size.

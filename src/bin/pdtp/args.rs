@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pdtp::client::{self, Config, Error, ErrorKind, OPTIONS, Seeding};
+use pdtp::content::trust::Policy;
 use pdtp::wire::{Digest, PdtpUri, UrlPath};
 
-use crate::exit;
+use crate::exit::{self, Failure};
 
 /// Written as `--timeout 0`, and as `--seed-for forever`.
 pub(crate) const FOREVER: Duration = Duration::MAX;
@@ -47,6 +48,8 @@ Examples:
   pdtp get -r pdtp://host/photos -o pics/        the same to ./pics/photos
   pdtp get --seed-for 2h --limit-up 2M URI       go on giving to others for two hours
   pdtp get --json URI | jq .                     for programs
+  pdtp get --verify require --key alice.pub URI  only what Alice has signed
+  pdtp get URI#key=FINGERPRINT                   the same, with her key in the link
 
 While a file is incomplete it is called NAME.part. Running the same command
 again checks what is there and fetches only the rest, whatever ended the first
@@ -61,6 +64,9 @@ Events of --json, one object a line, each with \"event\" and:
              eta (or null), givers, files_done, files_total, waiting (a word
              or null), hashing ([done, total] or null); at most two a second
   file_done  path, size: a file of a directory is complete
+  verdict    path, status (good, unsigned, unknown_key, rollback, expired,
+             key_changed, bad), key, algorithm, signer, since, date, reason,
+             accepted: what the signatures of a file are worth
   peer       with -v: peer_id, origin, received, path, first_piece, pieces,
              bytes, ms, reason, error
   notice     message: a word from the operator of the server
@@ -212,6 +218,8 @@ pub(crate) struct Get {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
+    pub(crate) signatures: Signatures,
+    #[command(flatten)]
     pub(crate) share: Share,
     #[command(flatten)]
     pub(crate) network: Network,
@@ -222,6 +230,8 @@ pub(crate) struct Cat {
     /// pdtp://host[:port]/path[#root=HEX]
     #[arg(required = true)]
     pub(crate) uri: Vec<PdtpUri>,
+    #[command(flatten)]
+    pub(crate) signatures: Signatures,
     #[command(flatten)]
     pub(crate) share: Share,
     #[command(flatten)]
@@ -381,7 +391,53 @@ pub(crate) struct Stat {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
+    pub(crate) signatures: Signatures,
+    #[command(flatten)]
     pub(crate) network: Network,
+}
+
+/// Who must have signed.
+#[derive(Debug, Args)]
+pub(crate) struct Signatures {
+    /// What to do about signatures [default: ask]
+    #[arg(long, value_enum, value_name = "POLICY", help_heading = "Signatures")]
+    verify: Option<VerifyPolicy>,
+    /// Trust this public key, or whom this certificate certifies, besides those of the trust file
+    #[arg(long, value_name = "PUB|CERT", help_heading = "Signatures")]
+    key: Vec<PathBuf>,
+    #[command(flatten)]
+    trust: TrustFile,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum VerifyPolicy {
+    /// Only what is signed by somebody who is trusted
+    Require,
+    /// Ask on a terminal about unknown and bad signatures; elsewhere refuse them
+    Ask,
+    /// Say what the signatures are worth, and take everything
+    Report,
+    /// Do not look at signatures
+    Off,
+}
+
+impl Signatures {
+    /// Sets a configuration up for them. `can_ask`: somebody answers questions.
+    pub(crate) fn apply(&self, config: &mut Config, can_ask: bool) -> Result<(), Failure> {
+        config.verify = match self.verify {
+            None => config.verify,
+            Some(VerifyPolicy::Require) => Policy::Require,
+            Some(VerifyPolicy::Ask) => Policy::Ask,
+            Some(VerifyPolicy::Report) => Policy::Report,
+            Some(VerifyPolicy::Off) => Policy::Off,
+        };
+        for file in &self.key {
+            crate::keys::trust(&mut config.trust, file)?;
+        }
+        config.trust_store = config.trust_store.take().or_else(|| self.trust.path());
+        config.decisions = can_ask;
+        Ok(())
+    }
 }
 
 /// How much of the network the download may take, and what it gives.

@@ -7,6 +7,7 @@ use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use pdtp::client::{Error, ErrorKind};
 use pdtp::content::keys::{KeyKind, PublicKey, SecretKey};
+use pdtp::content::trust::{Place, Trust, TrustEntry};
 use pdtp::publisher::{self, Public, PublishError};
 use zeroize::Zeroizing;
 
@@ -42,7 +43,7 @@ pub(crate) fn keygen(args: &Keygen) -> Result<(), Failure> {
 pub(crate) fn fingerprint(args: &Fingerprint) -> Result<(), Failure> {
     for file in &args.files {
         let (key, name) = match publisher::read_public(file).map_err(failure)? {
-            Public::Key(key) => (key, None),
+            Public::Key(key) => (*key, None),
             Public::Certificate(chain, _) => {
                 let key = chain.key().map_err(|error| failure_of(file, &error))?.clone();
                 (key, Some(chain.signer()))
@@ -56,6 +57,18 @@ pub(crate) fn fingerprint(args: &Fingerprint) -> Result<(), Failure> {
 
 fn describe(key: &PublicKey) -> String {
     format!("{} {}", key.fingerprint(), key.describe())
+}
+
+/// Trusts a public key everywhere, or whom a certificate certifies.
+pub(crate) fn trust(trust: &mut Trust, file: &Path) -> Result<(), Failure> {
+    match publisher::read_public(file).map_err(failure)? {
+        Public::Key(key) => trust.add_key(&key, ""),
+        Public::Certificate(_, anchor) => {
+            let (place, comment) = (Place::Everywhere, String::new());
+            trust.add(TrustEntry::Authority { place, anchor, comment });
+        }
+    }
+    Ok(())
 }
 
 /// Reads a private key, asking for its passphrase where it has one.

@@ -6,6 +6,7 @@
 #![warn(unreachable_pub)]
 
 mod args;
+mod ask;
 mod browse;
 mod cat;
 mod exit;
@@ -78,6 +79,14 @@ fn advice(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Changed => "run the same command again to fetch what is served now",
         ErrorKind::NoSpace => "make room and run the same command again: what was received is kept",
         ErrorKind::Exists => "--overwrite resume replaces it, -o chooses another name",
+        ErrorKind::UnknownKey => {
+            "on a terminal you would be asked; --key FILE trusts a key, `#key=FINGERPRINT` in the URI does for once"
+        }
+        ErrorKind::KeyChanged => {
+            "ask the publisher by another way than this server before you trust the new key (see the trust file)"
+        }
+        ErrorKind::Unsigned => "--verify report takes it nevertheless",
+        ErrorKind::Signature => "do not use it; --verify report takes it nevertheless",
         ErrorKind::ReadOnly => "choose another place with -o",
         ErrorKind::Locked => "wait for the other download, or choose another name with -o",
         _ => return None,

@@ -4,12 +4,12 @@ use std::fs::File;
 
 use pdtp::client::{Error, ErrorKind};
 use pdtp::content::trust::{Judge, Place, Policy, Question, Seen, Status, Trust, TrustEntry, Verdict};
-use pdtp::publisher::{self, Public};
+use pdtp::publisher;
 use serde_json::json;
 
 use crate::args::Verify;
 use crate::exit::Failure;
-use crate::keys::{failure, failure_of, print_line, shown};
+use crate::keys::{self, failure, failure_of, print_line, shown};
 use crate::sign::now;
 use crate::term;
 
@@ -58,13 +58,7 @@ pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
 fn trust(args: &Verify) -> Result<Trust, Failure> {
     let mut trust = Trust::default();
     for file in &args.key {
-        match publisher::read_public(file).map_err(failure)? {
-            Public::Key(key) => trust.add_key(&key, ""),
-            Public::Certificate(_, anchor) => {
-                let (place, comment) = (Place::Everywhere, String::new());
-                trust.add(TrustEntry::Authority { place, anchor, comment });
-            }
-        }
+        keys::trust(&mut trust, file)?;
     }
     let named = args.trust.trust.is_some();
     if args.key.is_empty() || named {

@@ -136,6 +136,13 @@ impl fmt::Display for TrustEntry {
     }
 }
 
+/// Two entries are the same when they are written the same.
+impl PartialEq for TrustEntry {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
 /// A line that makes no sense. What cannot be read is not skipped: it might be a `@revoked`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
@@ -147,9 +154,10 @@ pub struct TrustError {
 }
 
 /// All that is trusted.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Trust {
     entries: Vec<TrustEntry>,
+    is_kept: bool,
 }
 
 impl Trust {
@@ -169,7 +177,7 @@ impl Trust {
                 entries.push(entry);
             }
         }
-        Ok(Self { entries })
+        Ok(Self { entries, is_kept: false })
     }
 
     /// Adds an entry.
@@ -188,9 +196,14 @@ impl Trust {
         });
     }
 
-    /// Whether nobody is trusted.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    /// Somebody keeps account of whom to trust, so that an unknown key is news even where none is known yet.
+    pub fn keep(&mut self) {
+        self.is_kept = true;
+    }
+
+    /// Whether nobody is trusted, and nobody keeps account of it.
+    pub fn is_nobodys(&self) -> bool {
+        self.entries.is_empty() && !self.is_kept
     }
 
     /// All entries.

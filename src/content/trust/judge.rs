@@ -159,7 +159,7 @@ impl Judge {
             date: None,
             sha256: None,
             expected,
-            nobody_trusted: trust.is_empty() && question.pinned.is_empty(),
+            nobody_trusted: trust.is_nobodys() && question.pinned.is_empty(),
             reason: if expected { "is not signed, but should be".into() } else { "is not signed".into() },
         };
         if question.signatures.len() > limits::MAX_SIGNATURES {
@@ -357,18 +357,18 @@ mod tests {
         let (alice, mallory) = (secret(), secret());
         let (by_alice, by_mallory) = (sign(&alice, &example()), sign(&mallory, &example()));
         let mut world = World::new();
-        assert!(world.judge(&[by_alice.clone()]).nobody_trusted);
+        assert!(world.judge(std::slice::from_ref(&by_alice)).nobody_trusted);
         world.trust.add_key(secret().public(), "somebody");
-        assert_eq!(world.status(&[by_alice.clone()]), Status::UnknownKey);
+        assert_eq!(world.status(std::slice::from_ref(&by_alice)), Status::UnknownKey);
         assert_eq!(world.status(&[]), Status::Unsigned);
         world.pin("other/", &alice);
         world.pin("h/elsewhere", &alice);
-        assert_eq!(world.status(&[by_alice.clone()]), Status::UnknownKey);
+        assert_eq!(world.status(std::slice::from_ref(&by_alice)), Status::UnknownKey);
         world.pin("h/dir", &alice);
         let verdict = world.judge(&[by_mallory.clone(), by_alice.clone()]);
         assert_eq!((verdict.status, verdict.signer.as_deref()), (Status::Good, Some("Alice")));
         assert_eq!(verdict.since, Some(date("2026-01-01T00:00:00Z")));
-        assert_eq!(world.status(&[by_mallory.clone()]), Status::KeyChanged);
+        assert_eq!(world.status(std::slice::from_ref(&by_mallory)), Status::KeyChanged);
         let stripped = world.judge(&[]);
         assert!(stripped.status == Status::Unsigned && stripped.expected && !stripped.is_fine(Policy::Ask));
         world
