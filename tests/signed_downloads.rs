@@ -141,6 +141,50 @@ fn who_signed_is_said_in_one_line_and_known_from_then_on() {
 }
 
 #[test]
+fn on_a_terminal_the_user_is_asked_once() {
+    let world = World::new();
+    world.serve("pub/second", &noise(1000));
+    world.sign("alice", "/pub", "pub/second");
+    world.serve("elsewhere", b"content");
+    world.sign("alice", "/", "elsewhere");
+    let server = Pdtpd::start(world.served.path(), &[""; 0]);
+    let trust = world.trust_file();
+    let get = |answer: &str, path: &str| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/terminal.py");
+        let mut command = std::process::Command::new("python3");
+        command.args([script, answer, env!("CARGO_BIN_EXE_pdtp"), "get", "--trust", trust.to_str().unwrap()]);
+        command.args([server.uri(path).as_str(), "-o", "copy"]).current_dir(world.here.path());
+        Proc::spawn(command).finish(PATIENCE)
+    };
+    let copy = world.here.path().join("copy");
+    let run = get("n", "/pub/file").expect(10);
+    for part in ["is signed with a key that is not known here", &world.fingerprint("alice"), "[y/N]"] {
+        assert!(run.text().contains(part), "{part} in {}", run.text());
+    }
+    assert!(!copy.exists() && !trust.exists());
+    get("y", "/pub/file").expect(0);
+    assert_eq!(std::fs::read(&copy).unwrap(), noise(300_000));
+    let written = std::fs::read_to_string(&trust).unwrap();
+    let line = format!("127.0.0.1:{}/pub ed25519 {} 20", server.port(), world.fingerprint("alice"));
+    assert!(written.lines().any(|l| l.starts_with(&line)), "{written}");
+    for path in ["/pub/file", "/pub/second"] {
+        let run = get("n", path).expect(0);
+        assert!(!run.text().contains("[y/N]") && run.text().contains("known since"), "{}", run.text());
+    }
+    // Another part of the server may have another publisher.
+    get("n", "/elsewhere").expect(10);
+    world.serve("pub/file", b"evil");
+    world.sign("mallory", "/pub", "pub/file");
+    let run = get("n", "/pub/file").expect(11);
+    assert!(run.text().contains("@ WARNING: SIGNED WITH ANOTHER KEY THAN BEFORE"), "{}", run.text());
+    assert_eq!(std::fs::read(&copy).unwrap(), noise(1000), "what was good is still there");
+    // A new key of the publisher, after asking her.
+    get("y", "/pub/file").expect(0);
+    assert_eq!(std::fs::read(&copy).unwrap(), b"evil");
+    get("n", "/pub/file").expect(0);
+}
+
+#[test]
 fn another_file_with_the_signature_of_the_old_one() {
     let mut world = World::new();
     let evil = world.start();

@@ -1,4 +1,4 @@
-//! Public keys and signatures: reading, checking, verifying. Private keys are in [`secret`], which the library for C
+//! Public keys and signatures: reading, checking, verifying. Private keys are in `secret`, which the library for C
 //! programs does not contain.
 //!
 //! A key that comes from a stranger is checked before any use, and within bounded time: sizes first, arithmetic then.

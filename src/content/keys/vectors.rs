@@ -152,3 +152,24 @@ fn wycheproof_ed25519() {
     }
     assert!(counts[0] > 40 && counts[1] > 50, "{counts:?}");
 }
+
+#[test]
+fn keys_with_one_bit_wrong_are_answered_in_good_time() {
+    for (name, step) in [("ed25519", 1), ("p256", 1), ("rsa-2048", 7), ("dsa-2048", 61)] {
+        let key = key(name).unwrap();
+        let good = key.as_der();
+        let mut taken = 0;
+        for bit in (0..good.len() * 8).step_by(step) {
+            let mut der = good.to_vec();
+            der[bit / 8] ^= 1 << (bit % 8);
+            // Some are keys: what matters is that there is an answer.
+            if let Ok(other) = PublicKey::from_der(&der) {
+                assert_ne!(other.fingerprint(), key.fingerprint());
+                taken += 1;
+            }
+            assert!(PublicKey::from_der(&der[..bit / 8]).is_err());
+        }
+        // Every number is a modulus of RSA, and half of all are points of Ed25519's curve.
+        assert!(taken == 0 || ["ed25519", "rsa-2048"].contains(&name), "{name}: {taken}");
+    }
+}

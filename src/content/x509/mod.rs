@@ -1,6 +1,6 @@
 //! Certificates: a signer may show a chain of them instead of a bare key, and is trusted as far as who certified him.
 //!
-//! Reading is done by the crate `x509-cert`; deciding is done in [`path`], after RFC 5280 section 6.1, and refuses
+//! Reading is done by the crate `x509-cert`; deciding is done in `path`, after RFC 5280 section 6.1, and refuses
 //! what it does not know. Not done: revocation (who has lost a key is told with `@revoked` in the trust file),
 //! policies, chains in any other order than from the signer upwards, and names that are equal only after case
 //! folding.
