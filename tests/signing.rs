@@ -263,6 +263,17 @@ fn a_tree_is_signed_for_where_it_will_be() {
     assert!(run.text().starts_with("2 files signed;"), "{}", run.text());
     assert!(read(dir, "b/c d.pdtpsig").contains("\nPath: /pub/b/c%20d\n"));
     assert!(!dir.join("b/.hidden.pdtpsig").exists() && !dir.join("a.pdtpsig.pdtpsig").exists());
+    let public = format!("{key}.pub");
+    let verify = || pdtp_in(dir, &["verify", "--key", &public, "-r", "."]);
+    assert!(verify().expect(0).text().starts_with("2 files, "));
+    write(dir, "a", b"something else");
+    write(dir, "unsigned", b"");
+    let run = verify();
+    assert!([9, 10].contains(&run.code()), "{}", run.stderr);
+    assert!(run.stderr.contains("a is not what was signed") && run.stderr.contains("unsigned is not signed"));
+    assert!(run.stderr.contains("2 are not signed with trusted keys"), "{}", run.stderr);
+    std::fs::remove_file(dir.join("unsigned")).unwrap();
+    pdtp_in(dir, &["sign", "--key", key, "-r", "--prefix", "/pub", "."]).expect(0);
     let run = pdtp_in(dir, &["sign", "--key", key, "-r", "--prefix", "/pub", "."]).expect(0);
     assert!(run.text().contains("0 files signed, 2 were signed before"), "{}", run.text());
 }

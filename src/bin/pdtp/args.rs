@@ -59,7 +59,7 @@ Events of --json, one object a line, each with \"event\" and:
   start      uri, local: what is downloaded to where
   session    state: connecting, ready, lost, refused, closed;
              of lost: message, retry_in
-  state      state: queued, checking, active, paused, verifying
+  state      state: queued, deciding, checking, active, paused, verifying
   progress   done, total, from_origin, from_peers, from_disk, wasted, rate,
              eta (or null), givers, files_done, files_total, waiting (a word
              or null), hashing ([done, total] or null); at most two a second
@@ -149,6 +149,7 @@ Examples:
   pdtp verify --key alice.key.pub disk.iso          against disk.iso.pdtpsig
   pdtp verify --key root.pem disk.iso other.sig     signed by whom this CA has certified
   pdtp verify disk.iso                              against the keys of the trust file
+  pdtp verify --key alice.key.pub -r tree           all of a tree
 
 Without PDTP:
   sed '/^$/,$d' F.pdtpsig > manifest
@@ -308,10 +309,15 @@ pub(crate) struct Sign {
 
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// File
+    /// File, or with -r a directory
+    #[arg(value_name = "FILE|DIR")]
     pub(crate) file: PathBuf,
     /// Its signatures, if not in FILE.pdtpsig
+    #[arg(conflicts_with = "recursive")]
     pub(crate) signature: Option<PathBuf>,
+    /// All files below a directory; each must be signed
+    #[arg(short, long, conflicts_with_all = ["path", "json"])]
+    pub(crate) recursive: bool,
     /// Public key, or certificate of who may certify; several are alternatives
     #[arg(long, value_name = "PUB|CERT")]
     pub(crate) key: Vec<PathBuf>,

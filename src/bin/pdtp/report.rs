@@ -316,6 +316,7 @@ fn describe_progress(progress: &Progress, state: TransferState, lost: Option<&st
         return text;
     }
     match state {
+        TransferState::Deciding => add("whose is it?".to_owned()),
         TransferState::Checking => add("checking what is there".to_owned()),
         TransferState::Verifying => add("last checks".to_owned()),
         TransferState::Paused => add("paused".to_owned()),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use pdtp::client::{Error, ErrorKind};
 use pdtp::content::Date;
-use pdtp::publisher::{self, Found, Measure, PublishError, Signed, Signer};
+use pdtp::publisher::{self, Found, Measure, Signed, Signer};
 
 use crate::args::Sign;
 use crate::exit::Failure;
@@ -65,10 +65,10 @@ fn find(args: &Sign) -> Result<Vec<Found>, Failure> {
 }
 
 /// Every file once, on all processors. The first failure ends it.
-fn in_parallel(
+pub(crate) fn in_parallel<E: Send>(
     files: &[Found],
-    work: impl Fn(&Found) -> Result<(), PublishError> + Sync,
-) -> Result<(), PublishError> {
+    work: impl Fn(&Found) -> Result<(), E> + Sync,
+) -> Result<(), E> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
     let run = || {

@@ -173,3 +173,31 @@ fn keys_with_one_bit_wrong_are_answered_in_good_time() {
         assert!(taken == 0 || ["ed25519", "rsa-2048"].contains(&name), "{name}: {taken}");
     }
 }
+
+/// RFC 6979, appendices A.2.2 and A.2.5: the nonces, and so the signatures, are what they must be.
+#[cfg(feature = "sign")]
+#[test]
+fn signatures_are_deterministic() {
+    for (name, sample, test) in [
+        (
+            "rfc6979-dsa-2048",
+            "3045022100eace8bdbbe353c432a795d9ec556c6d021f7a03f42c36e9bc87e4ac7932cc80902207081e175455f9247b812b74583e9e94f9ea79bd640dc962533b0680793a38d53",
+            "30450221008190012a1969f9957d56fccaad223186f423398d58ef5b3cefd5a4146a4476f002207452a53f7075d417b4b013b278d1bb8bbd21863f5e7b1cee679cf2188e1ab19e",
+        ),
+        (
+            "rfc6979-p256",
+            "3046022100efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716022100f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8",
+            "3045022100f1abb023518351cd71d881567b1ea663ed3efcf6c5132b354f28d3b0b7d383670220019f4113742a2b14bd25926b49c649155f267e60d3814b4c0cc84250e46f0083",
+        ),
+    ] {
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/keys").join(format!("{name}.key"));
+        let key = super::SecretKey::from_pem(&std::fs::read_to_string(file).unwrap(), None).unwrap();
+        for (message, right) in [("sample", sample), ("test", test)] {
+            let signature = key.sign(message.as_bytes()).unwrap();
+            let hex: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex, right, "{name} {message}");
+            key.public().verify(message.as_bytes(), &signature).unwrap();
+        }
+    }
+}
