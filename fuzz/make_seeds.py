@@ -31,6 +31,9 @@ MESSAGES = [
     ["ask_info", {"url": URL}],
     ["tell_info", {"url": URL, "size": 12345, "chunk_size": 65536, "streaming": False, "root": ROOT, "mtime": -1,
                    "mime": "text/plain", "type": "file"}],
+    ["tell_info", {"url": URL, "size": 1, "chunk_size": 65536, "root": ROOT, "signatures": [
+        {"key": "k", "algorithm": "ed25519", "value": "AQID", "manifest": "m"},
+        {"key": "k", "algorithm": "dsa-sha256", "value": "AQID"}]}],
     ["tell_info", {"url": URL, "chunkSize": 5000, "error": "not_found"}],
     ["hashing", {"url": URL, "done": 1, "total": 2}],
     ["ask_hashes", {"url": URL, "root": ROOT, "first": 0, "count": 1024}],
@@ -100,5 +103,30 @@ def piece_hashes():
         seed("piece_hashes", f"{number:02}", struct.pack(">QI", size, piece) + base64.b64encode(hashes))
 
 
-for make in (control, names, http_head, piece_hashes):
+def signatures():
+    vectors = pathlib.Path(__file__).parent.parent / "tests" / "vectors"
+    manifest = (f"PDTP-Manifest: 1\nPath: /dir/file\nSize: 7\nPiece-Size: 65536\nRoot: {ROOT}\nSHA-256: {ROOT}\n"
+                "Date: 2026-11-22T10:00:00Z\n").encode()
+    seed("signatures", "manifest", b"\0" + manifest)
+    for name in ("ed25519", "p256", "dsa-2048", "rsa-2048", "dsa-p-composite"):
+        pem = (vectors / "keys" / (name + ".pem")).read_bytes()
+        der = base64.b64decode(b"".join(pem.splitlines()[1:-1]))
+        seed("signatures", "key-" + name, b"\1" + der)
+        algorithm = {"p256": b"ecdsa-p256-sha256", "ed25519": b"ed25519"}.get(name, b"dsa-sha256")
+        value = base64.b64encode(bytes(64) if name == "ed25519" else bytes.fromhex("3006020101020102"))
+        seed("signatures", "sidecar-" + name, b"\0" + manifest + b"\nSignature: " + algorithm + b" " + value + b"\n" + pem)
+    lines = [line.split() for line in (vectors / "pkits.txt").read_text().splitlines()]
+    certificates = {words[1]: base64.b64decode(words[2]) for words in lines if words[0] == "certificate"}
+    for test in ("4.1.1", "4.6.17", "4.13.14"):
+        chain = next(words[3:] for words in lines if words[:2] == ["test", test]) + ["TrustAnchorRootCertificate"]
+        ders = [certificates[name] for name in chain]
+        seed("signatures", "chain-" + test, b"\2" + b"".join(struct.pack(">H", len(der)) + der for der in ders))
+    root = base64.b64encode(certificates["TrustAnchorRootCertificate"]).decode()
+    seed("signatures", "trust", b"\3" + "\n".join([
+        "# who may sign what", f"h.example/pub ed25519 {ROOT} 2026-11-22T10:00:00Z Alice", f"* dsa-sha256 {ROOT}",
+        f"@revoked * key {ROOT}", f"@cert-authority [::1]:7000/a x509 {root} us"]).encode())
+    seed("signatures", "seen", b"\3" + f"/a {ROOT} 2026-11-22T10:00:00Z\n".encode())
+
+
+for make in (control, names, http_head, piece_hashes, signatures):
     make()

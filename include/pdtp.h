@@ -32,7 +32,8 @@
  *
  *     cc program.c $(pkg-config --cflags --libs pdtp)
  *
- * Complete programs are in examples-c/: get.c, ls.c, swarm.c, and poll_loop.c for those with an event loop.
+ * Complete programs are in examples-c/: get.c, ls.c, swarm.c, verify.c about signatures, and poll_loop.c for those
+ * with an event loop.
  *
  *
  * Results and errors
@@ -75,8 +76,8 @@
  * | in                          | you may call                                                                      |
  * |-----------------------------|-----------------------------------------------------------------------------------|
  * | your own threads            | everything                                                                        |
- * | event and data callbacks    | everything that does not block; what does answers PDTP_E_REENTRANT. *_free is     |
- * |                             | fine: freeing the callback's own client takes effect when the callback returns    |
+ * | event, data and verify      | everything that does not block; what does answers PDTP_E_REENTRANT. *_free is     |
+ * | callbacks                   | fine: freeing the callback's own client takes effect when the callback returns    |
  * | wake-up callbacks           | nothing                                                                           |
  * | destroy functions           | functions named *_free                                                            |
  * | signal handlers             | pdtp_client_interrupt                                                             |
@@ -84,7 +85,7 @@
  * |                             | handles there, or exec                                                            |
  *
  * Callbacks of a client are called one at a time: where you call pdtp_client_dispatch (or pdtp_client_next_event, for
- * data callbacks), or, with PDTP_DISPATCH_THREAD, on one thread of the library's own. Never on a thread that does
+ * data and verify callbacks), or, with PDTP_DISPATCH_THREAD, on one thread of the library's own. Never on a thread that does
  * the library's work, and never under a lock, so a callback that takes its time delays other callbacks only. After
  * pdtp_client_free() has returned no callback runs. Callbacks must return: no longjmp, no C++ exceptions.
  *
@@ -98,8 +99,8 @@
  * - Each client has threads of its own, named "pdtp-...", with a handful of descriptors and the sockets they need.
  *   Descriptors are closed by exec. The number of threads does not depend on that of downloads.
  * - A TCP port for peers is opened while pieces are given to others: see PDTP_SEEDING_*. Off is really off.
- * - Files are written where you download to, and in the directories that you name (pdtp_config_set_dirs); nowhere
- *   else. Names of files come from the server only below a directory that you chose, and never lead out of it.
+ * - Files are written where you download to, in the directories that you name (pdtp_config_set_dirs), and the trust
+ *   file that you name (pdtp_config_set_trust_store) with the one beside it; nowhere else. Names of files come from the server only below a directory that you chose, and never lead out of it.
  * - It never prints, never reads the environment, never changes the working directory, the locale or signal handlers
  *   (SIGPIPE is not raised), starts no processes, and never ends the process.
  * - Should a bug make its Rust code panic, nothing is printed: the panic hook of the library's own copy of the Rust
@@ -277,6 +278,8 @@ typedef enum {
     PDTP_E_KEY_CHANGED = -1304,
     /** Data: a description of the file makes no sense. */
     PDTP_E_METADATA = -1305,
+    /** Data: signed by a key that is not known. */
+    PDTP_E_UNKNOWN_KEY = -1306,
     /** Local: the disk says no. */
     PDTP_E_IO = -1401,
     /** Local: the disk is full. */
@@ -938,7 +941,7 @@ int pdtp_entry_signed(const pdtp_entry *entry);
 
 /* ------------------------------------------------------------------------------------------------ Downloads */
 
-/** How a transfer stands. From PDTP_TRANSFER_DONE on nothing more happens. */
+/** How a transfer stands. After PDTP_TRANSFER_DONE, _FAILED and _CANCELLED nothing more happens. */
 typedef enum {
     /** Waits for the session, or for the server to know the file. */
     PDTP_TRANSFER_QUEUED = 1,
@@ -956,6 +959,8 @@ typedef enum {
     PDTP_TRANSFER_FAILED = 7,
     /** Ended by you. */
     PDTP_TRANSFER_CANCELLED = 8,
+    /** Waits for your word on a signature. */
+    PDTP_TRANSFER_DECIDING = 9,
 } pdtp_transfer_states;
 
 /** Why nothing comes at the moment. */
@@ -1024,7 +1029,7 @@ typedef struct {
 
 /**
  * Begins to describe a download. `path` is percent-encoded, as "/dir/file", or a whole URI of the session's server;
- * with "#root=…" only that version is accepted, and with "/" at the end a directory with all below it is meant.
+ * with "#root=…" only that version is accepted, with "#key=…" only what that key has signed, and with "/" at the end a directory with all below it is meant.
  * Choose a target, set options, then start it. Free `*out` with pdtp_request_free, unless it was started.
  *
  * Never blocks. One thread at a time, callbacks included. `*out` is NULL on failure. PDTP_E_NULL, PDTP_E_ARGUMENT,
@@ -1083,6 +1088,9 @@ int pdtp_request_to_callback(pdtp_request *request,
  *   when the download is complete), "replace" (download everything)
  * - "recursive": yes or no, whether a directory may be downloaded, with all below it
  * - "expect_root": 64 hex digits; only that version of the file is accepted. "" takes that back
+ * - "expect_key": fingerprint of a key, 64 hex digits; only what it has signed is accepted. Each call adds one; any of
+ *   them will do. "" takes them back
+ * - "verify": require, ask, report or off; what to do about signatures, instead of what the client is configured for
  *
  * Never blocks. One thread at a time, callbacks included. PDTP_E_NULL, PDTP_E_OPTION. Since 0.1.0.
  */
@@ -1218,6 +1226,16 @@ typedef enum {
      * you watch after a PDTP_EVENT_OVERFLOW that names this type.
      */
     PDTP_EVENT_CHANGED = 10,
+    /**
+     * What the signatures of a file are worth: pdtp_event_verdict. Not told of what is not signed and need not be under
+     * PDTP_VERIFY_ASK. Dropped when the queue is full.
+     */
+    PDTP_EVENT_VERDICT = 11,
+    /**
+     * Your verify callback said PDTP_ANSWER_LATER: pdtp_event_verdict, to be answered with pdtp_decide. Never lost, and
+     * cannot be turned off.
+     */
+    PDTP_EVENT_DECISION = 12,
 } pdtp_event_kind;
 
 /** How something that is watched has changed. Treat kinds that you do not know like PDTP_CHANGE_RESCAN. */
@@ -1481,10 +1499,161 @@ const pdtp_overflow_event *pdtp_event_overflow(const pdtp_event *event);
  */
 const pdtp_changed_event *pdtp_event_changed(const pdtp_event *event);
 
+/* ----------------------------------------------------------------------------------------------- Signatures */
+
+/** What to do about signatures. */
+typedef enum {
+    /** Signatures are not looked at. */
+    PDTP_VERIFY_OFF = 0,
+    /** Verdicts are told (PDTP_EVENT_VERDICT), and everything is taken. */
+    PDTP_VERIFY_REPORT = 1,
+    /**
+     * What is not signed is taken where nothing says that it should be; bad, expired, outdated and changed signatures
+     * are refused, and so are unknown keys where it was configured who is trusted. Your callback has the last word.
+     * The default.
+     */
+    PDTP_VERIFY_ASK = 2,
+    /** Only what is signed by somebody who is trusted is taken. Your callback has the last word. */
+    PDTP_VERIFY_REQUIRE = 3,
+} pdtp_verify_policy;
+
+/** What the signatures of a file are worth. */
+typedef enum {
+    /** Signed by somebody who is trusted for this place. */
+    PDTP_VERDICT_GOOD = 1,
+    /** Nobody has signed it. */
+    PDTP_VERDICT_UNSIGNED = 2,
+    /** Signed with a key that is not known. */
+    PDTP_VERDICT_UNKNOWN_KEY = 3,
+    /** Signed with a trusted key, but older than what that key has signed for this path before. */
+    PDTP_VERDICT_ROLLBACK = 4,
+    /** Certified by somebody who is trusted, but not at this time. */
+    PDTP_VERDICT_EXPIRED = 5,
+    /** Signed with another key than those that sign here. Be loud about it. */
+    PDTP_VERDICT_KEY_CHANGED = 6,
+    /** A signature is wrong: broken, of other content or another path, or by a revoked key. */
+    PDTP_VERDICT_BAD = 7,
+} pdtp_verdict_status;
+
+/** Your word on a verdict. */
+typedef enum {
+    /** Do not download it. */
+    PDTP_ANSWER_REJECT = 0,
+    /** Download it. A key that was not known before is remembered, if there is a trust file. */
+    PDTP_ANSWER_ACCEPT = 1,
+    /** Do what the policy says. */
+    PDTP_ANSWER_DEFAULT = 2,
+    /** You will call pdtp_decide; PDTP_EVENT_DECISION follows. From a verify callback only. */
+    PDTP_ANSWER_LATER = 3,
+} pdtp_answer;
+
+/** What the signatures of a file are worth, and why. */
+typedef struct {
+    /** Bytes of this struct that the loaded library knows. Fields are only ever added at the end. */
+    size_t size;
+    /** pdtp_transfer_id */
+    uint64_t transfer;
+    /** For pdtp_decide; 0 in PDTP_EVENT_VERDICT. */
+    uint64_t decision;
+    /** When the key came to be trusted here, Unix seconds; -1 if that is not known. */
+    int64_t since;
+    /** When it was signed, Unix seconds; -1 if it is not, or not well. */
+    int64_t date;
+    /** Host of the server, and its port if that is not 6086. */
+    const char *server;
+    /** Path of the file, percent-encoded. */
+    const char *path;
+    /** Fingerprint of the key, 64 hex digits; NULL if there is none. */
+    const char *key;
+    /** "ed25519", "ecdsa-p256-sha256" or "dsa-sha256"; NULL if there is none. */
+    const char *algorithm;
+    /** Whose key it is. Of somebody who is not trusted it is what he calls himself. NULL if there is nothing. */
+    const char *signer;
+    /** Why, as "is signed with a key that was revoked". */
+    const char *reason;
+    /** PDTP_VERDICT_* */
+    int status;
+    /** 1 if something says that a certain key should have signed this file: the trust file, or the URI. */
+    int expected;
+    /** Whether it is downloaded: 1 or 0; -1 while you are asked. */
+    int accepted;
+} pdtp_verdict;
+
+/**
+ * Is asked about the signatures of each file before a byte of it is downloaded. Called where the event callback is
+ * called; `verdict` ends with the call. Answers PDTP_ANSWER_*; what is none of these rejects.
+ */
+typedef int (*pdtp_verify_callback)(const pdtp_verdict *verdict, void *user_data);
+
+/**
+ * Chooses what to do about signatures, PDTP_VERIFY_*, and who is asked. With a `callback` it is asked about every file
+ * under PDTP_VERIFY_ASK and PDTP_VERIFY_REQUIRE, whatever the verdict; then events must be drained while downloads
+ * run, since who is not answered within the option "decision_timeout" is refused. Without one the policy decides.
+ *
+ * `destroy` ends `user_data` when the function is replaced, or when the configuration and all clients made from it
+ * are gone; at once if this call fails.
+ *
+ * Never blocks. One thread at a time. PDTP_E_NULL, PDTP_E_ARGUMENT. Since 0.1.0.
+ */
+int pdtp_config_set_verify(pdtp_config *config,
+                           int policy,
+                           pdtp_verify_callback callback,
+                           void *user_data,
+                           pdtp_destroy_callback destroy);
+
+/**
+ * Trusts a key for everything on every server. `data` is PEM of `length` bytes: a public key, or a certificate, and
+ * then everybody it certifies is trusted. `label` says whose it is, for people; NULL is fine. Both are copied.
+ *
+ * Never blocks for long: the numbers of the key are checked. One thread at a time. PDTP_E_NULL, PDTP_E_ARGUMENT when it
+ * is no key, or a dangerous one. Since 0.1.0.
+ */
+int pdtp_config_add_key(pdtp_config *config,
+                        const void *data,
+                        size_t length,
+                        const char *label);
+
+/**
+ * Names the trust file: who may sign what, a line each, as in `known_hosts`. Clients read it when they are made, and add
+ * a line when you accept a key that was not known. Beside it, with ".seen" added to the name, they keep which dates of
+ * files were seen. It need not exist yet. NULL takes it back. The option "trust_store" is the same.
+ *
+ * Never blocks. One thread at a time. PDTP_E_NULL, PDTP_E_ARGUMENT. Since 0.1.0.
+ */
+int pdtp_config_set_trust_store(pdtp_config *config,
+                                const char *file);
+
+/**
+ * Answers a PDTP_EVENT_DECISION: PDTP_ANSWER_ACCEPT, _REJECT or _DEFAULT.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL, PDTP_E_ARGUMENT; PDTP_E_STATE when nothing waits for this
+ * decision, or not any more. Since 0.1.0.
+ */
+int pdtp_decide(pdtp_client *client,
+                uint64_t decision,
+                int answer);
+
+/**
+ * What a PDTP_EVENT_VERDICT or a PDTP_EVENT_DECISION says. NULL for events of another type, and for NULL.
+ *
+ * Never blocks. Borrowed from the event. Since 0.1.0.
+ */
+const pdtp_verdict *pdtp_event_verdict(const pdtp_event *event);
+
+/**
+ * The fingerprint of a public key or certificate in PEM, as in `#key=` of a URI: 64 hex digits, copied into `buffer`
+ * like snprintf does; the result is 64, or an error.
+ *
+ * Never blocks for long. Any thread, callbacks included. PDTP_E_NULL, PDTP_E_ARGUMENT. Since 0.1.0.
+ */
+int pdtp_fingerprint(const char *pem,
+                     char *buffer,
+                     size_t size);
+
 /* ----------------------------------------------------------------------------------------------------- URIs */
 
 /**
- * Copies a part of "pdtp://host[:port]/path[#root=HEX]" into `buffer`. Like snprintf: at most `size` bytes with the
+ * Copies a part of "pdtp://host[:port]/path[#root=HEX&key=HEX]" into `buffer`. Like snprintf: at most `size` bytes with the
  * NUL at the end; the result is the length of the whole part without it, or an error. Parts:
  *
  * - "uri": all of it in its canonical spelling
@@ -1494,6 +1663,7 @@ const pdtp_changed_event *pdtp_event_changed(const pdtp_event *event);
  * - "name": the last component of the path, percent-decoded, "" of the root: a name for a local file. It has no "/"
  *   and no NUL and is neither "." nor "..", but may be other bytes than UTF-8
  * - "root": the version wanted, or ""
+ * - "key": the fingerprint of the key that must have signed, the first if there are several, or ""
  * - "dir": "yes" if the path is written with "/" at its end, else "no"
  *
  * Never blocks. Any thread, callbacks included. `buffer` may be NULL to learn the length. PDTP_E_NULL;

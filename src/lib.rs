@@ -8,6 +8,7 @@
 //! - [`swarm`]: the scheduler, a pure state machine
 //! - [`peer`]: piece exchange between two hosts over HTTP/1.1
 //! - [`client`]: the download engine
+//! - [`publisher`]: signing and verifying files of this machine
 //! - [`hub`]: the repository
 //! - [`server`]: `pdtpd`'s server
 //! - [`ffi`]: the C ABI
@@ -27,6 +28,8 @@ pub mod globs;
 #[cfg(feature = "server")]
 pub mod hub;
 pub mod peer;
+#[cfg(feature = "sign")]
+pub mod publisher;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]

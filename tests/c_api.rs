@@ -223,3 +223,47 @@ fn example_poll_loop_downloads() {
     assert!(text.contains("100% done"), "{text}");
     assert_same_file(&served.path().join("file.bin"), &file);
 }
+
+#[test]
+fn example_verify_asks() {
+    let (served, keys, dir) = (tree(), scratch(), scratch());
+    let sign = |who: &str| {
+        let key = keys.path().join(who);
+        let file = served.path().join("file.bin");
+        pdtp(&["keygen", "--no-passphrase", key.to_str().unwrap()]).expect(0);
+        pdtp(&["sign", "--force", "--key", key.to_str().unwrap(), file.to_str().unwrap()]).expect(0);
+    };
+    sign("alice");
+    let server = Pdtpd::start(served.path(), &[] as &[&str]);
+    let program = example("verify");
+    let (copy, trust) = (dir.path().join("copy"), dir.path().join("trust"));
+    let verify = |options: &str, typed: &str| {
+        let (program, uri, copy) = (program.path().display(), server.uri("/file.bin"), copy.display());
+        let line = format!("printf '{typed}' | {program} {options} {uri} {copy}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &line]);
+        Proc::spawn(command).finish(PATIENCE)
+    };
+    let remembering = format!("-t {}", trust.display());
+    // Nobody answers, or somebody says no.
+    for typed in ["", "n\\n", "x"] {
+        let run = verify(&remembering, typed).expect(1);
+        assert!(run.text().contains("UNKNOWN KEY: 127.0.0.1"), "{}", run.text());
+        assert!(run.stderr.contains("PDTP_E_UNKNOWN_KEY"), "{}", run.stderr);
+        assert!(!copy.exists() && !trust.exists());
+    }
+    verify(&remembering, "y\\n").expect(0);
+    assert_same_file(&served.path().join("file.bin"), &copy);
+    // Accepted once, known from then on.
+    let run = verify(&remembering, "").expect(0);
+    assert!(run.text().starts_with("GOOD: ") && !run.text().contains("[y/N]"), "{}", run.text());
+    let run = verify(&format!("-a {remembering}"), "n\\n").expect(1);
+    assert!(run.stderr.contains("PDTP_E_REJECTED"), "{}", run.stderr);
+    let key = keys.path().join("alice.pub");
+    let run = verify(&format!("-k {}", key.display()), "").expect(0);
+    assert!(run.text().starts_with("GOOD: ") && run.text().contains("alice.pub"), "{}", run.text());
+    sign("mallory");
+    let run = verify(&remembering, "").expect(1);
+    assert!(run.text().contains("KEY HAS CHANGED"), "{}", run.text());
+    assert!(run.stderr.contains("PDTP_E_KEY_CHANGED"), "{}", run.stderr);
+}

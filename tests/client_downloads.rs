@@ -36,7 +36,15 @@ fn path(text: &str) -> UrlPath {
 }
 
 fn request(from: &str, target: Target) -> Request {
-    Request { path: path(from), target, overwrite: Overwrite::Resume, recursive: true, expect_root: None }
+    Request {
+        path: path(from),
+        target,
+        overwrite: Overwrite::Resume,
+        recursive: true,
+        expect_root: None,
+        verify: None,
+        keys: Vec::new(),
+    }
 }
 
 fn get(session: &Session, from: &str, to: &Path) -> Transfer {

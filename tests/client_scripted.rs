@@ -297,7 +297,15 @@ fn open(client: &Client, server: &Server) -> Session {
 fn start(session: &Session, to: &std::path::Path) -> Transfer {
     let path = UrlPath::parse("/file").unwrap();
     let target = Target::File(to.join("file"));
-    let request = Request { path, target, overwrite: Overwrite::Resume, recursive: false, expect_root: None };
+    let request = Request {
+        path,
+        target,
+        overwrite: Overwrite::Resume,
+        recursive: false,
+        expect_root: None,
+        verify: None,
+        keys: Vec::new(),
+    };
     session.start(request, 0).unwrap()
 }
 
@@ -772,6 +780,8 @@ fn a_listing_cannot_lead_outside() {
         overwrite: Overwrite::Resume,
         recursive: true,
         expect_root: None,
+        verify: None,
+        keys: Vec::new(),
     };
     let transfer = session.start(request, 0).unwrap();
     let mut peer = server.welcome();

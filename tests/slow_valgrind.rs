@@ -65,6 +65,11 @@ fn poll_loop() {
 }
 
 #[test]
+fn verify() {
+    with_server(|server, out| memcheck("examples-c/verify.c", &[&server.uri("/file.bin"), out]));
+}
+
+#[test]
 fn nulls() {
     with_server(|_, _| memcheck("tests/c/nulls.c", &[]));
 }

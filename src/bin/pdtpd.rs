@@ -14,10 +14,12 @@ mod system;
 mod units;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser as _;
 use pdtp::hub::{Hub, HubConfig};
+use pdtp::publisher::{self, Signer};
 use pdtp::server::{Server, ServerConfig};
 
 use self::args::{Cli, Command, Settings};
@@ -54,6 +56,7 @@ fn serve(settings: Settings) -> Result<(), Failure> {
         piece_size: settings.piece_size,
         hidden: settings.hidden,
         settle: settings.settle.unwrap_or(pdtp::hub::DEFAULT_SETTLE),
+        sign_key: sign_key(&settings)?.map(Arc::new),
         ..HubConfig::default()
     };
     let hub = Hub::open(&settings.dir, hub_config)
@@ -62,6 +65,19 @@ fn serve(settings: Settings) -> Result<(), Failure> {
     runtime.shutdown_timeout(LAST_WAIT);
     hub.close();
     result
+}
+
+/// Who signs for the hub.
+fn sign_key(settings: &Settings) -> Result<Option<Signer>, Failure> {
+    let Some(path) = &settings.sign_key else { return Ok(None) };
+    let read = publisher::read_secret(path, || {
+        settings.sign_passphrase_file.as_deref().map(publisher::read_passphrase).transpose()
+    });
+    let file = read.map_err(|error| Failure::usage(format!("sign-key: {error}")))?;
+    if file.is_open {
+        tracing::warn!(path = %path.display(), "others than its owner can read the private key");
+    }
+    Ok(Some(Signer::new(file.key)))
 }
 
 async fn run(settings: &Settings, hub: Hub, descriptors: u64) -> Result<(), Failure> {

@@ -57,7 +57,7 @@ pub(super) struct Plan {
 impl Plan {
     /// `None` where it is better to ask first.
     pub(super) fn of(request: &Request) -> Option<Self> {
-        let Request { path, target, overwrite, recursive, expect_root } = request;
+        let Request { path, target, overwrite, recursive, expect_root, .. } = request;
         if path.is_root() || *recursive {
             return None;
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Error, ErrorKind};
+use crate::content::trust::{Policy, Trust};
 
 /// When pieces are given to others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,18 @@ pub struct Config {
     pub parallel_files: u32,
     /// Events held for the application before droppable ones are dropped.
     pub event_queue: u32,
+    /// What to do about signatures, unless a request says otherwise.
+    pub verify: Policy,
+    /// Keys and authorities that are trusted, besides those of the trust file.
+    pub trust: Trust,
+    /// The trust file: read at the start, and added to when the application accepts a new key. Beside it, with
+    /// `.seen` added to the name, is kept which dates were seen. `None` = nothing is kept.
+    pub trust_store: Option<PathBuf>,
+    /// The application answers [`super::EventBody::Decision`] by [`super::Client::decide`]; otherwise the policy
+    /// decides.
+    pub decisions: bool,
+    /// How long an answer may take; who is not answered is refused.
+    pub decision_timeout: Duration,
 }
 
 impl Default for Config {
@@ -57,6 +70,11 @@ impl Default for Config {
             allow_private: false,
             parallel_files: 32,
             event_queue: 1024,
+            verify: Policy::Ask,
+            trust: Trust::default(),
+            trust_store: None,
+            decisions: false,
+            decision_timeout: Duration::from_secs(300),
         }
     }
 }
@@ -159,6 +177,24 @@ pub const OPTIONS: &[OptionSpec] = &[
         help: "events held before droppable ones are dropped",
         runtime: false,
     },
+    OptionSpec {
+        name: "verify",
+        kind: OptionKind::Word,
+        help: "what to do about signatures: require, ask, report, off",
+        runtime: true,
+    },
+    OptionSpec {
+        name: "trust_store",
+        kind: OptionKind::Text,
+        help: "file that says who may sign what",
+        runtime: false,
+    },
+    OptionSpec {
+        name: "decision_timeout",
+        kind: OptionKind::Duration,
+        help: "how long the answer to a question about a signature may take",
+        runtime: false,
+    },
 ];
 
 /// Most bytes an `agent` may have: it travels in every `register`.
@@ -216,6 +252,13 @@ impl Config {
                     bad(&format!("a number from {} to {}", EVENT_QUEUE.start(), EVENT_QUEUE.end()))
                 })?;
             }
+            "verify" => {
+                self.verify = policy(value).ok_or_else(|| bad("one of require, ask, report, off"))?;
+            }
+            "trust_store" => self.trust_store = (!value.is_empty()).then(|| value.into()),
+            "decision_timeout" => {
+                self.decision_timeout = duration(value).ok_or_else(|| bad(DURATION))?;
+            }
             other => return Err(Error::new(ErrorKind::Internal, format!("option {other} has no setter"))),
         }
         Ok(())
@@ -244,6 +287,11 @@ impl Config {
             }
             "agent" => self.agent.clone(),
             "event_queue" => self.event_queue.to_string(),
+            "verify" => policy_word(self.verify).to_owned(),
+            "trust_store" => {
+                self.trust_store.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+            }
+            "decision_timeout" => format_duration(self.decision_timeout),
             other => return Err(Error::new(ErrorKind::Internal, format!("option {other} has no getter"))),
         })
     }
@@ -272,6 +320,20 @@ fn find(name: &str) -> Result<&'static OptionSpec, Error> {
         };
         Error::new(ErrorKind::Option, message)
     })
+}
+
+/// The policy that a word names.
+pub fn policy(word: &str) -> Option<Policy> {
+    [Policy::Require, Policy::Ask, Policy::Report, Policy::Off].into_iter().find(|p| policy_word(*p) == word)
+}
+
+fn policy_word(policy: Policy) -> &'static str {
+    match policy {
+        Policy::Require => "require",
+        Policy::Ask => "ask",
+        Policy::Report => "report",
+        Policy::Off => "off",
+    }
 }
 
 fn boolean(text: &str) -> Option<bool> {

@@ -24,12 +24,14 @@ use super::session::{Conn, Gone, LinkUser};
 use super::store::StoreError;
 use super::stream::{self, Finished, Function, Position};
 use super::transfer::{Shared, Wish};
+use super::verify::{self, Demand};
 use super::{
     Error, ErrorKind, Overwrite, PieceStore, Progress, Request, Seeding, Target, TransferState, names, tree,
 };
+use crate::content::trust::{Status, Verdict};
 use crate::content::{Layout, PieceHashes, PieceSize, hash_piece};
 use crate::peer::{Claim, PieceSink};
-use crate::wire::{self, ByteRange, Digest, EntryKind, Order, UrlPath, limits};
+use crate::wire::{self, ByteRange, Digest, EntryKind, FileSignature, Order, UrlPath, limits};
 
 /// How often a file that changes during its download is begun anew.
 const MAX_RESTARTS: u32 = 5;
@@ -63,6 +65,8 @@ pub(super) struct Job {
     pub(super) inner: Arc<Inner>,
     pub(super) shared: Arc<Shared>,
     pub(super) overwrite: Overwrite,
+    /// What is asked of signatures.
+    pub(super) demand: Demand,
     /// Whether the transfer is of one file, whose states are the transfer's.
     pub(super) is_single: bool,
     /// What makes it a mirror and not only a download.
@@ -95,8 +99,8 @@ pub(super) struct File {
     pub(super) path: UrlPath,
     pub(super) place: Place,
     pub(super) expect_root: Option<Digest>,
-    /// From a listing, if that says enough.
-    pub(super) version: Option<Version>,
+    /// From an answer, with the signatures that are in it; or from a listing, if that says enough.
+    pub(super) version: Option<(Version, Vec<FileSignature>)>,
     /// Hashes of its first pieces, as they were told with the version.
     pub(super) hashes: Option<Vec<u8>>,
     /// What was asked for already.
@@ -176,6 +180,7 @@ async fn mirror_tree(link: LinkUser, shared: &Arc<Shared>, mirror: Mirror) -> Re
     // What is given to others has to be verified, however sure one is of its content.
     let mirror = Mirror { checksum: mirror.checksum || inner.seeding() == Seeding::Always, ..mirror };
     let job = Job {
+        demand: Demand::new(inner.config().verify, Vec::new(), &path, true),
         link,
         inner,
         shared: Arc::clone(shared),
@@ -191,10 +196,12 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
         Some(plan) => Ahead::start(&link, plan, STREAM_WINDOW).await,
         None => None,
     };
-    let Request { path, target, overwrite, recursive, expect_root } = request;
+    let Request { path, target, overwrite, recursive, expect_root, verify, keys } = request;
     let inner = Arc::clone(&link.inner);
-    let job = |is_single| {
+    let policy = verify.unwrap_or_else(|| inner.config().verify);
+    let job = |is_single: bool| {
         Arc::new(Job {
+            demand: Demand::new(policy, keys.clone(), &path, !is_single),
             link: link.clone(),
             inner: Arc::clone(&inner),
             shared: Arc::clone(shared),
@@ -217,7 +224,7 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
         Error::new(ErrorKind::Argument, text)
     };
     let info = shared.unless_cancelled(asking).await??;
-    let version = info.as_ref().map(version_of).transpose()?;
+    let version = info.clone().map(version_of).transpose()?;
     let place = match (target, &info) {
         (Target::Dir(dir), None) if recursive => {
             if expect_root.is_some() {
@@ -254,9 +261,9 @@ pub(super) async fn blocking<T: Send + 'static>(
     })
 }
 
-fn version_of(info: &wire::TellInfo) -> Result<Version, Error> {
+fn version_of(info: wire::TellInfo) -> Result<(Version, Vec<FileSignature>), Error> {
     let version = Version::known(info.size, info.root, info.chunk_size, info.mtime);
-    version.ok_or_else(|| {
+    version.map(|version| (version, info.signatures)).ok_or_else(|| {
         let text = format!("the server describes {} in a way that makes no sense", printable(&info.url));
         Error::new(ErrorKind::Protocol, text)
     })
@@ -278,11 +285,11 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
     };
     let mut overwrite = job.overwrite;
     for _ in 0..=MAX_RESTARTS {
-        let version = match version.take() {
+        let (version, signatures) = match version.take() {
             Some(version) => version,
             None => {
                 let asking = job.link.ask_info(&path, Some(Arc::clone(&job.shared.numbers)));
-                version_of(&job.shared.unless_cancelled(asking).await??)?
+                version_of(job.shared.unless_cancelled(asking).await??)?
             }
         };
         job.shared.numbers.hashing(None);
@@ -290,6 +297,9 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
             let text = format!("{path}: the server has version {}, not {wanted}", version.root);
             return Err(Error::new(ErrorKind::Changed, text));
         }
+        // Before anything is asked for: what comes is verified against this root, so what is handed on of it is signed
+        // from the first piece.
+        let verdict = verify::admit(job, &path, &version, signatures, expect_root.is_some()).await?;
         let size = version.layout.size();
         match counted.replace(size) {
             None => job.shared.numbers.add_file(size),
@@ -303,7 +313,8 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
             }
             Err(Stop::Failed(error)) => return Err(error),
         };
-        match attempt(job, &path, place, hashes, &version, overwrite, ahead.take()).await {
+        let start = Start { hashes, overwrite, verdict, ahead: ahead.take() };
+        match attempt(job, &path, place, &version, start).await {
             Attempt::Done { was_here } => {
                 job.shared.numbers.file_done();
                 return Ok(Got { root: version.root, was_here });
@@ -389,15 +400,18 @@ enum Attempt {
     Again(Place),
 }
 
-async fn attempt(
-    job: &Arc<Job>,
-    path: &UrlPath,
-    place: Place,
+/// What an attempt begins with.
+struct Start {
     hashes: Arc<PieceHashes>,
-    version: &Version,
     overwrite: Overwrite,
+    /// Whose the file is, where that matters.
+    verdict: Option<Verdict>,
+    /// What was asked for already.
     ahead: Option<Ahead>,
-) -> Attempt {
+}
+
+async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version, start: Start) -> Attempt {
+    let Start { hashes, overwrite, verdict, ahead } = start;
     job.enter(TransferState::Checking);
     let (target, function) = match place {
         Place::File(target) => (Some(target), None),
@@ -435,7 +449,7 @@ async fn attempt(
         }
     };
     let result = match result {
-        Ok(()) => finish(job, &held, &store, target.as_ref(), version).await.map_err(Stop::Failed),
+        Ok(()) => finish(job, &held, &store, target.as_ref(), version, verdict).await.map_err(Stop::Failed),
         Err(stop) => {
             abandon(job, &held, &store, &stop).await;
             Err(stop)
@@ -562,8 +576,13 @@ async fn finish(
     store: &Arc<PieceStore>,
     target: Option<&PathBuf>,
     version: &Version,
+    verdict: Option<Verdict>,
 ) -> Result<(), Error> {
     job.enter(TransferState::Verifying);
+    if let Some(error) = check_digest(store, verdict).await? {
+        forget(job, held).await;
+        return Err(error);
+    }
     let (finishing, mtime, is_mirror) = (Arc::clone(store), version.mtime, job.mirror.is_some());
     let finished = blocking(move || {
         PieceStore::finish(&finishing, mtime)?;
@@ -596,6 +615,24 @@ async fn finish(
         }
     }
     Ok(())
+}
+
+/// That the whole file has the digest that was signed. Its pieces are verified already; this is for whoever believes
+/// the digest in the manifest by itself.
+async fn check_digest(store: &Arc<PieceStore>, verdict: Option<Verdict>) -> Result<Option<Error>, Error> {
+    let verdict = verdict.filter(|verdict| verdict.status != Status::Bad);
+    let Some((wanted, path)) = verdict.and_then(|verdict| Some((verdict.sha256?, verdict.path))) else {
+        return Ok(None);
+    };
+    let reading = Arc::clone(store);
+    match blocking(move || verify::has_digest(&reading, wanted)).await? {
+        Ok(true) => Ok(None),
+        Ok(false) => {
+            let text = format!("{path} does not have the SHA-256 that was signed, {wanted}");
+            Ok(Some(Error::new(ErrorKind::Signature, text)))
+        }
+        Err(error) => Ok(Some(Error::io(format!("cannot read {path} once more"), &error))),
+    }
 }
 
 /// Neither wanted nor given any more.
@@ -952,7 +989,7 @@ async fn save_state(store: &Arc<PieceStore>) {
 
 impl Job {
     /// Enters a state, where the file is all of the transfer.
-    fn enter(&self, state: TransferState) {
+    pub(super) fn enter(&self, state: TransferState) {
         if self.is_single {
             self.shared.enter(state, &self.inner.queue);
         }

@@ -32,6 +32,7 @@ pub enum ErrorKind {
     Signature,
     Unsigned,
     KeyChanged,
+    UnknownKey,
     Metadata,
     // local
     Io,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Error, Listing, PeerTransfer, Progress, SessionState, TransferState};
+use crate::content::trust::Verdict;
 use crate::wire::{Digest, UrlPath};
 
 /// Something that happened.
@@ -59,6 +60,26 @@ pub enum EventBody {
         transfer: u64,
         /// Numbers.
         progress: Box<Progress>,
+    },
+    /// What the signatures of a file are worth, and whether it is downloaded for it. Not told of files that are
+    /// not signed and need not be, under [`crate::content::trust::Policy::Ask`]. Droppable.
+    Verdict {
+        /// [`super::Transfer::id`].
+        transfer: u64,
+        /// Details.
+        verdict: Box<Verdict>,
+        /// Whether the download goes on.
+        accepted: bool,
+    },
+    /// The application is to say what is to become of a file: see [`super::Config::decisions`]. Never lost, never
+    /// masked. The download waits for [`super::Client::decide`].
+    Decision {
+        /// [`super::Transfer::id`].
+        transfer: u64,
+        /// For the answer.
+        id: u64,
+        /// Details.
+        verdict: Box<Verdict>,
     },
     /// A file of a tree is complete. Droppable; off at first.
     FileDone {
@@ -171,6 +192,9 @@ impl EventMask {
     pub const OVERFLOW: Self = Self(1 << 8);
     /// [`EventBody::Changed`].
     pub const CHANGED: Self = Self(1 << 9);
+
+    /// [`EventBody::Verdict`].
+    pub const VERDICT: Self = Self(1 << 10);
 
     /// Whether all of `other` is in this.
     pub fn contains(self, other: Self) -> bool {

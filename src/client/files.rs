@@ -328,6 +328,13 @@ impl Files {
         self.table().expected.get_mut(path).map(|expected| expected.is_refused = true).is_some()
     }
 
+    /// The server has called off a transfer, which may still wait for its file.
+    pub(super) fn called_off(&self, conn: &Arc<Conn>, id: u64) {
+        for expected in self.table().expected.values_mut() {
+            expected.transfers.retain(|(on, transfer)| !Arc::ptr_eq(on, conn) || transfer.id != Some(id));
+        }
+    }
+
     /// Where a transfer of a path belongs.
     pub(super) fn place(&self, path: &UrlPath, conn: &Arc<Conn>, transfer: &wire::Transfer) -> Belongs {
         let mut table = self.table();

@@ -18,6 +18,7 @@ use super::progress::{Meter, Source};
 use super::queue::Queue;
 use super::session::{Link, LinkUser};
 use super::uploads::Listener;
+use super::verify::Verifier;
 use super::wake::{InterruptReceiver, InterruptSender, interrupt_pair};
 use super::{ClientStats, Config, Error, ErrorKind, Seeding};
 use crate::peer::RateLimiter;
@@ -45,6 +46,7 @@ pub(super) struct Inner {
     pub(super) exchanges: Semaphore,
     pub(super) dial: Mutex<DialRules>,
     pub(super) listener: Listener,
+    pub(super) verifier: Verifier,
     links: Mutex<HashMap<(String, u16), Arc<Link>>>,
     /// Links kept because something is shared for good.
     kept: Mutex<Vec<LinkUser>>,
@@ -313,6 +315,7 @@ impl Runtime {
             let (interrupt, receiver) = interrupt_pair().map_err(failed("cannot open a socket pair"))?;
             (interrupt, receiver, Pool::new(config.connect_timeout))
         };
+        let verifier = Verifier::open(&config)?;
         let inner = Arc::new(Inner {
             handle: runtime.handle().clone(),
             queue,
@@ -323,6 +326,7 @@ impl Runtime {
             exchanges: Semaphore::new(MAX_EXCHANGES),
             dial: Mutex::default(),
             listener: Listener::default(),
+            verifier,
             links: Mutex::default(),
             kept: Mutex::default(),
             next_id: AtomicU64::new(1),

@@ -25,15 +25,17 @@ mod transfer;
 mod tree;
 mod types;
 mod uploads;
+mod verify;
 mod wake;
 mod watches;
 
-pub use config::{Config, OPTIONS, OptionKind, OptionSpec, Seeding};
+pub use config::{Config, OPTIONS, OptionKind, OptionSpec, Seeding, policy};
 pub use error::{Error, ErrorKind};
 pub use event::{Change, Event, EventBody, EventMask};
 pub use mirror::{Mirror, Pick};
 pub use store::{PieceStore, StoreError};
 pub use types::*;
+pub use verify::Answer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,6 +120,14 @@ impl Client {
     /// Totals.
     pub fn stats(&self) -> ClientStats {
         self.runtime.inner.stats()
+    }
+
+    /// Answers an [`EventBody::Decision`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::State`] when nothing waits for this decision, or not any more.
+    pub fn decide(&self, id: u64, answer: Answer) -> Result<(), Error> {
+        self.runtime.inner.verifier.decide(id, answer)
     }
 
     /// Whether uploads are under way.
@@ -215,7 +225,7 @@ impl Session {
                 }
                 entries.extend(page);
             }
-            Ok(Listing { path: Some(path), entries, complete: true })
+            Ok(Listing { path: Some(path), entries, complete: true, verdict: None })
         })
     }
 
@@ -234,7 +244,7 @@ impl Session {
                         let last = pages.is_over();
                         let complete = is_first && last;
                         let entries = entries.unwrap_or_default();
-                        (Ok(Listing { path: Some(path.clone()), entries, complete }), last)
+                        (Ok(Listing { path: Some(path.clone()), entries, complete, verdict: None }), last)
                     }
                     Err(error) => (Err(error), true),
                 };
@@ -326,6 +336,7 @@ impl Session {
 
 async fn stat(link: &LinkUser, path: &UrlPath) -> Result<Listing, Error> {
     let info = link.ask_info(path, None).await?;
+    let verdict = verify::judge(link, path, &info).await?.map(Box::new);
     let raw = path.file_name();
     let name = String::from_utf8_lossy(&raw).into_owned();
     let exact = path.as_str().rsplit('/').next().unwrap_or_default().to_owned();
@@ -338,9 +349,10 @@ async fn stat(link: &LinkUser, path: &UrlPath) -> Result<Listing, Error> {
         root: info.root,
         chunk_size: info.chunk_size,
         mime: info.mime,
+        signed: !info.signatures.is_empty(),
         ..wire::Entry::default()
     };
-    Ok(Listing { path: path.parent(), entries: vec![entry], complete: true })
+    Ok(Listing { path: path.parent(), entries: vec![entry], complete: true, verdict })
 }
 
 impl std::fmt::Debug for Session {

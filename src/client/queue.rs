@@ -87,13 +87,18 @@ impl EventBody {
             Self::Overflow { .. } => EventMask::OVERFLOW,
             Self::Changed { .. } => EventMask::CHANGED,
             // In every mask.
-            Self::Posted { .. } => EventMask(0),
+            Self::Posted { .. } | Self::Decision { .. } => EventMask(0),
+            Self::Verdict { .. } => EventMask::VERDICT,
         }
     }
 
     fn is_droppable(&self) -> bool {
         match self {
-            Self::FileDone { .. } | Self::Peer { .. } | Self::Notice { .. } | Self::Goaway { .. } => true,
+            Self::Verdict { .. }
+            | Self::FileDone { .. }
+            | Self::Peer { .. }
+            | Self::Notice { .. }
+            | Self::Goaway { .. } => true,
             // The end of a watch is told once.
             Self::Changed { change, .. } => !matches!(change, super::event::Change::Refused(_)),
             _ => false,

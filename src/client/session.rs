@@ -126,7 +126,7 @@ struct Status {
 pub(super) struct Link {
     pub(super) inner: Arc<Inner>,
     pub(super) host: String,
-    port: u16,
+    pub(super) port: u16,
     pub(super) client_id: String,
     status: watch::Sender<Status>,
     info: Mutex<Option<ServerInfo>>,
@@ -273,6 +273,7 @@ impl Link {
             path: path.clone(),
             is_dir: false,
             root: None,
+            keys: Vec::new(),
         };
         uri.to_string()
     }
@@ -757,11 +758,10 @@ impl Link {
             Message::Listing(listing) => conn.asks.on_listing(listing),
             Message::TellVerify(tell) => conn.asks.on_verify(tell),
             Message::Transfer(transfer) => exchange::accept(self, conn, transfer),
-            Message::Cancel(cancel) => {
-                if let Some(called_off) = self.exchanges().get(&cancel.id) {
-                    called_off.notify_one();
-                }
-            }
+            Message::Cancel(cancel) => match self.exchanges().get(&cancel.id) {
+                Some(called_off) => called_off.notify_one(),
+                None => self.files.called_off(conn, cancel.id),
+            },
             Message::Waiting(waiting) => {
                 if let Some(held) = self.held_of(&waiting.url) {
                     held.numbers().waiting(Some(waiting.reason));

@@ -149,11 +149,14 @@ async fn one(
             return tell_done(job, path, entry.size).await;
         }
     };
+    // A listing says that there are signatures, not which.
+    let is_known = !entry.signed || !job.demand.is_interested();
+    let version = Version::known(Some(entry.size), entry.root, entry.chunk_size, entry.mtime);
     let file = File {
         path: path.clone(),
         place: Place::File(place),
         expect_root: None,
-        version: Version::known(Some(entry.size), entry.root, entry.chunk_size, entry.mtime),
+        version: version.filter(|_| is_known).map(|version| (version, Vec::new())),
         hashes: None,
         ahead: None,
         counted: Some(entry.size),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Error;
+use crate::content::keys::Fingerprint;
+use crate::content::trust::{Policy, Verdict};
 use crate::wire::{Digest, Entry, Reason, UrlPath, WaitReason};
 
 /// How a session stands.
@@ -53,6 +55,8 @@ pub struct Listing {
     pub entries: Vec<Entry>,
     /// Whether this is all of it.
     pub complete: bool,
+    /// Of `stat` of a file: what its signatures are worth. Nobody was asked, and nothing is remembered.
+    pub verdict: Option<Box<Verdict>>,
 }
 
 /// Takes a stream in order: offset and bytes.
@@ -114,6 +118,10 @@ pub struct Request {
     pub recursive: bool,
     /// Only this version will do.
     pub expect_root: Option<Digest>,
+    /// What to do about signatures; `None` = as the client is configured.
+    pub verify: Option<Policy>,
+    /// One of these keys must have signed what is downloaded; empty = any that is trusted.
+    pub keys: Vec<Fingerprint>,
 }
 
 /// How a transfer stands.
@@ -121,6 +129,8 @@ pub struct Request {
 pub enum TransferState {
     /// Waiting for the session or for information.
     Queued,
+    /// Waiting for the application's word on a signature.
+    Deciding,
     /// Checking what is there already.
     Checking,
     /// Receiving.

@@ -44,6 +44,10 @@ impl UserData {
     pub(super) fn new(pointer: *mut c_void, destroy: pdtp_destroy_callback) -> Self {
         Self { pointer, destroy }
     }
+
+    pub(super) fn pointer(&self) -> *mut c_void {
+        self.pointer
+    }
 }
 
 impl Drop for UserData {

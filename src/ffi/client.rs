@@ -74,7 +74,7 @@ pub unsafe extern "C" fn pdtp_client_new(out: *mut *mut pdtp_client, config: *co
     guard::code(|| {
         let out = out!(out, ptr::null_mut());
         let config = if config.is_null() { ConfigData::default() } else { borrow!(config).clone() };
-        let shared = Shared::new(config.engine, config.dispatch)?;
+        let shared = Shared::new(config)?;
         *out = give(ClientData { shared });
         Ok(())
     })
@@ -271,7 +271,7 @@ pub unsafe extern "C" fn pdtp_client_enable_event(
     guard::code(|| {
         let client = borrow!(client);
         let first = pdtp_event_kind::PDTP_EVENT_SESSION as c_int;
-        let last = pdtp_event_kind::PDTP_EVENT_CHANGED as c_int;
+        let last = pdtp_event_kind::PDTP_EVENT_VERDICT as c_int;
         if !(first..=last).contains(&r#type) {
             return Err(argument("type", format_args!("{} is no PDTP_EVENT_*", r#type)));
         }
@@ -296,4 +296,5 @@ const _: () = {
     same(pdtp_event_kind::PDTP_EVENT_NOTICE, EventMask::NOTICE);
     same(pdtp_event_kind::PDTP_EVENT_OVERFLOW, EventMask::OVERFLOW);
     same(pdtp_event_kind::PDTP_EVENT_CHANGED, EventMask::CHANGED);
+    same(pdtp_event_kind::PDTP_EVENT_VERDICT, EventMask::VERDICT);
 };

@@ -2,11 +2,12 @@
 
 use std::ffi::{CString, c_char, c_int};
 use std::ptr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use super::guard::{self, argument};
 use super::handle::{give, handle};
 use super::text;
+use super::verify::VerifyFn;
 use crate::client::{Config, OPTIONS, OptionKind, Seeding};
 
 /// Where callbacks are called.
@@ -72,11 +73,13 @@ pub struct pdtp_option {
 pub struct ConfigData {
     pub(super) engine: Config,
     pub(super) dispatch: pdtp_dispatch,
+    /// Who is asked about signatures.
+    pub(super) verify: Option<Arc<VerifyFn>>,
 }
 
 impl Default for ConfigData {
     fn default() -> Self {
-        Self { engine: Config::default(), dispatch: pdtp_dispatch::PDTP_DISPATCH_QUEUE }
+        Self { engine: Config::default(), dispatch: pdtp_dispatch::PDTP_DISPATCH_QUEUE, verify: None }
     }
 }
 

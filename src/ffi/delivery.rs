@@ -8,11 +8,12 @@ use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use super::callbacks::{EventFn, WakeupFn};
-use super::config::pdtp_dispatch;
+use super::config::{ConfigData, pdtp_dispatch};
 use super::event::{self, pdtp_event};
 use super::guard::{self, Context};
 use super::handle::{give, take};
 use super::stream::Streams;
+use super::verify::{VerdictView, VerifyFn};
 use crate::client::{Client, Config, Error, ErrorKind, Event, EventBody, EventMask};
 
 /// Most events that one `pdtp_client_dispatch` without a limit handles: the draining thread has other work, too.
@@ -32,6 +33,7 @@ pub(super) struct Shared {
     drainer: Mutex<Option<ThreadId>>,
     function: Mutex<Option<Arc<EventFn>>>,
     wakeup: Mutex<Option<Arc<WakeupFn>>>,
+    verify: Mutex<Option<Arc<VerifyFn>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// The client was freed from one of its callbacks: it ends when that returns.
     free_later: AtomicBool,
@@ -76,7 +78,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new(config: Config, dispatch: pdtp_dispatch) -> Result<Arc<Self>, Error> {
+    pub(super) fn new(config: ConfigData) -> Result<Arc<Self>, Error> {
+        let ConfigData { engine: config, dispatch, verify } = config;
         let engine = Client::new(config.clone())?;
         let shared = Arc::new(Self {
             streams: Streams::new(engine.clone()),
@@ -88,6 +91,7 @@ impl Shared {
             drainer: Mutex::default(),
             function: Mutex::default(),
             wakeup: Mutex::default(),
+            verify: Mutex::new(verify),
             thread: Mutex::default(),
             free_later: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -192,12 +196,15 @@ impl Shared {
                     "no event came in time, or the wait was interrupted",
                 ));
             };
-            let EventBody::Posted { tag } = event.body else {
-                let event = give(event::convert(event));
-                draining.current.replace(event);
-                return Ok(event);
-            };
-            self.streams.on_posted(tag);
+            match &event.body {
+                EventBody::Posted { tag } => self.streams.on_posted(*tag),
+                body if self.is_decided(body) => {}
+                _ => {
+                    let event = give(event::convert(event));
+                    draining.current.replace(event);
+                    return Ok(event);
+                }
+            }
             if self.free_later.load(Ordering::Acquire) {
                 drop(draining);
                 self.end();
@@ -244,6 +251,9 @@ impl Shared {
         if let EventBody::Posted { tag } = event.body {
             return self.streams.on_posted(tag);
         }
+        if self.is_decided(&event.body) {
+            return;
+        }
         // Without a lock: the function may replace itself.
         let function = lock(&self.function).clone();
         if let Some(function) = function {
@@ -252,6 +262,17 @@ impl Shared {
             // SAFETY: from `give` above; C's right to it ended with the call.
             drop(unsafe { take(event, "event") });
         }
+    }
+
+    /// Asks the application's function about a decision; whether it has answered.
+    fn is_decided(&self, body: &EventBody) -> bool {
+        let EventBody::Decision { transfer, id, verdict } = body else { return false };
+        // Without a lock: the function may free the client.
+        let Some(function) = lock(&self.verify).clone() else { return false };
+        let view = VerdictView::new(*transfer, *id, verdict, None);
+        let answer = function.call(&view.seen);
+        // It may have taken too long, or the transfer has been cancelled; then nobody waits any more.
+        answer.map(|answer| drop(self.engine.decide(*id, answer))).is_some()
     }
 
     /// Ends the client: for C's `pdtp_client_free`.
@@ -288,6 +309,8 @@ impl Shared {
         }
         lock(&self.drain).replace(ptr::null_mut());
         self.set_function(None);
+        let verify = lock(&self.verify).take();
+        drop(verify);
         self.streams.clear();
     }
 }

@@ -64,6 +64,8 @@ pub enum pdtp_error {
     PDTP_E_KEY_CHANGED = -1304,
     /// Data: a description of the file makes no sense.
     PDTP_E_METADATA = -1305,
+    /// Data: signed by a key that is not known.
+    PDTP_E_UNKNOWN_KEY = -1306,
 
     /// Local: the disk says no.
     PDTP_E_IO = -1401,
@@ -152,6 +154,7 @@ table! {
     Signature PDTP_E_SIGNATURE "the signature is wrong"
     Unsigned PDTP_E_UNSIGNED "there is no signature"
     KeyChanged PDTP_E_KEY_CHANGED "signed by another key than before"
+    UnknownKey PDTP_E_UNKNOWN_KEY "signed by a key that is not known"
     Metadata PDTP_E_METADATA "the description of the file makes no sense"
     Io PDTP_E_IO "a local file cannot be read or written"
     NoSpace PDTP_E_NO_SPACE "the disk is full"

@@ -12,6 +12,7 @@ use super::listing::{ListingData, pdtp_listing};
 use super::session::pdtp_session_state_code;
 use super::text::{owned, pointer};
 use super::transfer::{pdtp_progress, transfer_state_code};
+use super::verify::{VerdictView, pdtp_verdict};
 use crate::client::{Change, Error, Event, EventBody, SessionState};
 use crate::wire::{FailureKind, Reason, UrlPath};
 
@@ -41,6 +42,12 @@ pub enum pdtp_event_kind {
     /// Something that is watched has changed: pdtp_event_changed. Dropped when the queue is full: look again at what
     /// you watch after a PDTP_EVENT_OVERFLOW that names this type.
     PDTP_EVENT_CHANGED = 10,
+    /// What the signatures of a file are worth: pdtp_event_verdict. Not told of what is not signed and need not be under
+    /// PDTP_VERIFY_ASK. Dropped when the queue is full.
+    PDTP_EVENT_VERDICT = 11,
+    /// Your verify callback said PDTP_ANSWER_LATER: pdtp_event_verdict, to be answered with pdtp_decide. Never lost, and
+    /// cannot be turned off.
+    PDTP_EVENT_DECISION = 12,
 }
 
 /// How something that is watched has changed. Treat kinds that you do not know like PDTP_CHANGE_RESCAN.
@@ -245,6 +252,7 @@ enum View {
     Notice { seen: pdtp_notice_event, _message: CString },
     Overflow { seen: pdtp_overflow_event },
     Changed { seen: pdtp_changed_event, _strings: [Option<CString>; 3] },
+    Verdict(VerdictView),
 }
 
 /// A listing that is freed with the event unless it was taken.
@@ -267,6 +275,16 @@ impl Drop for OwnListing {
 handle! {
     /// Something that happened.
     pdtp_event, EventData, b"PDev", live: false
+}
+
+impl EventData {
+    /// NULL where it is about something else.
+    pub(super) fn verdict(&self) -> *const pdtp_verdict {
+        match &self.view {
+            View::Verdict(view) => &raw const view.seen,
+            _ => ptr::null(),
+        }
+    }
 }
 
 /// Makes of the engine's event what C sees.
@@ -351,6 +369,13 @@ pub(super) fn convert(event: Event) -> <pdtp_event as Handle>::Data {
         }
         EventBody::Changed { op, path, change } => (PDTP_EVENT_CHANGED, op, changed_view(op, &path, &change)),
         EventBody::Overflow { count, types } => overflow(count, types.0),
+        EventBody::Verdict { transfer, verdict, accepted } => {
+            let view = VerdictView::new(transfer, 0, &verdict, Some(accepted));
+            (PDTP_EVENT_VERDICT, transfer, View::Verdict(view))
+        }
+        EventBody::Decision { transfer, id, verdict } => {
+            (PDTP_EVENT_DECISION, transfer, View::Verdict(VerdictView::new(transfer, id, &verdict, None)))
+        }
         // Handled before, and of what cannot be begun from C; to the application it would be an overflow of nothing.
         EventBody::Posted { .. } | EventBody::FileRemoved { .. } => overflow(0, 0),
     };

@@ -39,4 +39,5 @@ pub mod stream;
 mod text;
 pub mod transfer;
 pub mod uri;
+pub mod verify;
 pub mod version;

@@ -12,6 +12,7 @@ use super::guard::{self, argument};
 use super::handle::{give, handle};
 use super::text;
 use crate::client::{Error, ErrorKind, Session, SessionState};
+use crate::content::keys::Fingerprint;
 use crate::wire::{Digest, PdtpUri, UrlPath};
 
 /// How a session stands.
@@ -49,6 +50,8 @@ pub(super) struct Place {
     pub(super) is_dir: bool,
     /// Of a URI with `#root=`.
     pub(super) root: Option<Digest>,
+    /// Of a URI with `#key=`.
+    pub(super) keys: Vec<Fingerprint>,
 }
 
 impl SessionData {
@@ -56,7 +59,7 @@ impl SessionData {
     pub(super) fn place(&self, text: &str) -> Result<Place, Error> {
         if text.starts_with('/') {
             let path = UrlPath::parse(text).map_err(|why| argument("path", why))?;
-            return Ok(Place { path, is_dir: text.ends_with('/'), root: None });
+            return Ok(Place { path, is_dir: text.ends_with('/'), root: None, keys: Vec::new() });
         }
         let uri: PdtpUri = text
             .parse()
@@ -67,7 +70,8 @@ impl SessionData {
                 format_args!("{uri} is of another server than this session, {}", self.uri),
             ));
         }
-        Ok(Place { path: uri.path, is_dir: uri.is_dir, root: uri.root })
+        let keys = uri.keys.into_iter().map(Fingerprint).collect();
+        Ok(Place { path: uri.path, is_dir: uri.is_dir, root: uri.root, keys })
     }
 }
 
@@ -104,7 +108,7 @@ pub unsafe extern "C" fn pdtp_session_open(
         let text = text!(uri);
         let uri: PdtpUri = text.parse().map_err(|why| argument("uri", format_args!("{text}: {why}")))?;
         let engine = shared.engine.open_session(&uri, to_number(user_data))?;
-        let uri = PdtpUri { path: UrlPath::root(), is_dir: true, root: None, ..uri };
+        let uri = PdtpUri { path: UrlPath::root(), is_dir: true, root: None, keys: Vec::new(), ..uri };
         *out = give(SessionData { shared, engine, uri });
         Ok(())
     })

@@ -16,11 +16,13 @@ use super::session::pdtp_session;
 use super::stream::Stream;
 use super::text;
 use crate::client::{
-    Error, ErrorKind, Overwrite, Progress, Request, Session, Target, Transfer, TransferState,
+    Error, ErrorKind, Overwrite, Progress, Request, Session, Target, Transfer, TransferState, policy,
 };
+use crate::content::keys::Fingerprint;
+use crate::content::trust::Policy;
 use crate::wire::{Digest, UrlPath, WaitReason};
 
-/// How a transfer stands. From PDTP_TRANSFER_DONE on nothing more happens.
+/// How a transfer stands. After PDTP_TRANSFER_DONE, _FAILED and _CANCELLED nothing more happens.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum pdtp_transfer_states {
@@ -40,6 +42,8 @@ pub enum pdtp_transfer_states {
     PDTP_TRANSFER_FAILED = 7,
     /// Ended by you.
     PDTP_TRANSFER_CANCELLED = 8,
+    /// Waits for your word on a signature.
+    PDTP_TRANSFER_DECIDING = 9,
 }
 
 /// Why nothing comes at the moment.
@@ -168,6 +172,8 @@ pub struct RequestData {
     overwrite: Overwrite,
     recursive: bool,
     expect_root: Option<Digest>,
+    verify: Option<Policy>,
+    keys: Vec<Fingerprint>,
 }
 
 /// What is behind a `pdtp_transfer`.
@@ -191,6 +197,7 @@ handle! {
 pub(super) fn transfer_state_code(state: TransferState) -> pdtp_transfer_states {
     match state {
         TransferState::Queued => pdtp_transfer_states::PDTP_TRANSFER_QUEUED,
+        TransferState::Deciding => pdtp_transfer_states::PDTP_TRANSFER_DECIDING,
         TransferState::Checking => pdtp_transfer_states::PDTP_TRANSFER_CHECKING,
         TransferState::Active => pdtp_transfer_states::PDTP_TRANSFER_ACTIVE,
         TransferState::Paused => pdtp_transfer_states::PDTP_TRANSFER_PAUSED,
@@ -225,6 +232,8 @@ impl RequestData {
             overwrite: self.overwrite,
             recursive: self.recursive,
             expect_root: self.expect_root,
+            verify: self.verify,
+            keys: self.keys,
         };
         match self.session.start(request, user_data) {
             Ok(engine) => Ok(TransferData { shared: self.shared, engine, stream }),
@@ -239,7 +248,7 @@ impl RequestData {
 }
 
 /// Begins to describe a download. `path` is percent-encoded, as "/dir/file", or a whole URI of the session's server;
-/// with "#root=…" only that version is accepted, and with "/" at the end a directory with all below it is meant.
+/// with "#root=…" only that version is accepted, with "#key=…" only what that key has signed, and with "/" at the end a directory with all below it is meant.
 /// Choose a target, set options, then start it. Free `*out` with pdtp_request_free, unless it was started.
 ///
 /// Never blocks. One thread at a time, callbacks included. `*out` is NULL on failure. PDTP_E_NULL, PDTP_E_ARGUMENT,
@@ -263,6 +272,8 @@ pub unsafe extern "C" fn pdtp_request_new(
             overwrite: Overwrite::default(),
             recursive: place.is_dir,
             expect_root: place.root,
+            verify: None,
+            keys: place.keys,
         });
         Ok(())
     })
@@ -337,6 +348,9 @@ pub unsafe extern "C" fn pdtp_request_to_callback(
 ///   when the download is complete), "replace" (download everything)
 /// - "recursive": yes or no, whether a directory may be downloaded, with all below it
 /// - "expect_root": 64 hex digits; only that version of the file is accepted. "" takes that back
+/// - "expect_key": fingerprint of a key, 64 hex digits; only what it has signed is accepted. Each call adds one; any of
+///   them will do. "" takes them back
+/// - "verify": require, ask, report or off; what to do about signatures, instead of what the client is configured for
 ///
 /// Never blocks. One thread at a time, callbacks included. PDTP_E_NULL, PDTP_E_OPTION. Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -371,10 +385,18 @@ pub unsafe extern "C" fn pdtp_request_set(
             "expect_root" => {
                 request.expect_root = Some(value.parse().map_err(|_| bad("64 lower-case hex digits"))?);
             }
+            "expect_key" if value.is_empty() => request.keys.clear(),
+            "expect_key" => {
+                request.keys.push(value.parse().map_err(|_| bad("64 lower-case hex digits"))?);
+            }
+            "verify" => {
+                request.verify = Some(policy(value).ok_or_else(|| bad("one of require, ask, report, off"))?);
+            }
             _ => {
+                let known = "overwrite, recursive, expect_root, expect_key, verify";
                 return Err(Error::new(
                     ErrorKind::Option,
-                    format!("no option {name:?} of a request: there are overwrite, recursive, expect_root"),
+                    format!("no option {name:?} of a request: there are {known}"),
                 ));
             }
         }
@@ -451,6 +473,8 @@ pub unsafe extern "C" fn pdtp_download(
             overwrite: Overwrite::default(),
             recursive: place.is_dir,
             expect_root: place.root,
+            verify: None,
+            keys: place.keys,
         };
         give_out(out, request.start(to_number(user_data)))
     })

@@ -7,7 +7,7 @@ use super::text;
 use crate::client::{Error, ErrorKind};
 use crate::wire::{DEFAULT_PORT, PdtpUri, UrlPath};
 
-/// Copies a part of "pdtp://host[:port]/path[#root=HEX]" into `buffer`. Like snprintf: at most `size` bytes with the
+/// Copies a part of "pdtp://host[:port]/path[#root=HEX&key=HEX]" into `buffer`. Like snprintf: at most `size` bytes with the
 /// NUL at the end; the result is the length of the whole part without it, or an error. Parts:
 ///
 /// - "uri": all of it in its canonical spelling
@@ -17,6 +17,7 @@ use crate::wire::{DEFAULT_PORT, PdtpUri, UrlPath};
 /// - "name": the last component of the path, percent-decoded, "" of the root: a name for a local file. It has no "/"
 ///   and no NUL and is neither "." nor "..", but may be other bytes than UTF-8
 /// - "root": the version wanted, or ""
+/// - "key": the fingerprint of the key that must have signed, the first if there are several, or ""
 /// - "dir": "yes" if the path is written with "/" at its end, else "no"
 ///
 /// Never blocks. Any thread, callbacks included. `buffer` may be NULL to learn the length. PDTP_E_NULL;
@@ -40,6 +41,7 @@ pub unsafe extern "C" fn pdtp_uri_part(
                 // SAFETY: the header demands NULL or room for `size` bytes.
                 return Ok(unsafe { text::copy_bytes(&uri.path.file_name(), buffer, size) });
             }
+            "key" => uri.keys.first().map(|key| key.to_string()).unwrap_or_default(),
             "root" => uri.root.map(|root| root.to_string()).unwrap_or_default(),
             "dir" => if uri.is_dir { "yes" } else { "no" }.to_owned(),
             other => return Err(Error::new(ErrorKind::Option, format!("a URI has no part {other:?}"))),
@@ -80,6 +82,7 @@ pub unsafe extern "C" fn pdtp_uri_format(
             path,
             is_dir: raw.ends_with(b"/"),
             root: None,
+            keys: Vec::new(),
         };
         let text = uri.to_string();
         // What is written can be read: above all, the host is one.

@@ -6,6 +6,7 @@
 //!
 //! - `files`: path to stamp, piece size, root, and the hash of the piece where there is just one
 //! - `pieces`: path to the piece hashes of files of several pieces
+//! - `signed`: path to what the hub itself has signed, as a sidecar
 //! - `inodes`: inode to path, so that hard links and symlinks to a file find its hashes
 //! - `about`: the format's number
 
@@ -27,6 +28,7 @@ use crate::wire::{Digest, UrlPath};
 
 const FILES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("files");
 const PIECES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("pieces");
+const SIGNED: TableDefinition<'_, &str, &str> = TableDefinition::new("signed");
 const INODES: TableDefinition<'_, u64, &str> = TableDefinition::new("inodes");
 const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
 
@@ -162,6 +164,19 @@ impl Catalogue {
             let record = record.and_then(|row| Record::decode(row.value()));
             let is_it = |record: &Record| record.stamp == stamp.encode() && record.piece == piece;
             Ok(record.filter(is_it).map(|record| record.root))
+        })
+    }
+
+    /// What the hub has signed for `path`, of whatever version.
+    pub(super) fn signature(&self, path: &UrlPath) -> Option<String> {
+        if let Some(change) = self.shared.unwritten(path) {
+            return change.and_then(|version| version.own_text());
+        }
+        self.shared.read(|db| match db.begin_read()?.open_table(SIGNED) {
+            Ok(table) => Ok(table.get(path.as_str())?.map(|row| row.value().to_owned())),
+            // Made when there is something to write.
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(other) => Err(other.into()),
         })
     }
 
@@ -385,12 +400,17 @@ fn write(db: &Database, changes: &Changes) -> Result<(), redb::Error> {
         let mut files = transaction.open_table(FILES)?;
         let mut pieces = transaction.open_table(PIECES)?;
         let mut inodes = transaction.open_table(INODES)?;
+        let mut signed = transaction.open_table(SIGNED)?;
         for (path, change) in changes {
             let path = path.as_str();
             match change {
                 Some(version) => {
                     files.insert(path, Record::encode(version).as_slice())?;
                     inodes.insert(version.stamp.ino, path)?;
+                    match version.own_text() {
+                        Some(text) => signed.insert(path, text.as_str())?,
+                        None => signed.remove(path)?,
+                    };
                     if let hashes @ [_, _, ..] = version.hashes.all() {
                         let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
                         pieces.insert(path, bytes.as_slice())?;
@@ -401,6 +421,7 @@ fn write(db: &Database, changes: &Changes) -> Result<(), redb::Error> {
                 None => {
                     files.remove(path)?;
                     pieces.remove(path)?;
+                    signed.remove(path)?;
                 }
             }
         }

@@ -424,13 +424,16 @@ fn prepare(shared: &Shared, job: Arc<Job>) {
         Ok((file, stamp)) => (Arc::new(file), stamp),
         Err(error) => return finish(shared, &job, Err(error)),
     };
-    let piece = shared.piece_size_for(stamp.size);
+    let piece = shared.piece_size_for(&job.path, stamp.size);
     if let Some(hashes) = shared.catalogue.find(&job.path, &stamp, piece) {
-        let version = shared.adopt(&job.path, job.is_wanted().then_some(file), stamp, hashes);
-        if shared.catalogue.root_at(&job.path, &stamp, piece).is_none() {
-            // Known by another path, as what was moved is.
+        let version = shared.adopt(&job.path, job.is_wanted().then(|| file.clone()), stamp, hashes);
+        let is_signed_now = sign(shared, &version, &file);
+        // What was moved is known by another path.
+        let is_new_here = shared.catalogue.root_at(&job.path, &stamp, piece).is_none();
+        if is_signed_now || is_new_here {
             shared.catalogue.put(&version);
-        } else {
+        }
+        if !is_new_here {
             job.is_news.store(false, Ordering::Relaxed);
         }
         return finish(shared, &job, Ok(version));
@@ -514,13 +517,25 @@ fn end_run(shared: &Shared, job: Arc<Job>, run: Run) {
             let Some(hashes) = PieceHashes::new(input.layout, hashes) else {
                 return finish(shared, &job, Err(HubError::Unstable));
             };
-            let version = shared.adopt(&job.path, job.is_wanted().then_some(input.file), input.stamp, hashes);
+            let file = job.is_wanted().then(|| input.file.clone());
+            let version = shared.adopt(&job.path, file, input.stamp, hashes);
+            sign(shared, &version, &input.file);
             shared.catalogue.put(&version);
             finish(shared, &job, Ok(version));
         }
         Some(Trouble::Failed(error)) => finish(shared, &job, Err(error)),
         Some(Trouble::Changed) => try_again(shared, job, Duration::ZERO),
     }
+}
+
+/// Signs a version, if it is for the hub to do; whether it did.
+fn sign(shared: &Shared, version: &FileVersion, file: &File) -> bool {
+    let signed = shared.lacks_signature(version).then(|| shared.signatures.sign(version, file)).flatten();
+    let is_new = signed.is_some();
+    if let Some(signed) = signed {
+        version.set_own(signed);
+    }
+    is_new
 }
 
 /// A file that is being written is hashed from the start, a little later, but not for ever.

@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 use super::tree::{Hint, Identity};
 use super::{HubError, Shared, mime_of};
 use crate::wire::limits::MAX_COMPONENT;
-use crate::wire::{Entry, EntryKind, Listing, UrlPath};
+use crate::wire::{Entry, EntryKind, Listing, SignedBy, UrlPath};
 
 /// JSON around the entries and the cursor.
 const ENVELOPE: usize = 32;
@@ -181,6 +181,14 @@ impl Page<'_> {
         let raw: Vec<u8> = percent_encoding::percent_decode_str(&relative).collect();
         let text = String::from_utf8_lossy(&raw);
         let root = if is_dir { None } else { self.shared.root(&path, &found.stamp) };
+        let signed_by = match root {
+            _ if is_dir => None,
+            _ if self.shared.signatures.is_beside(&self.shared.source.tree, &path) => {
+                Some(SignedBy::Publisher)
+            }
+            Some(_) if self.shared.signatures.signs() => Some(SignedBy::Server),
+            _ => None,
+        };
         let entry = Entry {
             path: std::str::from_utf8(&raw).is_err().then(|| relative.clone()),
             name: text.into_owned(),
@@ -188,9 +196,10 @@ impl Page<'_> {
             size: if is_dir { 0 } else { found.stamp.size },
             mtime: Some(found.stamp.mtime.seconds),
             root,
-            chunk_size: root.map(|_| self.shared.piece_size_for(found.stamp.size).bytes()),
+            chunk_size: root.map(|_| self.shared.piece_size_for(&path, found.stamp.size).bytes()),
             mime: if is_dir { None } else { mime_of(&path).map(str::to_owned) },
-            signed: false,
+            signed: signed_by.is_some(),
+            signed_by,
         };
         // With its comma. The cursor of a page that ends here is this path once more, which has nothing to escape but
         // what percent-encoding lets through: nothing. It comes with quotes.

@@ -14,6 +14,7 @@ mod listing;
 mod live;
 mod news;
 mod scan;
+mod signed;
 mod stamp;
 mod sys;
 // They need symlinks, pipes and names that are not text.
@@ -25,6 +26,7 @@ mod version;
 mod watch;
 
 pub use news::{Change, Listener};
+pub use signed::Signed;
 pub use version::FileVersion;
 
 use std::path::{Path, PathBuf};
@@ -38,12 +40,14 @@ use self::handles::Handles;
 use self::hasher::{Pool, State};
 use self::live::Live;
 use self::news::News;
+use self::signed::Signatures;
 use self::stamp::Stamp;
 use self::touches::Touches;
 use self::tree::{Found, Tree};
 use self::version::Source;
 use self::watch::Watch;
 use crate::content::{PieceHashes, PieceSize};
+use crate::publisher::Signer;
 use crate::wire::{Digest, EntryKind, Listing, UrlPath};
 
 /// A file that changed while it was read is read again, up to so many times in all.
@@ -72,6 +76,8 @@ pub struct HubConfig {
     pub settle: Duration,
     /// Have the system tell of changes; without, they are found by scanning.
     pub watch: bool,
+    /// Sign what has no signature beside it.
+    pub sign_key: Option<Arc<Signer>>,
 }
 
 impl Default for HubConfig {
@@ -83,6 +89,7 @@ impl Default for HubConfig {
             hidden: false,
             settle: DEFAULT_SETTLE,
             watch: true,
+            sign_key: None,
         }
     }
 }
@@ -179,6 +186,7 @@ struct Owner {
 struct Shared {
     source: Arc<Source>,
     piece_size: Option<PieceSize>,
+    signatures: Signatures,
     live: Live,
     catalogue: Catalogue,
     pool: Pool,
@@ -221,6 +229,7 @@ impl Hub {
             news: News::default(),
             settle: config.settle,
             piece_size: config.piece_size,
+            signatures: Signatures::new(config.sign_key),
             live: Live::default(),
             catalogue,
             pool: Pool::new(hashers),
@@ -285,10 +294,13 @@ impl Hub {
             if found.kind == EntryKind::Dir {
                 return Err(HubError::IsDirectory);
             }
-            if let Some(version) = hashed.take().filter(|version| version.stamp == found.stamp) {
-                return Ok(version);
-            }
-            if let Some(version) = shared.live.get(path, &found.stamp) {
+            let now = hashed.take().filter(|version| version.stamp == found.stamp);
+            let live = || shared.live.get(path, &found.stamp);
+            let now = now.or_else(|| live().filter(|version| !shared.lacks_signature(version)));
+            // A signature that has come since may want it cut in another way.
+            let size = found.stamp.size;
+            if let Some(version) = now.filter(|version| shared.is_cut_right(version, size)) {
+                shared.note_signatures(&version);
                 return Ok(version);
             }
             shared.rest(path).await?;
@@ -348,6 +360,11 @@ impl Hub {
     /// Hears of every change from now on.
     pub fn listen(&self) -> Listener {
         self.owner.shared.news.listen()
+    }
+
+    /// The public key that the hub itself signs with, in PEM.
+    pub fn public_key(&self) -> Option<String> {
+        self.owner.shared.signatures.public_key()
     }
 
     /// Numbers.
@@ -412,13 +429,47 @@ impl Shared {
         Ok(())
     }
 
-    fn piece_size_for(&self, size: u64) -> PieceSize {
-        self.piece_size.unwrap_or_else(|| PieceSize::for_file(size))
+    /// As it was signed; else as the operator wishes; else by size.
+    fn piece_size_for(&self, path: &UrlPath, size: u64) -> PieceSize {
+        let signed = self.signatures.piece_size(&self.source.tree, path, size);
+        signed.or(self.piece_size).unwrap_or_else(|| PieceSize::for_file(size))
+    }
+
+    fn is_cut_right(&self, version: &FileVersion, size: u64) -> bool {
+        version.hashes.layout().piece_size() == self.piece_size_for(&version.path, size)
+    }
+
+    /// Notes at a version which signatures it has now.
+    fn note_signatures(&self, version: &FileVersion) {
+        let beside = self.signatures.beside(&self.source.tree, &version.path);
+        let fitting = beside.filter(|signed| {
+            let fits = signed.fits(version);
+            if !fits {
+                tracing::warn!(path = %version.path, "the signature beside it does not fit the file");
+            }
+            fits
+        });
+        version.set_signed(fitting);
+    }
+
+    /// Whether the hub has still to sign a version itself.
+    fn lacks_signature(&self, version: &FileVersion) -> bool {
+        if !self.signatures.signs() || version.signed().is_some() {
+            return false;
+        }
+        let before = self.catalogue.signature(&version.path);
+        match before.and_then(|text| self.signatures.own_from(&text, version)) {
+            Some(signed) => {
+                version.set_own(signed);
+                false
+            }
+            None => true,
+        }
     }
 
     /// The root of the file at `path` if it is hashed.
     fn root(&self, path: &UrlPath, stamp: &Stamp) -> Option<Digest> {
-        self.catalogue.root(path, stamp, self.piece_size_for(stamp.size))
+        self.catalogue.root(path, stamp, self.piece_size_for(path, stamp.size))
     }
 
     /// The version of the file at `path` if it is hashed; `file` is it, if already open.
@@ -428,10 +479,12 @@ impl Shared {
         stamp: &Stamp,
         file: Option<&Arc<std::fs::File>>,
     ) -> Option<Arc<FileVersion>> {
-        if let Some(version) = self.live.get(path, stamp) {
+        let live = self.live.get(path, stamp);
+        if let Some(version) = live.filter(|version| self.is_cut_right(version, stamp.size)) {
+            self.note_signatures(&version);
             return Some(version);
         }
-        let hashes = self.catalogue.find(path, stamp, self.piece_size_for(stamp.size))?;
+        let hashes = self.catalogue.find(path, stamp, self.piece_size_for(path, stamp.size))?;
         let version = self.adopt(path, file.cloned(), *stamp, hashes);
         self.live.remember(&version);
         Some(version)
@@ -445,7 +498,10 @@ impl Shared {
         stamp: Stamp,
         hashes: PieceHashes,
     ) -> Arc<FileVersion> {
-        self.live.insert(FileVersion::new(self.source.clone(), path.clone(), file, stamp, hashes))
+        let version = FileVersion::new(self.source.clone(), path.clone(), file, stamp, hashes);
+        let version = self.live.insert(version);
+        self.note_signatures(&version);
+        version
     }
 }
 

@@ -1,8 +1,9 @@
 use std::io;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::handles::{Handle, Handles, Pin};
+use super::signed::Signed;
 use super::stamp::Stamp;
 use super::tree::Tree;
 use super::{HubError, mime_of};
@@ -27,6 +28,10 @@ pub struct FileVersion {
 
     pub(super) stamp: Stamp,
     pub(super) use_mark: UseMark,
+    /// What lies beside the file now.
+    beside: RwLock<Option<Arc<Signed>>>,
+    /// What the hub has signed itself.
+    own: OnceLock<Arc<Signed>>,
     source: Arc<Source>,
     handle: Arc<Handle>,
     /// Once its path leads to another file.
@@ -75,6 +80,8 @@ impl FileVersion {
             hashes,
             digest,
             stamp,
+            beside: RwLock::default(),
+            own: OnceLock::new(),
             source,
             handle,
             pin: OnceLock::new(),
@@ -84,6 +91,26 @@ impl FileVersion {
     /// Names the version.
     pub fn root(&self) -> Digest {
         self.hashes.root()
+    }
+
+    /// The signatures it has, as of the last time when the hub was asked for it.
+    pub fn signed(&self) -> Option<Arc<Signed>> {
+        let beside = self.beside.read().unwrap_or_else(PoisonError::into_inner);
+        beside.as_ref().or_else(|| self.own.get()).cloned()
+    }
+
+    pub(super) fn set_signed(&self, beside: Option<Arc<Signed>>) {
+        *self.beside.write().unwrap_or_else(PoisonError::into_inner) = beside;
+    }
+
+    /// The first stays.
+    pub(super) fn set_own(&self, own: Signed) {
+        let _ = self.own.set(Arc::new(own));
+    }
+
+    /// What the hub has signed itself, as a sidecar.
+    pub(super) fn own_text(&self) -> Option<String> {
+        self.own.get().map(|own| own.to_text())
     }
 
     /// The file, open for reading, and still the one that was hashed: same inode, size and times. An error of kind

@@ -78,7 +78,7 @@ impl Face {
         });
         let (host, port) =
             place.map_or_else(|| (self.name.clone(), crate::wire::DEFAULT_PORT), |uri| (uri.host, uri.port));
-        PdtpUri { host, port, path: path.clone(), is_dir: true, root: None }
+        PdtpUri { host, port, path: path.clone(), is_dir: true, root: None, keys: Vec::new() }
     }
 }
 

@@ -242,11 +242,15 @@ impl Site {
     }
 
     async fn own_page(&self, head: &RequestHead, page: &str) -> Response {
-        if !matches!(page, "status" | "metrics") {
+        if !matches!(page, "status" | "metrics" | "keys") {
             return Response::text(404, "not found");
         }
         if !matches!(head.method.as_str(), "GET" | "HEAD") {
             return Response::text(405, "GET or HEAD").with("Allow", "GET, HEAD");
+        }
+        if page == "keys" {
+            // An offer, like everything a server says of itself: that a key is here makes it nobody's.
+            return own_answer("application/x-pem-file", self.hub.public_key().unwrap_or_default());
         }
         let Some(status) = self.swarm_status().await else {
             return Response::text(503, "the server is going down");
@@ -264,15 +268,7 @@ impl Site {
             "status" => ("application/json", format!("{:#}\n", report.to_json())),
             _ => ("text/plain; version=0.0.4; charset=utf-8", report.to_prometheus()),
         };
-        Response {
-            status: 200,
-            fields: Default::default(),
-            body: Body::Bytes(Bytes::from(text)),
-            close: false,
-            on_sent: None,
-        }
-        .with("Content-Type", kind)
-        .with("Cache-Control", "no-store")
+        own_answer(kind, text)
     }
 
     async fn swarm_status(&self) -> Option<SwarmStatus> {
@@ -295,6 +291,18 @@ impl Site {
         }));
         response
     }
+}
+
+fn own_answer(kind: &'static str, text: String) -> Response {
+    Response {
+        status: 200,
+        fields: Default::default(),
+        body: Body::Bytes(Bytes::from(text)),
+        close: false,
+        on_sent: None,
+    }
+    .with("Content-Type", kind)
+    .with("Cache-Control", "no-store")
 }
 
 /// `"root"`, as in `If-Match`.

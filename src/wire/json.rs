@@ -134,6 +134,23 @@ where
     d.deserialize_seq(Items(PhantomData))
 }
 
+/// For `deserialize_with`, beside `default`: an array of objects; null counts as absent.
+pub(super) fn null_or_objects<'de, D, T>(d: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct All<T>(Vec<T>);
+
+    impl<'de, T: Deserialize<'de>> Deserialize<'de> for All<T> {
+        fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+            objects(d).map(All)
+        }
+    }
+
+    Ok(Option::<All<T>>::deserialize(d)?.map_or_else(Vec::new, |All(items)| items))
+}
+
 /// For `deserialize_with`, beside `default`: one of the words of `T`; a word that only a later version knows counts
 /// as absent.
 pub(super) fn known_word<'de, D, T>(d: D) -> Result<Option<T>, D::Error>

@@ -60,5 +60,18 @@ pub const KEEPALIVE: Duration = Duration::from_secs(30);
 pub const MIN_PIECE_SIZE: u32 = 16 * 1024;
 /// Most pieces of a file: 16 TiB in the largest pieces, and 128 MiB of piece hashes.
 pub const MAX_PIECES: u32 = 1 << 22;
+/// Largest manifest in bytes: the longest path, and some lines.
+pub const MAX_MANIFEST: usize = MAX_URL + 512;
+/// Most signatures of a file.
+pub const MAX_SIGNATURES: usize = 8;
+/// Longest signature in bytes: RSA of 8,192 bits.
+pub const MAX_SIGNATURE: usize = 1024;
+/// Most certificates from a signer's own to the one below an anchor.
+pub const MAX_CHAIN: usize = 8;
+/// Longest key or certificate chain in bytes, as PEM text.
+pub const MAX_KEY_TEXT: usize = 24 * 1024;
+/// All signatures of a file together, with manifests and keys, in bytes: they travel in one frame, in which JSON may
+/// need a little more.
+pub const MAX_SIGNATURES_TEXT: usize = 48 * 1024;
 /// Largest piece size in bytes.
 pub const MAX_PIECE_SIZE: u32 = 4 * 1024 * 1024;

@@ -15,7 +15,7 @@ mod sniff;
 pub mod token;
 mod uri;
 
-pub use digest::Digest;
+pub use digest::{Digest, DigestError};
 pub use error::WireError;
 pub use frame::{Dialect, FrameReader, encode_frame};
 pub use message::*;

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use super::path::PathError;
 use super::{DEFAULT_PORT, Digest, UrlPath, limits};
 
-/// `pdtp://host[:port]/path[#root=HEX]`: what people type, print and mail.
+/// `pdtp://host[:port]/path[#root=HEX][&key=HEX]`: what people type, print and mail.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PdtpUri {
     /// Host name or address; an IPv6 address without its brackets.
@@ -20,6 +20,8 @@ pub struct PdtpUri {
     pub is_dir: bool,
     /// The version wanted, whatever the server says.
     pub root: Option<Digest>,
+    /// Fingerprints of keys, one of which must have signed the file, whatever else is trusted. Several `key=`.
+    pub keys: Vec<Digest>,
 }
 
 /// Why a text is not a PDTP URI.
@@ -41,6 +43,9 @@ pub enum UriError {
     /// `#root=` without 64 lower-case hex digits.
     #[error("#root= takes 64 lower-case hex digits")]
     Root,
+    /// `#key=` without 64 lower-case hex digits.
+    #[error("#key= takes the fingerprint of a key: 64 lower-case hex digits")]
+    Key,
     /// Longer than 4096 bytes.
     #[error("URI too long")]
     TooLong,
@@ -70,14 +75,15 @@ impl FromStr for PdtpUri {
             return Err(UriError::Unexpected("user name"));
         }
         let (host, port) = split_authority(authority)?;
-        let mut root = None;
+        let (mut root, mut keys) = (None, Vec::new());
         for item in fragment.into_iter().flat_map(|f| f.split('&')).filter(|item| !item.is_empty()) {
             match item.split_once('=') {
                 Some(("root", hex)) => root = Some(hex.parse().map_err(|_| UriError::Root)?),
+                Some(("key", hex)) => keys.push(hex.parse().map_err(|_| UriError::Key)?),
                 _ => return Err(UriError::Unexpected("fragment")),
             }
         }
-        Ok(Self { host, port, path: UrlPath::parse(path)?, is_dir: is_written_as_dir(path), root })
+        Ok(Self { host, port, path: UrlPath::parse(path)?, is_dir: is_written_as_dir(path), root, keys })
     }
 }
 
@@ -130,7 +136,12 @@ impl fmt::Display for PdtpUri {
         if self.is_dir && !self.path.is_root() {
             f.write_str("/")?;
         }
-        self.root.iter().try_for_each(|root| write!(f, "#root={root}"))
+        let pins = self.root.iter().map(|root| ("root", root));
+        let pins = pins.chain(self.keys.iter().map(|key| ("key", key)));
+        for (n, (name, value)) in pins.enumerate() {
+            write!(f, "{}{name}={value}", if n == 0 { '#' } else { '&' })?;
+        }
+        Ok(())
     }
 }
 

@@ -267,6 +267,52 @@ static void events(void)
     CHECK(!pdtp_event_overflow(NULL) && !pdtp_event_changed(NULL));
 }
 
+static int on_verdict(const pdtp_verdict *verdict, void *user_data)
+{
+    (void)verdict;
+    (void)user_data;
+    return PDTP_ANSWER_REJECT;
+}
+
+static void signatures(pdtp_config *config, pdtp_client *client)
+{
+    static const char key[] = "-----BEGIN PUBLIC KEY-----\n"
+                              "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n"
+                              "-----END PUBLIC KEY-----\n";
+    static const char weak[] = "-----BEGIN PUBLIC KEY-----\n"
+                               "MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
+                               "-----END PUBLIC KEY-----\n";
+    char text[80];
+    int n = counter_get(&destroyed);
+
+    IS_NULL(pdtp_config_set_verify(NULL, PDTP_VERIFY_ASK, on_verdict, &destroyed, count_destroy));
+    CHECK(counter_get(&destroyed) == n + 1);
+    IS_ARGUMENT(pdtp_config_set_verify(config, 99, on_verdict, &destroyed, count_destroy));
+    CHECK(counter_get(&destroyed) == n + 2);
+    CHECK_CODE(pdtp_config_set_verify(config, PDTP_VERIFY_REQUIRE, on_verdict, &destroyed, count_destroy), 0);
+    CHECK(counter_get(&destroyed) == n + 2);
+    CHECK_CODE(pdtp_config_set_verify(config, PDTP_VERIFY_ASK, NULL, NULL, NULL), 0);
+    CHECK(counter_get(&destroyed) == n + 3);
+    IS_NULL(pdtp_config_add_key(NULL, key, sizeof key - 1, NULL));
+    IS_NULL(pdtp_config_add_key(config, NULL, 0, NULL));
+    CHECK_CODE(pdtp_config_add_key(config, key, sizeof key - 1, NULL), 0);
+    CHECK_CODE(pdtp_config_add_key(config, key, sizeof key - 1, "somebody"), 0);
+    IS_ARGUMENT(pdtp_config_add_key(config, key, 20, NULL));
+    IS_ARGUMENT(pdtp_config_add_key(config, key, (size_t)-1, NULL));
+    IS_ARGUMENT(pdtp_config_add_key(config, weak, sizeof weak - 1, NULL));
+    IS_ARGUMENT(pdtp_config_add_key(config, "-----BEGIN CERTIFICATE-----\n", 28, NULL));
+    IS_NULL(pdtp_config_set_trust_store(NULL, "x"));
+    CHECK_CODE(pdtp_config_set_trust_store(config, NULL), 0);
+    IS_NULL(pdtp_decide(NULL, 1, PDTP_ANSWER_ACCEPT));
+    CHECK_CODE(pdtp_decide(client, 1, PDTP_ANSWER_ACCEPT), PDTP_E_STATE);
+    IS_ARGUMENT(pdtp_decide(client, 1, PDTP_ANSWER_LATER));
+    CHECK(pdtp_event_verdict(NULL) == NULL);
+    IS_NULL(pdtp_fingerprint(NULL, text, sizeof text));
+    IS_ARGUMENT(pdtp_fingerprint("", text, sizeof text));
+    IS_ARGUMENT(pdtp_fingerprint(weak, text, sizeof text));
+    CHECK(pdtp_fingerprint(key, text, sizeof text) == 64 && strlen(text) == 64);
+}
+
 static void uris(void)
 {
     const char *uri = "PDTP://Example.org:7000/a%20b/c%2bd/";
@@ -281,6 +327,7 @@ static void uris(void)
     CHECK(pdtp_uri_part(uri, "name", text, sizeof text) == 3 && strcmp(text, "c+d") == 0);
     CHECK(pdtp_uri_part(uri, "dir", text, sizeof text) == 3 && strcmp(text, "yes") == 0);
     CHECK(pdtp_uri_part(uri, "root", text, sizeof text) == 0 && text[0] == 0);
+    CHECK(pdtp_uri_part(uri, "key", text, sizeof text) == 0 && text[0] == 0);
     CHECK(pdtp_uri_part("pdtp://h", "name", text, sizeof text) == 0 && text[0] == 0);
     IS_NULL(pdtp_uri_format(text, sizeof text, NULL, 0, "/"));
     IS_NULL(pdtp_uri_format(text, sizeof text, "h", 0, NULL));
@@ -313,6 +360,7 @@ int main(void)
     transfers(session);
     events();
     uris();
+    signatures(config, client);
     pdtp_config_free(config);
     pdtp_session_free(session);
     pdtp_client_free(client);

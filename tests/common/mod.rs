@@ -210,6 +210,11 @@ fn parse_event(line: &str) -> serde_json::Value {
 
 fn pdtp_command<S: AsRef<OsStr>>(args: &[S]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pdtp"));
+    // Whom the user of this machine trusts is nothing that a test should depend on.
+    command.env(
+        "XDG_CONFIG_HOME",
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("config-{}", std::process::id())),
+    );
     command.args(args).env_remove("RUST_LOG").env_remove("STATE_DIRECTORY");
     command
 }

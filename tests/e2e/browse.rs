@@ -77,7 +77,7 @@ fn stat_tells_size_date_and_version() {
     assert_eq!(file["path"], "/d/a");
     assert_eq!(dir["type"], "dir");
     let text = pdtp(&["stat", &server.uri("/d/a")]).expect(0).text();
-    for part in ["Name:  a\n", "(123456 bytes)", "Root:", "UTC", "#root="] {
+    for part in ["Name:   a\n", "(123456 bytes)", "Root:", "UTC", "#root="] {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
 }

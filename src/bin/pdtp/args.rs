@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pdtp::client::{self, Config, Error, ErrorKind, OPTIONS, Seeding};
-use pdtp::wire::{Digest, PdtpUri};
+use pdtp::content::trust::Policy;
+use pdtp::wire::{Digest, PdtpUri, UrlPath};
 
-use crate::exit;
+use crate::exit::{self, Failure};
 
 /// Written as `--timeout 0`, and as `--seed-for forever`.
 pub(crate) const FOREVER: Duration = Duration::MAX;
@@ -49,6 +50,8 @@ Examples:
   pdtp get -r pdtp://host/photos -o pics/        the same to ./pics/photos
   pdtp get --seed-for 2h --limit-up 2M URI       go on giving to others for two hours
   pdtp get --json URI | jq .                     for programs
+  pdtp get --verify require --key alice.pub URI  only what Alice has signed
+  pdtp get URI#key=FINGERPRINT                   the same, with her key in the link
 
 While a file is incomplete it is called NAME.part. Running the same command
 again checks what is there and fetches only the rest, whatever ended the first
@@ -58,12 +61,15 @@ Events of --json, one object a line, each with \"event\" and:
   start      uri, local: what is downloaded to where
   session    state: connecting, ready, lost, refused, closed;
              of lost: message, retry_in
-  state      state: queued, checking, active, paused, verifying
+  state      state: queued, deciding, checking, active, paused, verifying
   progress   done, total, from_origin, from_peers, from_disk, wasted, rate,
              eta (or null), givers, files_done, files_total, waiting (a word
              or null), hashing and checking ([done, total] or null: what the
              server hashes first, and what is here); at most two a second
   file_done  path, size: a file of a directory is complete
+  verdict    path, status (good, unsigned, unknown_key, rollback, expired,
+             key_changed, bad), key, algorithm, signer, since, date, reason,
+             accepted: what the signatures of a file are worth
   peer       with -v: peer_id, origin, received, path, first_piece, pieces,
              bytes, ms, reason, error
   notice     message: a word from the operator of the server
@@ -111,7 +117,60 @@ pub(crate) enum Command {
     /// Tell what changes on the server, one line an event
     #[command(after_help = after_help(WATCH_EXAMPLES))]
     Watch(Watch),
+    /// Make a key to sign with
+    #[command(after_help = after_help(KEYGEN_EXAMPLES))]
+    Keygen(Keygen),
+    /// Sign files: write NAME.pdtpsig beside each
+    #[command(after_help = after_help(SIGN_EXAMPLES))]
+    Sign(Sign),
+    /// Verify a file on this machine against its NAME.pdtpsig
+    #[command(after_help = after_help(VERIFY_EXAMPLES))]
+    Verify(Verify),
+    /// Print the fingerprint of keys and certificates
+    #[command(after_help = after_help(FINGERPRINT_EXAMPLES))]
+    Fingerprint(Fingerprint),
 }
+
+const KEYGEN_EXAMPLES: &str = "\
+Examples:
+  pdtp keygen alice.key                    asks for a passphrase; the public key goes to alice.key.pub
+  pdtp keygen --type dsa-3072 alice.key    takes up to a minute
+  pdtp keygen --no-passphrase build.key    for a machine that signs by itself
+
+Keys are PKCS #8 and SubjectPublicKeyInfo in PEM: `openssl pkey` reads them.
+";
+
+const SIGN_EXAMPLES: &str = "\
+Examples:
+  pdtp sign --key alice.key disk.iso                    for pdtp://HOST/disk.iso
+  pdtp sign --key alice.key --prefix /pub disk.iso      for pdtp://HOST/pub/disk.iso
+  pdtp sign --key alice.key -r tree --prefix /          all of what `pdtpd serve tree` will serve
+  pdtp sign --key alice.key --cert alice-chain.pem F    shows certificates beside the signature
+
+A signature is for one path on the server, so that nobody can serve an old or
+another file under a name it was not signed for. No server is needed to sign,
+and the private key never needs to be near one. Of a tree, names that begin
+with a dot are left out, as the server does.
+";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  pdtp verify --key alice.key.pub disk.iso          against disk.iso.pdtpsig
+  pdtp verify --key root.pem disk.iso other.sig     signed by whom this CA has certified
+  pdtp verify disk.iso                              against the keys of the trust file
+  pdtp verify --key alice.key.pub -r tree           all of a tree
+
+Without PDTP:
+  sed '/^$/,$d' F.pdtpsig > manifest
+  sed -n 's/^Signature: [^ ]* //p' F.pdtpsig | base64 -d > sig
+  openssl dgst -sha256 -verify alice.key.pub -signature sig manifest   (DSA, ECDSA)
+";
+
+const FINGERPRINT_EXAMPLES: &str = "\
+Examples:
+  pdtp fingerprint alice.key.pub
+  pdtp get pdtp://host/disk.iso#key=FINGERPRINT     only if signed with that key
+";
 
 const LS_EXAMPLES: &str = "\
 Examples:
@@ -260,6 +319,8 @@ pub(crate) struct Get {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
+    pub(crate) signatures: Signatures,
+    #[command(flatten)]
     pub(crate) share: Share,
     #[command(flatten)]
     pub(crate) network: Network,
@@ -271,9 +332,137 @@ pub(crate) struct Cat {
     #[arg(required = true)]
     pub(crate) uri: Vec<PdtpUri>,
     #[command(flatten)]
+    pub(crate) signatures: Signatures,
+    #[command(flatten)]
     pub(crate) share: Share,
     #[command(flatten)]
     pub(crate) network: Network,
+}
+
+/// Where the passphrase of a key comes from; asked for on the terminal otherwise.
+#[derive(Debug, Args)]
+pub(crate) struct Passphrase {
+    /// File whose first line is the passphrase
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_fd")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Open file descriptor whose first line is the passphrase
+    #[arg(long, value_name = "N")]
+    pub(crate) passphrase_fd: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Keygen {
+    /// File for the private key; the public one goes to FILE.pub
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Kind of key
+    #[arg(long = "type", value_enum, default_value_t = KeyType::Ed25519)]
+    pub(crate) kind: KeyType,
+    /// Write the private key unencrypted
+    #[arg(long, conflicts_with_all = ["passphrase_file", "passphrase_fd"])]
+    pub(crate) no_passphrase: bool,
+    #[command(flatten)]
+    pub(crate) passphrase: Passphrase,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum KeyType {
+    /// Small and fast
+    Ed25519,
+    /// ECDSA on P-256
+    #[value(name = "ecdsa-p256")]
+    EcdsaP256,
+    /// DSA, 2048/256
+    #[value(name = "dsa-2048")]
+    Dsa2048,
+    /// DSA, 3072/256
+    #[value(name = "dsa-3072")]
+    Dsa3072,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sign {
+    /// Files, or with -r directories
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Private key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// Certificates to show: that of the key first, then those of who certified it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Directory of the server that the files will be in
+    #[arg(long, value_name = "PATH", default_value = "/", value_parser = url_path)]
+    pub(crate) prefix: UrlPath,
+    /// All files below directories; DIR itself is PATH on the server
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+    /// Replace what is there, signatures of others included
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) passphrase: Passphrase,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// File, or with -r a directory
+    #[arg(value_name = "FILE|DIR")]
+    pub(crate) file: PathBuf,
+    /// Its signatures, if not in FILE.pdtpsig
+    #[arg(conflicts_with = "recursive")]
+    pub(crate) signature: Option<PathBuf>,
+    /// All files below a directory; each must be signed
+    #[arg(short, long, conflicts_with_all = ["path", "json"])]
+    pub(crate) recursive: bool,
+    /// Public key, or certificate of who may certify; several are alternatives
+    #[arg(long, value_name = "PUB|CERT")]
+    pub(crate) key: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trust: TrustFile,
+    /// Accept only what was signed for this path on the server
+    #[arg(long, value_name = "PATH", value_parser = url_path)]
+    pub(crate) path: Option<UrlPath>,
+    /// One object on standard output, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrustFile {
+    /// File that says who may sign what [default: pdtp/trust in the configuration directory]
+    #[arg(long, value_name = "FILE", help_heading = "Signatures")]
+    pub(crate) trust: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fingerprint {
+    /// Public or private keys, or certificates
+    #[arg(required = true, value_name = "KEY|CERT")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+impl TrustFile {
+    /// The file named, or the usual one; `None` where there is no place for such files.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        self.trust.clone().or_else(usual_trust_file)
+    }
+}
+
+#[cfg(not(windows))]
+fn usual_trust_file() -> Option<PathBuf> {
+    // XDG Base Directory Specification: a relative path counts as none.
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let config = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
+    config.map(|config| config.join("pdtp").join("trust"))
+}
+
+#[cfg(windows)]
+fn usual_trust_file() -> Option<PathBuf> {
+    std::env::var_os("APPDATA").map(|config| PathBuf::from(config).join("pdtp").join("trust"))
 }
 
 #[derive(Debug, Args)]
@@ -308,7 +497,53 @@ pub(crate) struct Stat {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
+    pub(crate) signatures: Signatures,
+    #[command(flatten)]
     pub(crate) network: Network,
+}
+
+/// Who must have signed.
+#[derive(Debug, Args)]
+pub(crate) struct Signatures {
+    /// What to do about signatures [default: ask]
+    #[arg(long, value_enum, value_name = "POLICY", help_heading = "Signatures")]
+    verify: Option<VerifyPolicy>,
+    /// Trust this public key, or whom this certificate certifies, besides those of the trust file
+    #[arg(long, value_name = "PUB|CERT", help_heading = "Signatures")]
+    key: Vec<PathBuf>,
+    #[command(flatten)]
+    trust: TrustFile,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum VerifyPolicy {
+    /// Only what is signed by somebody who is trusted
+    Require,
+    /// Ask on a terminal about unknown and bad signatures; elsewhere refuse them
+    Ask,
+    /// Say what the signatures are worth, and take everything
+    Report,
+    /// Do not look at signatures
+    Off,
+}
+
+impl Signatures {
+    /// Sets a configuration up for them. `can_ask`: somebody answers questions.
+    pub(crate) fn apply(&self, config: &mut Config, can_ask: bool) -> Result<(), Failure> {
+        config.verify = match self.verify {
+            None => config.verify,
+            Some(VerifyPolicy::Require) => Policy::Require,
+            Some(VerifyPolicy::Ask) => Policy::Ask,
+            Some(VerifyPolicy::Report) => Policy::Report,
+            Some(VerifyPolicy::Off) => Policy::Off,
+        };
+        for file in &self.key {
+            crate::keys::trust(&mut config.trust, file)?;
+        }
+        config.trust_store = config.trust_store.take().or_else(|| self.trust.path());
+        config.decisions = can_ask;
+        Ok(())
+    }
 }
 
 /// How much of the network the download may take, and what it gives.
@@ -399,6 +634,11 @@ pub(crate) fn config(network: &Network, share: Option<&Share>, seeding: Seeding)
         config.set(name.trim(), value.trim())?;
     }
     Ok(config)
+}
+
+/// A path as in a URI, from the root.
+fn url_path(text: &str) -> Result<UrlPath, String> {
+    UrlPath::parse(text).map_err(|error| error.to_string())
 }
 
 /// `90`, `90s`, `1.5h`, `forever`.

@@ -4,6 +4,7 @@ use std::io::{BufWriter, IsTerminal as _, StdoutLock, Write};
 use std::time::Duration;
 
 use pdtp::client::{Error, ErrorKind, Seeding};
+use pdtp::content::trust::Verdict;
 use pdtp::wire::{Entry, EntryKind, PdtpUri, UrlPath};
 use serde_json::json;
 
@@ -11,6 +12,7 @@ use crate::args::{self, Ls, Stat};
 use crate::exit::Failure;
 use crate::link::{App, Link};
 use crate::term;
+use crate::verify::{json_of, sentence};
 
 /// How long to go on while nothing comes, unless `--timeout` says otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,19 +53,22 @@ fn ls_file(args: &Ls, link: &mut Link<'_>, out: &mut Out, error: Error) -> Resul
 }
 
 pub(crate) fn stat(args: &Stat) -> Result<(), Failure> {
-    let app = App::start(args::config(&args.network, None, Seeding::Off)?)?;
+    let mut config = args::config(&args.network, None, Seeding::Off)?;
+    args.signatures.apply(&mut config, false)?;
+    let app = App::start(config)?;
     let mut out = Out::new();
     for (index, uri) in args.uri.iter().enumerate() {
         let mut link = app.link(uri, args.network.patience(PATIENCE))?;
-        let entry = link.stat(uri)?;
+        let (entry, verdict) = link.judged(uri)?;
+        let verdict = verdict.as_deref();
         let dir = uri.path.parent().unwrap_or_else(UrlPath::root);
         if args.json {
-            out.json(uri, &dir, &entry)?;
+            out.json(uri, &dir, &entry, verdict)?;
         } else {
             if index > 0 {
                 out.line(b"")?;
             }
-            out.stat_lines(uri, &entry)?;
+            out.stat_lines(uri, &entry, verdict)?;
         }
         out.flush()?;
     }
@@ -92,7 +97,7 @@ impl Out {
 
     fn ls_line(&mut self, args: &Ls, dir: &UrlPath, entry: &Entry) -> Result<(), Failure> {
         if args.json {
-            return self.json(&args.uri, dir, entry);
+            return self.json(&args.uri, dir, entry, None);
         }
         let mut line = if args.long { long(entry, args.human).into_bytes() } else { Vec::new() };
         let name = raw_name(entry);
@@ -107,9 +112,15 @@ impl Out {
         self.line(&line)
     }
 
-    fn json(&mut self, server: &PdtpUri, dir: &UrlPath, entry: &Entry) -> Result<(), Failure> {
+    fn json(
+        &mut self,
+        server: &PdtpUri,
+        dir: &UrlPath,
+        entry: &Entry,
+        verdict: Option<&Verdict>,
+    ) -> Result<(), Failure> {
         let uri = uri_of(server, path_of(dir, entry)?, entry);
-        let value = json!({
+        let mut value = json!({
             "name": entry.name,
             "path": uri.path.as_str(),
             "type": entry.kind,
@@ -117,12 +128,24 @@ impl Out {
             "mtime": entry.mtime,
             "root": entry.root,
             "mime": entry.mime,
+            "signed": entry.signed,
             "uri": uri.to_string(),
         });
+        if let Some(by) = entry.signed_by {
+            value["signed_by"] = json!(by);
+        }
+        if let Some(verdict) = verdict {
+            value["verdict"] = json_of(verdict);
+        }
         self.line(value.to_string().as_bytes())
     }
 
-    fn stat_lines(&mut self, server: &PdtpUri, entry: &Entry) -> Result<(), Failure> {
+    fn stat_lines(
+        &mut self,
+        server: &PdtpUri,
+        entry: &Entry,
+        verdict: Option<&Verdict>,
+    ) -> Result<(), Failure> {
         let uri = uri_of(server, server.path.clone(), entry);
         let is_file = entry.kind == EntryKind::File;
         let kind = match (entry.kind, &entry.mime) {
@@ -136,11 +159,12 @@ impl Out {
             ("Size", is_file.then(|| format!("{} ({} bytes)", term::size(entry.size), entry.size))),
             ("Date", entry.mtime.map(|mtime| format!("{} UTC", term::date(mtime)))),
             ("Root", entry.root.map(|root| root.to_string())),
+            ("Signed", verdict.map(|verdict| format!("{}: {}", verdict.status.word(), sentence(verdict)))),
             ("URI", Some(uri.to_string())),
         ];
         for (label, value) in rows {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
-                self.line(format!("{:<6} {value}", format!("{label}:")).as_bytes())?;
+                self.line(format!("{:<7} {value}", format!("{label}:")).as_bytes())?;
             }
         }
         Ok(())
@@ -187,6 +211,7 @@ fn uri_of(server: &PdtpUri, path: UrlPath, entry: &Entry) -> PdtpUri {
         path,
         is_dir: entry.kind == EntryKind::Dir,
         root: entry.root,
+        keys: Vec::new(),
     }
 }
 

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pdtp::client::{Error, ErrorKind, Event, EventBody, Flow, Overwrite, Request, Seeding, Target};
+use pdtp::content::keys::Fingerprint;
 use pdtp::wire::PdtpUri;
 
 use crate::args::{self, Cat};
+use crate::ask;
 use crate::exit::Failure;
 use crate::link::{self, App};
 use crate::term;
@@ -21,7 +23,9 @@ pub(crate) fn run(args: &Cat) -> Result<(), Failure> {
             return Err(is_directory(uri).into());
         }
     }
-    let app = App::start(args::config(&args.network, Some(&args.share), Seeding::Downloading)?)?;
+    let mut config = args::config(&args.network, Some(&args.share), Seeding::Downloading)?;
+    args.signatures.apply(&mut config, ask::can_ask())?;
+    let app = App::start(config)?;
     args.uri.iter().try_for_each(|uri| cat(&app, uri, args.network.patience(PATIENCE)))
 }
 
@@ -48,6 +52,8 @@ fn cat(app: &App, uri: &PdtpUri, patience: Option<Duration>) -> Result<(), Failu
         overwrite: Overwrite::default(),
         recursive: false,
         expect_root: uri.root,
+        verify: None,
+        keys: uri.keys.iter().copied().map(Fingerprint).collect(),
     };
     let transfer = link.session.start(request, 0)?;
     let result = loop {
@@ -59,6 +65,10 @@ fn cat(app: &App, uri: &PdtpUri, patience: Option<Duration>) -> Result<(), Failu
                 return Err(failure);
             }
         };
+        if let EventBody::Decision { id, verdict, .. } = &event {
+            ask::decide(&app.client, *id, verdict);
+            link.moved();
+        }
         if let EventBody::Done { transfer: of, result, .. } = event
             && of == transfer.id()
         {

@@ -16,6 +16,9 @@ pub(crate) enum Exit {
     Content = 6,
     Disk = 7,
     DiskFull = 8,
+    Signature = 9,
+    Untrusted = 10,
+    KeyChanged = 11,
     Interrupted = 130,
     Terminated = 143,
 }
@@ -30,6 +33,9 @@ const TABLE: &[(Exit, &str)] = &[
     (Exit::Content, "content: it changed during the download, or is not the version asked for"),
     (Exit::Disk, "local disk: cannot write, file exists, read-only, in use by another download"),
     (Exit::DiskFull, "local disk full"),
+    (Exit::Signature, "signature: wrong, expired, revoked, or of an older version than was seen before"),
+    (Exit::Untrusted, "not signed, or with an unknown key, where that is not enough"),
+    (Exit::KeyChanged, "signed with another key than before"),
     (Exit::Interrupted, "interrupted (Ctrl-C); running the same command again resumes"),
     (Exit::Terminated, "terminated (SIGTERM); running the same command again resumes"),
 ];
@@ -53,9 +59,10 @@ impl Exit {
             K::Resolve | K::Connect | K::Timeout | K::Lost | K::Tls | K::Protocol => Self::Network,
             K::NotFound => Self::NotFound,
             K::Denied | K::Busy | K::Limit | K::Unsupported => Self::Refused,
-            K::Changed | K::Hash | K::Signature | K::Unsigned | K::KeyChanged | K::Metadata | K::Rejected => {
-                Self::Content
-            }
+            K::Changed | K::Hash | K::Metadata | K::Rejected => Self::Content,
+            K::Signature => Self::Signature,
+            K::Unsigned | K::UnknownKey => Self::Untrusted,
+            K::KeyChanged => Self::KeyChanged,
             K::Io | K::Exists | K::ReadOnly | K::Locked => Self::Disk,
             K::NoSpace => Self::DiskFull,
             K::Cancelled | K::Interrupted => Self::Interrupted,
@@ -123,6 +130,9 @@ mod tests {
             (ErrorKind::Changed, 6),
             (ErrorKind::Exists, 7),
             (ErrorKind::NoSpace, 8),
+            (ErrorKind::Signature, 9),
+            (ErrorKind::UnknownKey, 10),
+            (ErrorKind::KeyChanged, 11),
             (ErrorKind::Interrupted, 130),
         ] {
             assert_eq!(Exit::of(kind) as u8, code, "{kind:?}");

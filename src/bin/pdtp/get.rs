@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use pdtp::client::{
     Error, ErrorKind, Event, EventBody, EventMask, Progress, Request, Seeding, Target, Transfer,
 };
+use pdtp::content::keys::Fingerprint;
 use pdtp::wire::{Digest, EntryKind, PdtpUri};
 
 use crate::args::{self, FOREVER, Get};
+use crate::ask;
 use crate::exit::Failure;
 use crate::link::{self, App, Link};
 use crate::report::{Outcome, Report};
@@ -42,7 +44,8 @@ fn get(args: &Get, report: &mut Report) -> Result<(), Failure> {
     let begin = Instant::now();
     let root = pinned(&args.uri, args.root)?;
     let seeding = if args.seed_for.is_zero() { Seeding::Downloading } else { Seeding::Always };
-    let config = args::config(&args.network, Some(&args.share), seeding)?;
+    let mut config = args::config(&args.network, Some(&args.share), seeding)?;
+    args.signatures.apply(&mut config, !args.quiet && !args.json && ask::can_ask())?;
     if (args.uri.is_dir || args.uri.path.is_root()) && !args.recursive {
         return Err(is_directory(&args.uri).into());
     }
@@ -74,6 +77,8 @@ fn get(args: &Get, report: &mut Report) -> Result<(), Failure> {
         overwrite: args.overwrite.into(),
         recursive: is_dir,
         expect_root: root,
+        verify: None,
+        keys: args.uri.keys.iter().copied().map(Fingerprint).collect(),
     };
     let transfer = link.session.start(request, 0)?;
     let end = match follow(&mut link, &transfer, report) {
@@ -184,6 +189,10 @@ fn follow(link: &mut Link<'_>, transfer: &Transfer, report: &mut Report) -> Resu
         match body {
             EventBody::Done { transfer: of, root, result, progress, .. } if of == transfer.id() => {
                 return Ok(End { result, root, progress });
+            }
+            EventBody::Decision { id, verdict, .. } => {
+                report.suspended(|| ask::decide(link.client(), id, &verdict));
+                link.moved();
             }
             body => report.event(&body)?,
         }

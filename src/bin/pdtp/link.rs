@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pdtp::client::{Client, Config, Error, ErrorKind, Event, EventBody, Listing, Session, SessionState};
+use pdtp::content::trust::Verdict;
 use pdtp::wire::{Entry, PdtpUri};
 
 use crate::exit::{Exit, Failure};
@@ -65,8 +66,12 @@ pub(crate) struct Link<'a> {
 
 impl Link<'_> {
     /// Something came: patience starts anew.
-    fn moved(&mut self) {
+    pub(crate) fn moved(&mut self) {
         self.moved = Instant::now();
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.app.client
     }
 
     /// The next event, or `None` now and then while there is none. Fails when the user wants to end, when the server
@@ -98,6 +103,7 @@ impl Link<'_> {
                 self.seen = now;
             }
             EventBody::State { .. }
+            | EventBody::Verdict { .. }
             | EventBody::FileDone { .. }
             | EventBody::FileRemoved { .. }
             | EventBody::Listing { .. } => self.moved(),
@@ -156,10 +162,15 @@ impl Link<'_> {
 
     /// What a URI names, on the server.
     pub(crate) fn stat(&mut self, uri: &PdtpUri) -> Result<Entry, Failure> {
+        self.judged(uri).map(|(entry, _)| entry)
+    }
+
+    /// The same, and what its signatures are worth.
+    pub(crate) fn judged(&mut self, uri: &PdtpUri) -> Result<(Entry, Option<Box<Verdict>>), Failure> {
         let op = self.session.stat_start(&uri.path, 0)?;
         let mut found = None;
         self.pages(op, |listing| {
-            found = listing.entries.into_iter().next();
+            found = listing.entries.into_iter().next().map(|entry| (entry, listing.verdict));
             Ok(())
         })?;
         found.ok_or_else(|| {

@@ -6,15 +6,19 @@
 #![warn(unreachable_pub)]
 
 mod args;
+mod ask;
 mod browse;
 mod cat;
 mod exit;
 mod get;
+mod keys;
 mod link;
 mod mirror;
 mod report;
+mod sign;
 mod signals;
 mod term;
+mod verify;
 mod watch;
 
 use std::process::ExitCode;
@@ -41,6 +45,10 @@ fn main() -> ExitCode {
         Command::Cat(args) => cat::run(args),
         Command::Mirror(args) => mirror::run(args),
         Command::Watch(args) => watch::run(args),
+        Command::Keygen(args) => keys::keygen(args),
+        Command::Sign(args) => sign::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Fingerprint(args) => keys::fingerprint(args),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };
     let message = match &failure {
@@ -75,6 +83,14 @@ fn advice(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Changed => "run the same command again to fetch what is served now",
         ErrorKind::NoSpace => "make room and run the same command again: what was received is kept",
         ErrorKind::Exists => "--overwrite resume replaces it, -o chooses another name",
+        ErrorKind::UnknownKey => {
+            "on a terminal you would be asked; --key FILE trusts a key, `#key=FINGERPRINT` in the URI does for once"
+        }
+        ErrorKind::KeyChanged => {
+            "ask the publisher by another way than this server before you trust the new key (see the trust file)"
+        }
+        ErrorKind::Unsigned => "--verify report takes it nevertheless",
+        ErrorKind::Signature => "do not use it; --verify report takes it nevertheless",
         ErrorKind::ReadOnly => "choose another place with -o",
         ErrorKind::Locked => "wait for the other download, or choose another name with -o",
         _ => return None,

@@ -1,16 +1,20 @@
 //! What `pdtp get` tells while it works: a progress bar for people, or events for programs.
 
+use std::collections::HashSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use pdtp::client::{ErrorKind, EventBody, PeerTransfer, Progress, SessionState, TransferState};
+use pdtp::content::keys::Fingerprint;
+use pdtp::content::trust::Status;
 use pdtp::wire::{Digest, PdtpUri, UrlPath, WaitReason};
 use serde_json::{Value, json};
 
 use crate::exit::Failure;
 use crate::term;
+use crate::verify::{json_of, sentence};
 
 /// Least time between two `progress` events of `--json`.
 const JSON_PROGRESS: Duration = Duration::from_millis(500);
@@ -30,6 +34,8 @@ pub(crate) struct Report {
     state: TransferState,
     /// The connection is away, and why.
     lost: Option<String>,
+    /// What was told of signatures.
+    verdicts: HashSet<(Status, Option<Fingerprint>)>,
 }
 
 enum Mode {
@@ -57,11 +63,26 @@ impl Report {
             (false, true) => Mode::Quiet,
             (false, false) => Mode::People(std::io::stderr().is_terminal().then(bar)),
         };
-        Self { mode, verbose, last_progress: None, state: TransferState::Queued, lost: None }
+        Self {
+            mode,
+            verbose,
+            last_progress: None,
+            state: TransferState::Queued,
+            lost: None,
+            verdicts: HashSet::new(),
+        }
     }
 
     pub(crate) fn is_json(&self) -> bool {
         matches!(self.mode, Mode::Json)
+    }
+
+    /// Does something that writes on the terminal.
+    pub(crate) fn suspended(&self, work: impl FnOnce()) {
+        match &self.mode {
+            Mode::People(Some(bar)) => bar.suspend(work),
+            _ => work(),
+        }
     }
 
     /// A download begins.
@@ -86,6 +107,19 @@ impl Report {
             EventBody::Progress { progress, .. } => self.progress(progress),
             EventBody::FileDone { path, size, .. } => {
                 self.json(|| json!({"event": "file_done", "path": path.as_str(), "size": size}))
+            }
+            EventBody::Verdict { verdict, accepted, .. } => {
+                // Of a tree with one signer one line is enough; what was refused is told as a failure.
+                let is_news = self.verdicts.insert((verdict.status, verdict.key));
+                if *accepted && (is_news || verdict.status == Status::Bad) {
+                    self.line(|| format!("{} {}", term::safe(&verdict.path.file_name()), sentence(verdict)));
+                }
+                self.json(|| {
+                    let mut value = json_of(verdict);
+                    value["event"] = "verdict".into();
+                    value["accepted"] = (*accepted).into();
+                    value
+                })
             }
             EventBody::Peer { exchange, .. } if self.verbose => {
                 self.line(|| describe(exchange));
@@ -283,6 +317,7 @@ fn describe_progress(progress: &Progress, state: TransferState, lost: Option<&st
         return text;
     }
     match state {
+        TransferState::Deciding => add("whose is it?".to_owned()),
         TransferState::Checking => add(match progress.checking {
             Some((done, total)) => format!("checking what is there: {}%", term::percent(done, total)),
             None => "checking what is there".to_owned(),

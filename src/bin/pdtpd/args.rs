@@ -128,6 +128,17 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
     pub(crate) old_version_grace: Option<Duration>,
 
+    /// Private key with which to sign every file that has no signature beside it
+    ///
+    /// Made by `pdtp keygen`. Clients then see that nothing was changed on the way or on a mirror; but who takes this
+    /// server over can sign as well. Better have the publisher sign, on another machine: `pdtp sign`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sign_key: Option<PathBuf>,
+
+    /// File whose first line is the passphrase of that key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sign_passphrase_file: Option<PathBuf>,
+
     /// Greeting that clients show to their users
     #[arg(long, value_name = "TEXT")]
     pub(crate) notice: Option<String>,
@@ -163,6 +174,8 @@ pub(crate) struct Settings {
     pub(crate) hidden: bool,
     pub(crate) settle: Option<Duration>,
     pub(crate) old_version_grace: Option<Duration>,
+    pub(crate) sign_key: Option<PathBuf>,
+    pub(crate) sign_passphrase_file: Option<PathBuf>,
     pub(crate) notice: Option<String>,
     pub(crate) grace: Option<Duration>,
     pub(crate) json: bool,
@@ -196,6 +209,8 @@ impl Settings {
             hidden: args.hidden || file.hidden.unwrap_or(false),
             settle: args.settle.or(file.settle),
             old_version_grace: args.old_version_grace.or(file.old_version_grace),
+            sign_key: args.sign_key.or(file.sign_key),
+            sign_passphrase_file: args.sign_passphrase_file.or(file.sign_passphrase_file),
             notice: args.notice.or(file.notice),
             grace: args.grace.or(file.grace),
             json: args.json || file.json.unwrap_or(false),

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::units;
 
 /// The keys there are, as they are written.
-pub(crate) const KEYS: [&str; 12] = [
+pub(crate) const KEYS: [&str; 14] = [
     "dir",
     "listen",
     "name",
@@ -22,6 +22,8 @@ pub(crate) const KEYS: [&str; 12] = [
     "hidden",
     "settle",
     "old-version-grace",
+    "sign-key",
+    "sign-passphrase-file",
     "notice",
     "grace",
     "json",
@@ -42,6 +44,8 @@ pub(crate) struct File {
     pub(crate) hidden: Option<bool>,
     pub(crate) settle: Option<Duration>,
     pub(crate) old_version_grace: Option<Duration>,
+    pub(crate) sign_key: Option<PathBuf>,
+    pub(crate) sign_passphrase_file: Option<PathBuf>,
     pub(crate) notice: Option<String>,
     pub(crate) grace: Option<Duration>,
     pub(crate) json: Option<bool>,
@@ -89,6 +93,10 @@ impl File {
                 self.limit_up = Some(rate.map_err(wrong)?);
             }
             "hidden" => self.hidden = Some(boolean(value).map_err(wrong)?),
+            "sign-key" => self.sign_key = Some(text(value).map_err(wrong)?.into()),
+            "sign-passphrase-file" => {
+                self.sign_passphrase_file = Some(text(value).map_err(wrong)?.into());
+            }
             "notice" => self.notice = Some(text(value).map_err(wrong)?),
             "settle" => self.settle = Some(duration(value).map_err(wrong)?),
             "old-version-grace" => self.old_version_grace = Some(duration(value).map_err(wrong)?),

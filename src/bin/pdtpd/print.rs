@@ -46,7 +46,14 @@ impl Places {
             let host =
                 if is_named || !is_particular { server.name().to_owned() } else { address.ip().to_string() };
             let port = address.port();
-            let uri = PdtpUri { host: host.clone(), port, path: UrlPath::root(), is_dir: true, root: None };
+            let uri = PdtpUri {
+                host: host.clone(),
+                port,
+                path: UrlPath::root(),
+                is_dir: true,
+                root: None,
+                keys: Vec::new(),
+            };
             let uri = uri.to_string();
             if uris.contains(&uri) {
                 continue;

@@ -440,9 +440,11 @@ impl Core {
             info.mtime = Some(version.mtime);
             info.mime = Some(version.mime.to_owned());
             info.kind = Some(EntryKind::File);
+            info.signatures = version.signed().map_or_else(Vec::new, |signed| signed.signatures.clone());
             // The hash of a single piece follows from the root. A URL may grow sixfold in JSON, and a frame holds 64 KiB:
             // without the hashes the answer is as good, and they are asked for.
-            if hashes && layout.count() > 1 && info.url.len() <= MAX_URL_WITH_HASHES {
+            let has_room = info.url.len() <= MAX_URL_WITH_HASHES && info.signatures.is_empty();
+            if hashes && layout.count() > 1 && has_room {
                 let first = version.hashes.all().iter().take(limits::MAX_HASHES as usize);
                 info.hashes = Some(wire::Base64(first.flat_map(|digest| digest.0).collect()));
             }

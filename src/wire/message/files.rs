@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ErrorCode;
 use crate::wire::Digest;
-use crate::wire::json::{Base64, is_false, null_is_absent, objects};
+use crate::wire::json::{Base64, is_false, known_word, null_is_absent, null_or_objects, objects};
 
 /// client: what is at this URL?
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -51,6 +51,33 @@ pub struct TellInfo {
     /// Why there is no size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorCode>,
+    /// Who says that this is the file: at most [`crate::wire::limits::MAX_SIGNATURES`] count.
+    #[serde(default, deserialize_with = "null_or_objects", skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<FileSignature>,
+}
+
+/// A signature of a file, with all that it takes to verify it. What its key is worth is another question.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FileSignature {
+    /// Public key, or certificate chain beginning with the signer's own, in PEM.
+    pub key: String,
+    /// Name of the algorithm.
+    pub algorithm: String,
+    /// The signature itself.
+    pub value: Base64,
+    /// What was signed, to the byte; empty: the same as in the signature before.
+    #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "String::is_empty")]
+    pub manifest: String,
+}
+
+/// Who signed a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignedBy {
+    /// Somebody whose signature lies beside the file; the server needs not have his key.
+    Publisher,
+    /// The server, which signs what it finds.
+    Server,
 }
 
 /// The draft of 2007 says `chunkSize` for `chunk_size`.
@@ -173,6 +200,9 @@ pub struct Entry {
     /// Whether there is a signature.
     #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
     pub signed: bool,
+    /// By whom. A word that is not known counts as absent.
+    #[serde(default, deserialize_with = "known_word", skip_serializing_if = "Option::is_none")]
+    pub signed_by: Option<SignedBy>,
 }
 
 /// client: tell me by `changed` what changes at or below this URL.

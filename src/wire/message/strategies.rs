@@ -224,8 +224,14 @@ fn tell_info() -> BoxedStrategy<Message> {
     let usual = (url(), any::<(Option<u64>, Option<u32>, Option<bool>)>());
     let more = (of(digest()), of(digest()), any::<Option<i64>>(), of(text()), of(kind()), of(error_code()));
     let hashes = of(vec(digest(), 0..4));
-    message((usual, more, hashes).prop_map(
-        |((url, (size, chunk_size, streaming)), (root, digest, mtime, mime, kind, error), hashes)| TellInfo {
+    message((usual, more, vec(file_signature(), 0..3), hashes).prop_map(
+        |(
+            (url, (size, chunk_size, streaming)),
+            (root, digest, mtime, mime, kind, error),
+            signatures,
+            hashes,
+        )| TellInfo {
+            signatures,
             url,
             size,
             chunk_size,
@@ -241,20 +247,37 @@ fn tell_info() -> BoxedStrategy<Message> {
     ))
 }
 
+fn signed() -> impl Strategy<Value = (bool, Option<SignedBy>)> {
+    (any::<bool>(), of(prop_oneof![Just(SignedBy::Publisher), Just(SignedBy::Server)]))
+}
+
+fn file_signature() -> impl Strategy<Value = FileSignature> {
+    let value = vec(any::<u8>(), 0..80).prop_map(Base64);
+    (text(), text(), value, text()).prop_map(|(key, algorithm, value, manifest)| FileSignature {
+        key,
+        algorithm,
+        value,
+        manifest,
+    })
+}
+
 fn entry() -> impl Strategy<Value = Entry> {
     let usual = (text(), of(text()), kind(), any::<(u64, Option<i64>)>());
-    let more = (of(digest()), any::<Option<u32>>(), of(text()), any::<bool>());
-    (usual, more).prop_map(|((name, path, kind, (size, mtime)), (root, chunk_size, mime, signed))| Entry {
-        name,
-        path,
-        kind,
-        size,
-        mtime,
-        root,
-        chunk_size,
-        mime,
-        signed,
-    })
+    let more = (of(digest()), any::<Option<u32>>(), of(text()), signed());
+    (usual, more).prop_map(
+        |((name, path, kind, (size, mtime)), (root, chunk_size, mime, (signed, signed_by)))| Entry {
+            name,
+            path,
+            kind,
+            size,
+            mtime,
+            root,
+            chunk_size,
+            mime,
+            signed,
+            signed_by,
+        },
+    )
 }
 
 fn transfer() -> BoxedStrategy<Message> {
