@@ -293,6 +293,11 @@ impl Hub {
         is_good
     }
 
+    /// Whether files are cut into pieces of another size than a power of two, because the operator wants it so.
+    pub fn has_odd_pieces(&self) -> bool {
+        self.owner.shared.piece_size.is_some_and(|size| !size.is_usual())
+    }
+
     /// Numbers.
     pub fn stats(&self) -> HubStats {
         self.owner.shared.census.stats()
