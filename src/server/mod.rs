@@ -49,8 +49,8 @@ use self::status::Counters;
 use crate::hub::Hub;
 use crate::peer::RateLimiter;
 use crate::swarm;
-use crate::wire::limits;
 use crate::wire::token::Secret;
+use crate::wire::{FEATURE_PIECES, limits};
 
 /// For control connections to hear the last word at the end.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -139,6 +139,7 @@ impl Server {
             id: random.array::<16>().iter().map(|b| format!("{b:02x}")).collect(),
             secret: Secret(random.array()),
             agent: concat!("pdtpd/", env!("CARGO_PKG_VERSION")).to_owned(),
+            features: hub.has_odd_pieces().then(|| FEATURE_PIECES.to_owned()).into_iter().collect(),
             notice: config.notice.clone(),
             up_limit: config.up_limit,
         };

@@ -47,6 +47,7 @@ impl Rig {
             id: "the-server".to_owned(),
             secret: Secret([9; 32]),
             agent: "pdtpd/test".to_owned(),
+            features: Vec::new(),
             notice: None,
             up_limit: 0,
         };
