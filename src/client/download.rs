@@ -16,8 +16,9 @@ use super::asks::printable;
 use super::event::EventBody;
 use super::files::{Held, Owner, Upset};
 use super::inner::Inner;
+use super::old;
 use super::progress::Source;
-use super::session::{Conn, Gone, LinkUser};
+use super::session::{Conn, Gone, Link, LinkUser};
 use super::store::StoreError;
 use super::stream::{self, Finished, Function, Position};
 use super::transfer::{Shared, Wish};
@@ -67,7 +68,8 @@ pub(super) struct Job {
 /// One version of a file, as the server tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Version {
-    pub(super) root: Digest,
+    /// `None` where the server, of version 2, has no versions.
+    pub(super) root: Option<Digest>,
     pub(super) layout: Layout,
     pub(super) mtime: Option<i64>,
 }
@@ -79,9 +81,10 @@ impl Version {
         root: Option<Digest>,
         piece_size: Option<u32>,
         mtime: Option<i64>,
+        any_pieces: bool,
     ) -> Option<Self> {
-        let layout = Layout::new(size?, PieceSize::new(piece_size?)?)?;
-        Some(Self { root: root?, layout, mtime })
+        let piece = if any_pieces { PieceSize::any(piece_size?) } else { PieceSize::new(piece_size?) };
+        Some(Self { root: Some(root?), layout: Layout::new(size?, piece?)?, mtime })
     }
 }
 
@@ -118,11 +121,14 @@ impl From<Error> for Stop {
 /// Does all there is to do for a transfer, and tells its end.
 pub(super) async fn run(link: LinkUser, shared: Arc<Shared>, request: Request) {
     let inner = Arc::clone(&link.inner);
+    let path = request.path.clone();
     let result = tokio::select! {
-        result = download(link, &shared, request) => result,
+        result = download(link.clone(), &shared, request) => result,
         never = tell_progress(&inner, &shared) => match never {},
         never = cancel_when_closing(&inner, &shared) => match never {},
     };
+    old::take_back(&link, &path).await;
+    drop(link);
     shared.end_with(result, &inner.queue);
     inner.transfer_ended().await;
 }
@@ -160,11 +166,14 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
             is_single,
         })
     };
+    // Of a stream not all is wanted at once.
+    let is_wanted = expect_root.is_none() && !matches!(target, Target::Stream(_));
     let is_dir = async || {
         if path.is_root() {
             return Ok(None);
         }
-        let info = shared.unless_cancelled(link.ask_info(&path, Some(Arc::clone(&shared.numbers)))).await??;
+        let asking = link.ask_info_for(&path, Some(Arc::clone(&shared.numbers)), is_wanted);
+        let info = shared.unless_cancelled(asking).await??;
         Ok::<_, Error>(Some(info).filter(|info| info.kind != Some(EntryKind::Dir)))
     };
     let refuse_dir = || {
@@ -172,7 +181,7 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
         Error::new(ErrorKind::Argument, text)
     };
     let info = is_dir().await?;
-    let version = info.as_ref().map(version_of).transpose()?;
+    let version = info.as_ref().map(|info| version_of(&link, &path, info)).transpose()?;
     let place = match (target, &info) {
         (Target::Dir(dir), None) if recursive => {
             if expect_root.is_some() {
@@ -206,8 +215,11 @@ pub(super) async fn blocking<T: Send + 'static>(
     })
 }
 
-fn version_of(info: &wire::TellInfo) -> Result<Version, Error> {
-    let version = Version::known(info.size, info.root, info.chunk_size, info.mtime);
+fn version_of(link: &Link, path: &UrlPath, info: &wire::TellInfo) -> Result<Version, Error> {
+    if info.root.is_none() && link.is_old() {
+        return old::version_of(path, info);
+    }
+    let version = Version::known(info.size, info.root, info.chunk_size, info.mtime, link.takes_any_pieces());
     version.ok_or_else(|| {
         let text = format!("the server describes {} in a way that makes no sense", printable(&info.url));
         Error::new(ErrorKind::Protocol, text)
@@ -224,13 +236,17 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Digest, Error> {
             Some(version) => version,
             None => {
                 let asking = job.link.ask_info(&path, Some(Arc::clone(&job.shared.numbers)));
-                version_of(&job.shared.unless_cancelled(asking).await??)?
+                version_of(&job.link, &path, &job.shared.unless_cancelled(asking).await??)?
             }
         };
         job.shared.numbers.hashing(None);
-        if let Some(wanted) = expect_root.filter(|wanted| *wanted != version.root) {
-            let text = format!("{path}: the server has version {}, not {wanted}", version.root);
-            return Err(Error::new(ErrorKind::Changed, text));
+        match (expect_root, version.root) {
+            (Some(_), None) => return Err(old::no_versions(&job.link.host)),
+            (Some(wanted), Some(root)) if root != wanted => {
+                let text = format!("{path}: the server has version {root}, not {wanted}");
+                return Err(Error::new(ErrorKind::Changed, text));
+            }
+            _ => {}
         }
         let size = version.layout.size();
         match counted.replace(size) {
@@ -243,9 +259,9 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Digest, Error> {
             Err(Stop::Failed(error)) => return Err(error),
         };
         match attempt(job, &path, place, hashes, &version, overwrite).await {
-            Attempt::Done => {
+            Attempt::Done(root) => {
                 job.shared.numbers.file_done();
-                return Ok(version.root);
+                return Ok(root);
             }
             Attempt::Failed(error) => return Err(error),
             Attempt::Again(same_place) => place = same_place,
@@ -260,6 +276,7 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Digest, Error> {
 
 async fn fetch_hashes(job: &Job, path: &UrlPath, version: &Version) -> Result<Arc<PieceHashes>, Stop> {
     let Version { root, layout, .. } = *version;
+    let Some(root) = root else { return Ok(Arc::new(PieceHashes::untold(layout))) };
     let lie = || {
         let text = format!("the piece hashes that the server gives for {path} do not belong to its version");
         Stop::Failed(Error::new(ErrorKind::Hash, text))
@@ -311,7 +328,8 @@ async fn fetch_hashes(job: &Job, path: &UrlPath, version: &Version) -> Result<Ar
 
 /// How one attempt at a version ended.
 enum Attempt {
-    Done,
+    /// All of this version is here.
+    Done(Digest),
     Failed(Error),
     /// There is another version.
     Again(Place),
@@ -343,7 +361,7 @@ async fn attempt(
         Arc::clone(&job.shared.numbers),
     ));
     if let Some(before) = job.link.files.get(path) {
-        if before.root == held.root && !store.is_complete() {
+        if version.root == Some(before.root) && !store.is_complete() {
             copy_from(&job.link, &before, &held).await;
         }
         // What the server believes to be here, it would not send again; what is here is said anew.
@@ -367,7 +385,7 @@ async fn attempt(
         }
     };
     let stop = match result {
-        Ok(()) => return Attempt::Done,
+        Ok(()) => return Attempt::Done(store.root().unwrap_or_default()),
         Err(stop) => stop,
     };
     let credited = held.credited();
@@ -687,6 +705,11 @@ async fn receive(job: &Job, held: &Arc<Held>, store: &Arc<PieceStore>, want: &mu
                 _ = save.tick() => save_state(store).await,
             }
         };
+        // Nobody would say so.
+        let is_unsure = lost.is_some() && !held.is_told();
+        if is_unsure && !job.shared.unless_cancelled(old::is_unchanged(&job.link, held)).await?? {
+            return Err(Stop::Stale);
+        }
         match converse(job, held, store, want, &conn, &mut wish, &mut save).await? {
             Ok(()) => return Ok(()),
             Err(Gone) => lost = Some(conn),
@@ -704,13 +727,16 @@ async fn converse(
     wish: &mut tokio::sync::watch::Receiver<Wish>,
     save: &mut tokio::time::Interval,
 ) -> Result<Result<(), Gone>, Stop> {
-    if job.is_single && !store.is_complete() {
+    if job.is_single && !store.is_complete() && conn.old().is_none() {
         job.inner.pool.warm(conn.server);
     }
     if provide(job, conn, held, store).await == Err(Gone) {
         return Ok(Err(Gone));
     }
     let mut asked = Asked::default();
+    if conn.old().is_some_and(|old| old.take_early(&held.url)) {
+        asked.until = held.layout.count();
+    }
     let mut is_paused = false;
     // What was here when that last changed.
     let mut progress = (0, Instant::now());
@@ -852,11 +878,13 @@ mod tests {
     #[test]
     fn a_version_needs_all_its_parts() {
         let root = Some(Digest::default());
-        assert!(Version::known(Some(5), root, Some(65536), None).is_some());
-        assert!(Version::known(None, root, Some(65536), None).is_none());
-        assert!(Version::known(Some(5), None, Some(65536), None).is_none());
-        assert!(Version::known(Some(5), root, None, None).is_none());
-        assert!(Version::known(Some(5), root, Some(1000), None).is_none(), "not a piece size");
-        assert!(Version::known(Some(u64::MAX), root, Some(16384), None).is_none(), "too many pieces");
+        assert!(Version::known(Some(5), root, Some(65536), None, false).is_some());
+        assert!(Version::known(None, root, Some(65536), None, false).is_none());
+        assert!(Version::known(Some(5), None, Some(65536), None, false).is_none());
+        assert!(Version::known(Some(5), root, None, None, false).is_none());
+        assert!(Version::known(Some(5), root, Some(5000), None, false).is_none(), "not a piece size");
+        assert!(Version::known(Some(5), root, Some(5000), None, true).is_some(), "it is one here");
+        assert!(Version::known(Some(5), root, Some(1000), None, true).is_none(), "nowhere");
+        assert!(Version::known(Some(u64::MAX), root, Some(16384), None, false).is_none(), "too many pieces");
     }
 }

@@ -7,6 +7,7 @@ mod asks;
 mod config;
 mod control;
 mod dial;
+mod dialect;
 mod download;
 mod error;
 mod event;
@@ -14,6 +15,7 @@ mod exchange;
 mod files;
 mod inner;
 mod names;
+mod old;
 mod progress;
 mod queue;
 mod session;
@@ -25,7 +27,7 @@ mod types;
 mod uploads;
 mod wake;
 
-pub use config::{Config, OPTIONS, OptionKind, OptionSpec, Seeding};
+pub use config::{Config, DialectChoice, OPTIONS, OptionKind, OptionSpec, Seeding};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, EventBody, EventMask};
 pub use store::{PieceStore, StoreError};
@@ -162,9 +164,10 @@ impl Session {
         self.inner.id
     }
 
-    /// The name by which the server and peers know this end: what [`PeerTransfer::peer_id`] is on the other side.
+    /// The name by which the server and peers know this end: what [`PeerTransfer::peer_id`] is on the other side. With a
+    /// server that is spoken to in lines it is another one on each connection, since such servers never free a name.
     pub fn client_id(&self) -> String {
-        self.inner.link.client_id.clone()
+        self.inner.link.known_as()
     }
 
     /// How things stand.

@@ -122,11 +122,12 @@ async fn one(
         return download::blocking(move || dirs.create(&names)).await?.map(drop);
     }
     let place = download::blocking(move || dirs.place(&names)).await??;
+    let any_pieces = job.link.takes_any_pieces();
     let file = File {
         path: path.clone(),
         place: Place::File(place),
         expect_root: None,
-        version: Version::known(Some(entry.size), entry.root, entry.chunk_size, entry.mtime),
+        version: Version::known(Some(entry.size), entry.root, entry.chunk_size, entry.mtime, any_pieces),
         counted: Some(entry.size),
     };
     download::file(job, file).await?;
