@@ -9,11 +9,15 @@ What is compared, each on a warm file in memory (tmpfs), interleaved round by ro
     curl+sha    the same, then `openssl dgst -sha256 FILE`: what it takes to have the file *and* know that it is right
     pdtp        pdtp get from pdtpd, which verifies every piece
 
+Then the cases that peer-to-peer systems are mocked for, where there is nobody to share with: two clients at once, and
+one client that wants its first bytes from a server far away (a relay in between holds every byte back for a while).
+
 Absolute numbers depend on the machine; the ratios are what to look at. The result is printed as a table and written as
 JSON to bench/results/. Needs nginx, curl and openssl (Debian: nginx-light curl openssl) and release builds (`make`).
 """
 
 import argparse
+import asyncio
 import json
 import os
 import platform
@@ -27,6 +31,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -183,6 +188,122 @@ def measure_throughput(args, scratch):
     }
 
 
+def together(commands):
+    """Wall seconds until the last of several commands has ended."""
+    start = time.monotonic()
+    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands]
+    for process, command in zip(processes, commands):
+        if process.wait() != 0:
+            sys.exit(f"throughput: {' '.join(command)} ended with {process.returncode}")
+    return time.monotonic() - start
+
+
+def measure_two(args, scratch):
+    """Two clients at once, from the start of both to the end of the later one."""
+    served = os.path.join(scratch, "served2")
+    os.mkdir(served)
+    write_file(os.path.join(served, "file"), args.size // 2)
+    outs = [os.path.join(scratch, f"two{n}") for n in range(2)]
+    nginx, pdtpd = Nginx(served, scratch), Pdtpd(BIN, served)
+    pdtpd.wait_hashed("file")
+    rounds = {"curl": [], "pdtp": []}
+    for number in range(args.two_rounds + 1):
+        row = {
+            "curl": together([[need("curl"), "-s", "-o", out, f"http://127.0.0.1:{nginx.port}/file"] for out in outs]),
+            "pdtp": together([[os.path.join(BIN, "pdtp"), "get", "-q", "--overwrite=replace", "-o", out,
+                               pdtpd.uri("file")] for out in outs]),
+        }
+        for name, value in row.items():
+            if number > 0:
+                rounds[name].append(value)
+        for out in outs:
+            os.remove(out)
+    nginx.stop()
+    pdtpd.stop()
+    return {
+        "size_mib": args.size // 2,
+        "rounds": args.two_rounds,
+        "wall_s": {name: statistics.median(values) for name, values in rounds.items()},
+        "slowest_s": {name: max(values) for name, values in rounds.items()},
+        "ratio": statistics.median(rounds["pdtp"]) / statistics.median(rounds["curl"]),
+    }
+
+
+class Relay(threading.Thread):
+    """Passes connections on to a port, every byte `delay` seconds late in either direction."""
+
+    def __init__(self, port, delay):
+        super().__init__(daemon=True)
+        self.target, self.delay, self.port = port, delay, free_port()
+        self.loop = asyncio.new_event_loop()
+        self.ready = threading.Event()
+
+    def run(self):
+        asyncio.set_event_loop(self.loop)
+        self.server = self.loop.run_until_complete(asyncio.start_server(self.accept, "127.0.0.1", self.port))
+        self.ready.set()
+        self.loop.run_forever()
+
+    async def accept(self, reader, writer):
+        # A handshake takes a round trip, too: the other side hears of it as late as of bytes.
+        await asyncio.sleep(self.delay)
+        other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self.target)
+        await asyncio.gather(self.carry(reader, other_writer), self.carry(other_reader, writer))
+
+    async def carry(self, reader, writer):
+        queue = asyncio.Queue()
+
+        async def deliver():
+            while True:
+                due, data = await queue.get()
+                await asyncio.sleep(max(0, due - self.loop.time()))
+                if not data:
+                    break
+                writer.write(data)
+            writer.close()
+
+        delivering = asyncio.ensure_future(deliver())
+        try:
+            while data := await reader.read(1 << 16):
+                queue.put_nowait((self.loop.time() + self.delay, data))
+        except ConnectionError:
+            pass
+        queue.put_nowait((self.loop.time() + self.delay, b""))
+        await asyncio.gather(delivering, return_exceptions=True)
+
+
+def measure_first_bytes(args, scratch):
+    """A file of one piece and one of four, from far away: how many round trips until it is here."""
+    served = os.path.join(scratch, "served3")
+    os.mkdir(served)
+    round_trip = 0.2
+    sizes = {"16 KiB": 16 << 10, "256 KiB": 256 << 10}
+    pdtpd = None
+    for name, size in sizes.items():
+        with open(os.path.join(served, name.replace(" ", "")), "wb") as f:
+            f.write(os.urandom(size))
+    nginx, pdtpd = Nginx(served, scratch), Pdtpd(BIN, served)
+    relays = {"curl": Relay(nginx.port, round_trip / 2), "pdtp": Relay(pdtpd.port, round_trip / 2)}
+    for relay in relays.values():
+        relay.start()
+        relay.ready.wait()
+    out, result = os.path.join(scratch, "near"), {"round_trip_s": round_trip}
+    for name in sizes:
+        path = name.replace(" ", "")
+        pdtpd.wait_hashed(path)
+        commands = {
+            "curl": [need("curl"), "-s", "-o", out, f"http://127.0.0.1:{relays['curl'].port}/{path}"],
+            "pdtp": [os.path.join(BIN, "pdtp"), "get", "-q", "--overwrite=replace", "-o", out,
+                     f"pdtp://127.0.0.1:{relays['pdtp'].port}/{path}"],
+        }
+        times = {who: statistics.median(timed(command)[0] for _ in range(5)) for who, command in commands.items()}
+        result[name] = {who: seconds / round_trip for who, seconds in times.items()}
+        os.remove(out)
+    nginx.stop()
+    pdtpd.stop()
+    return result
+
+
 def measure_memory(args, scratch):
     """Peak memory of both ends on an 8 GiB file, and what an idle client costs the server."""
     served = os.path.join(scratch, "served8")
@@ -272,6 +393,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=1024, help="size of the file in MiB, a multiple of 16 (1024)")
     parser.add_argument("--rounds", type=int, default=5, help="measured rounds, after one that is not (5)")
+    parser.add_argument("--two-rounds", type=int, default=20, help="rounds of two clients at once (20)")
     parser.add_argument("--memory", action="store_true", help="also measure memory on an 8 GiB file")
     parser.add_argument("--memory-seconds", type=float, default=20, help="how long the 8 clients run (20)")
     parser.add_argument("--scratch", default="/dev/shm", help="directory in memory for the files (/dev/shm)")
@@ -285,6 +407,8 @@ def main():
     result = {"date": time.strftime("%Y-%m-%d"), "commit": git("rev-parse", "--short", "HEAD"), "machine": machine()}
     with tempfile.TemporaryDirectory(prefix="pdtp-bench-", dir=args.scratch) as scratch:
         result["throughput"] = measure_throughput(args, scratch)
+        result["two_clients"] = measure_two(args, scratch)
+        result["first_bytes"] = measure_first_bytes(args, scratch)
     if args.memory:
         with tempfile.TemporaryDirectory(prefix="pdtp-bench-", dir=args.disk) as scratch:
             result["memory"] = measure_memory(args, scratch)
@@ -300,6 +424,14 @@ def main():
     goals = {"pdtp / (curl + openssl)": 1.0, "pdtp / curl": 1.4, "pdtpd cpu / nginx cpu": 1.5}
     for name, ratio in t["ratios"].items():
         print(f"{name:32}{ratio:6.2f}   goal {goals[name]:.1f}   {'met' if ratio <= goals[name] else 'MISSED'}")
+    two, first = result["two_clients"], result["first_bytes"]
+    print(f"two clients at once, {two['size_mib']} MiB each, {two['rounds']} rounds: "
+          f"curl {two['wall_s']['curl']:.2f} s (slowest {two['slowest_s']['curl']:.2f}), "
+          f"pdtp {two['wall_s']['pdtp']:.2f} s (slowest {two['slowest_s']['pdtp']:.2f}), "
+          f"ratio {two['ratio']:.2f}   goal 1.0   {'met' if two['ratio'] <= 1 else 'MISSED'}")
+    for name in ("16 KiB", "256 KiB"):
+        print(f"{name} from {first['round_trip_s'] * 1000:.0f} ms away, in round trips: "
+              f"curl {first[name]['curl']:.2f}, pdtp {first[name]['pdtp']:.2f}")
     if args.memory:
         m = result["memory"]
         print(f"8 GiB to 8 clients ({m['received_gib']} GiB moved): pdtpd {m['pdtpd_peak_rss_kib'] / 1024:.1f} MiB, "

@@ -994,6 +994,10 @@ typedef struct {
     int waiting;
     /** Others sending to this transfer now, the origin included. */
     uint32_t givers;
+    /** Bytes of a file found here that were checked by hash, while PDTP_TRANSFER_CHECKING. */
+    uint64_t checking_done;
+    /** Bytes there are to check; 0 when nothing is being checked. */
+    uint64_t checking_total;
 } pdtp_progress;
 
 /**

@@ -82,12 +82,14 @@ impl Served {
         Self { hashes: PieceHashes::new(layout, hashes).unwrap(), bytes }
     }
 
-    fn tell_info(&self, url: &str) -> wire::TellInfo {
+    fn tell_info(&self, ask: &wire::AskInfo) -> wire::TellInfo {
+        let hashes = || Base64(self.hashes.all().iter().flat_map(|digest| digest.0).collect());
         wire::TellInfo {
-            url: url.to_owned(),
+            url: ask.url.clone(),
             size: Some(self.bytes.len() as u64),
             chunk_size: Some(PIECE),
             root: Some(self.hashes.root()),
+            hashes: ask.hashes.then(hashes),
             ..wire::TellInfo::default()
         }
     }
@@ -127,13 +129,16 @@ impl Served {
 struct Server {
     listener: TcpListener,
     secret: Secret,
+    /// GETs that came before their time, with what they are known by.
+    early: Mutex<Vec<(TcpStream, String)>>,
 }
 
 impl Server {
     fn new() -> Self {
         let mut secret = [0; 32];
         secret.copy_from_slice(&content(1, 32));
-        Self { listener: TcpListener::bind("127.0.0.1:0").unwrap(), secret: Secret(secret) }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self { listener, secret: Secret(secret), early: Mutex::default() }
     }
 
     fn uri(&self) -> String {
@@ -146,7 +151,9 @@ impl Server {
         let stream = loop {
             let (stream, _) = self.listener.accept().unwrap();
             stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-            match stream.peek(&mut [0]) {
+            let mut first = [0];
+            match stream.peek(&mut first) {
+                Ok(1) if first == *b"G" => self.note_early(stream),
                 Ok(1) => break stream,
                 _ => quiet.push(stream),
             }
@@ -164,6 +171,24 @@ impl Server {
         assert_eq!(register.client_id.len(), 32);
         (peer.id, peer.listen_port) = (register.client_id, register.listen_port);
         peer
+    }
+
+    fn note_early(&self, mut stream: TcpStream) {
+        let head = String::from_utf8(read_head(&mut stream).expect("a head")).unwrap();
+        let name = head.lines().find_map(|line| line.strip_prefix("X-PDTP-Early: "));
+        self.early.lock().unwrap().push((stream, name.expect("an early GET").to_owned()));
+    }
+
+    /// The early GET of that name.
+    fn early(&self, name: &str) -> TcpStream {
+        loop {
+            let mut early = self.early.lock().unwrap();
+            if let Some(at) = early.iter().position(|(_, known)| known == name) {
+                return early.remove(at).0;
+            }
+            drop(early);
+            self.note_early(self.listener.accept().unwrap().0);
+        }
     }
 
     fn welcome(&self) -> Peer {
@@ -206,14 +231,7 @@ impl HttpPeer {
                 let (mut stream, behave, counter) =
                     (stream.unwrap(), Arc::clone(&behave), Arc::clone(&counter));
                 std::thread::spawn(move || {
-                    let mut head = Vec::new();
-                    let mut byte = [0];
-                    while !head.ends_with(b"\r\n\r\n") {
-                        match stream.read(&mut byte) {
-                            Ok(1) => head.push(byte[0]),
-                            _ => return,
-                        }
-                    }
+                    let Some(head) = read_head(&mut stream) else { return };
                     counter.fetch_add(1, Ordering::SeqCst);
                     let head = String::from_utf8(head).unwrap();
                     let range = head.lines().find_map(|line| line.strip_prefix("Range: bytes=")).unwrap();
@@ -246,6 +264,17 @@ impl Drop for HttpPeer {
     }
 }
 
+/// Through the empty line; `None` when the other side goes away before.
+fn read_head(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).ok()?;
+        head.push(byte[0]);
+    }
+    Some(head)
+}
+
 fn head(bytes: &[u8], range: &std::ops::Range<usize>, proof: &str) -> String {
     let (first, last, size) = (range.start, range.end - 1, bytes.len());
     format!(
@@ -276,7 +305,7 @@ fn start(session: &Session, to: &std::path::Path) -> Transfer {
 fn until_request(peer: &mut Peer, served: &Served) -> wire::Request {
     loop {
         match peer.expect() {
-            Message::AskInfo(ask) => peer.send(served.tell_info(&ask.url)),
+            Message::AskInfo(ask) => peer.send(served.tell_info(&ask)),
             Message::AskHashes(ask) => peer.send(served.tell_hashes(&ask)),
             Message::Request(request) => return request,
             Message::Provide(_) | Message::Unprovide(_) | Message::Unrequest(_) => {}
@@ -292,6 +321,117 @@ fn completed(peer: &mut Peer, id: u64) -> wire::Completed {
             return completed;
         }
     }
+}
+
+/// What a browser needs, too: one round trip to connect, and one from the question to the first byte.
+#[test]
+fn the_first_bytes_come_with_the_answer() {
+    let served = Served::new(30, 5 * PIECE as usize + 9);
+    let server = Server::new();
+    let (client, local) = (client(|_| {}), scratch());
+    let session = open(&client, &server);
+    let transfer = start(&session, local.path());
+    let mut peer = server.welcome();
+    // Nothing is answered before all of it is asked.
+    let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
+    let Message::Request(request) = peer.expect() else { panic!("no request") };
+    let name = request.early.expect("a GET waits");
+    let mut get = server.early(&name);
+
+    let all = served.all();
+    let transfer_1 = wire::Transfer { early: true, ..served.transfer(1, origin(&server), all.clone()) };
+    let (first, last) = (0, 3 * PIECE as usize);
+    let run = wire::Transfer { range: ByteRange::new(0, last as u64 - 1), ..transfer_1 };
+    get.write_all(head(&served.bytes, &(first..last), "no proof").as_bytes()).unwrap();
+    get.write_all(&served.bytes[first..last]).unwrap();
+    peer.send(wire::Transfer { peer_id: "origin".into(), ..run });
+    peer.send(served.tell_info(&ask));
+    let told = completed(&mut peer, 1);
+    assert_eq!((told.error, told.bytes), (None, Some(last as u64)));
+    let honest = HttpPeer::honest(served.bytes.clone());
+    peer.send(served.transfer(2, honest.address, last as u64..all.end));
+    assert_eq!(completed(&mut peer, 2).error, None);
+    transfer.wait(WAIT).unwrap();
+    assert!(std::fs::read(local.path().join("file")).unwrap() == served.bytes);
+    let progress = transfer.progress();
+    assert_eq!((progress.from_origin, progress.from_peers), (last as u64, all.end - last as u64));
+}
+
+#[test]
+fn an_early_get_that_fails_is_sent_again_with_its_token() {
+    let served = Served::new(31, 3 * PIECE as usize);
+    let server = Server::new();
+    let (client, local) = (client(|_| {}), scratch());
+    let session = open(&client, &server);
+    let transfer = start(&session, local.path());
+    let mut peer = server.welcome();
+    let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
+    let Message::Request(request) = peer.expect() else { panic!("no request") };
+    let mut get = server.early(&request.early.expect("a GET waits"));
+    get.write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n").unwrap();
+    drop(get);
+    peer.send(served.tell_info(&ask));
+    let honest = HttpPeer::honest(served.bytes.clone());
+    peer.send(wire::Transfer { early: true, ..served.transfer(1, honest.address, served.all()) });
+    assert_eq!(completed(&mut peer, 1).error, None);
+    assert_eq!(honest.requests(), 1);
+    transfer.wait(WAIT).unwrap();
+    assert!(std::fs::read(local.path().join("file")).unwrap() == served.bytes);
+}
+
+/// Nothing is asked ahead that would send what is here already, or more than once.
+#[test]
+fn what_is_partly_here_is_looked_at_before_it_is_requested() {
+    let served = Served::new(32, 4 * PIECE as usize);
+    let server = Server::new();
+    let (client, local) = (client(|_| {}), scratch());
+    std::fs::write(local.path().join("file.part"), &served.bytes[..2 * PIECE as usize]).unwrap();
+    let session = open(&client, &server);
+    let transfer = start(&session, local.path());
+    let mut peer = server.welcome();
+    let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
+    peer.send(served.tell_info(&ask));
+    let request = until_request(&mut peer, &served);
+    assert_eq!(request.range, Some(ByteRange::new(2 * u64::from(PIECE), served.all().end - 1)));
+    assert_eq!((request.root, request.early), (Some(served.hashes.root()), None));
+    transfer.cancel(true);
+    assert_eq!(transfer.wait(WAIT).unwrap_err().kind, ErrorKind::Cancelled);
+}
+
+/// What was asked ahead is taken back when the answer is not to the purpose, and what was arranged is refused.
+#[test]
+fn what_was_asked_in_vain_is_taken_back() {
+    let served = Served::new(33, 2 * PIECE as usize);
+    let honest = HttpPeer::honest(served.bytes.clone());
+    let server = Server::new();
+    let (client, local) = (client(|_| {}), scratch());
+    let session = open(&client, &server);
+    let transfer = start(&session, local.path());
+    let mut peer = server.welcome();
+    let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
+    let Message::Request(_) = peer.expect() else { panic!("no request") };
+    peer.send(served.transfer(1, honest.address, served.all()));
+    peer.send(wire::TellInfo { url: ask.url, kind: Some(wire::EntryKind::Dir), ..wire::TellInfo::default() });
+    let mut seen = HashMap::new();
+    while seen.len() < 2 {
+        match peer.expect() {
+            Message::Completed(told) => seen.insert("completed", told.error == Some(FailureKind::Cancelled)),
+            Message::Unrequest(told) => seen.insert("unrequest", told.root.is_none() && told.range.is_none()),
+            message => panic!("unexpected {message:?}"),
+        };
+    }
+    assert!(seen.values().all(|&good| good), "{seen:?}");
+    assert_eq!(
+        transfer.wait(WAIT).unwrap_err().kind,
+        ErrorKind::Argument,
+        "a directory needs more than that"
+    );
+    assert_eq!(honest.requests(), 0);
+    assert_eq!(std::fs::read_dir(local.path()).unwrap().count(), 0);
+}
+
+fn origin(server: &Server) -> SocketAddr {
+    server.listener.local_addr().unwrap()
 }
 
 #[test]
@@ -341,8 +481,7 @@ fn peers_that_misbehave_cost_time_and_never_integrity() {
     let transfer = start(&session, local.path());
     let mut peer = server.welcome();
     let request = until_request(&mut peer, &served);
-    assert_eq!(request.range, Some(ByteRange::new(0, bytes.len() as u64 - 1)));
-    assert_eq!(request.root, Some(served.hashes.root()));
+    assert_eq!((request.range, request.root), (None, None), "all of it, before it is known what it is");
 
     let piece = u64::from(PIECE);
     let mut id = 0;
@@ -536,18 +675,28 @@ fn a_file_that_keeps_changing_is_given_up() {
     let session = open(&client, &server);
     let transfer = start(&session, local.path());
     let mut peer = server.welcome();
-    for seed in 0..6 {
-        let served = Served::new(seed, 3 * PIECE as usize);
-        let request = until_request(&mut peer, &served);
-        peer.send(wire::Error {
-            code: ErrorCode::Changed,
-            message: String::new(),
-            url: Some(request.url),
-            re: Some("request".into()),
-            id: None,
-        });
+    peer.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let (mut versions, mut served) = (0, Served::new(0, 3 * PIECE as usize));
+    while !transfer.state().is_end() {
+        match peer.next() {
+            Some(Message::AskInfo(ask)) => {
+                served = Served::new(versions, 3 * PIECE as usize);
+                versions += 1;
+                peer.send(served.tell_info(&ask));
+            }
+            Some(Message::AskHashes(ask)) => peer.send(served.tell_hashes(&ask)),
+            Some(Message::Request(request)) => peer.send(wire::Error {
+                code: ErrorCode::Changed,
+                message: String::new(),
+                url: Some(request.url),
+                re: Some("request".into()),
+                id: None,
+            }),
+            _ => {}
+        }
     }
     assert_eq!(transfer.wait(WAIT).unwrap_err().kind, ErrorKind::Changed);
+    assert_eq!(versions, 6);
 }
 
 #[test]
@@ -560,11 +709,23 @@ fn hashes_that_are_not_those_of_the_version_are_not_believed() {
         let transfer = start(&session, local.path());
         let mut peer = server.welcome();
         let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
-        peer.send(served.tell_info(&ask.url));
-        let Message::AskHashes(ask) = peer.expect() else { panic!("no ask_hashes") };
-        let mut tell = other.tell_hashes(&ask);
-        tell.hashes.0.truncate(length);
-        peer.send(tell);
+        // With the answer, if they are as many as there are pieces; else they are asked for.
+        let mut info = served.tell_info(&ask);
+        info.hashes = other.tell_info(&ask).hashes;
+        info.hashes.as_mut().unwrap().0.truncate(length);
+        peer.send(info);
+        if length < 96 {
+            let ask = loop {
+                match peer.expect() {
+                    Message::AskHashes(ask) => break ask,
+                    Message::Request(_) => {}
+                    message => panic!("unexpected {message:?}"),
+                }
+            };
+            let mut tell = other.tell_hashes(&ask);
+            tell.hashes.0.truncate(length);
+            peer.send(tell);
+        }
         assert_eq!(transfer.wait(WAIT).unwrap_err().kind, ErrorKind::Hash);
         assert_eq!(std::fs::read_dir(local.path()).unwrap().count(), 0);
     }
@@ -822,6 +983,7 @@ fn a_giver_that_dials_is_taken_from_only_with_a_token_and_only_what_is_right() {
     let transfer = start(&session, local.path());
     let mut peer = server.welcome();
     until_request(&mut peer, &served);
+    session.wait_ready(WAIT).unwrap();
     let path = UrlPath::parse("/file").unwrap();
     let root = served.hashes.root();
     let next_id = AtomicU64::new(100);

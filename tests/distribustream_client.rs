@@ -102,6 +102,10 @@ fn replay(dialect: &str) {
             // As 0.1.0: whatever ends in a line end and is no line of its own is the end.
             let mut line = Vec::new();
             BufReader::new(&stream).read_until(b'\n', &mut line).unwrap();
+            // The first GET to a server of which nothing is known goes to its port, too.
+            if line.first() == Some(&b'G') {
+                continue;
+            }
             assert_eq!(frames.replace(line), None, "once is enough");
         };
         assert_eq!(frames.is_some(), is_auto);
@@ -301,7 +305,9 @@ fn what_an_old_server_cannot_do_is_an_error_that_says_so() {
         assert!(run.text().contains("200000"), "{}", run.text());
     }
     assert_eq!(seed.served.load(Ordering::Relaxed), 0, "nothing was fetched");
-    let unheard_of: Vec<_> = server.broken().into_iter().filter(|line| !line.contains("register")).collect();
+    // To a server of which nothing is known, frames are said, and a GET; what it knows nothing of ends with that.
+    let is_first = |line: &String| line.contains("register") || line.contains("GET /");
+    let unheard_of: Vec<_> = server.broken().into_iter().filter(|line| !is_first(line)).collect();
     assert_eq!(unheard_of, [] as [String; 0]);
 }
 
@@ -321,10 +327,10 @@ fn who_says_nothing_is_no_server() {
 #[test]
 fn an_early_request_is_taken_back_when_nothing_comes_of_it() {
     let (server, _seed) = old_network(Answer::Good);
-    let local = scratch();
-    std::fs::create_dir(local.path().join("sample.bin")).unwrap();
-    let run = get(&server.uri("/sample.bin"), local.path(), &["--dialect", "line"]);
-    assert!(run.code() != 0 && run.stderr.contains("not a regular file"), "{run:?}");
+    let (uri, local) = (server.uri("/sample.bin"), scratch());
+    let run = get(&format!("{uri}#root={}", "a".repeat(64)), local.path(), &["--dialect", "line"]);
+    assert!(run.code() != 0 && run.stderr.contains("version 2"), "{run:?}");
+    assert_eq!(server.said("request").len(), 1);
     server.wait("it is taken back", |log| log.iter().any(|(_, m)| m[0] == "unrequest"));
     assert_eq!(server.broken(), [] as [String; 0]);
 }

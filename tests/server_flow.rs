@@ -66,7 +66,7 @@ fn v2_flow(dialect: Dialect) {
     let (_dir, server, bytes) = served();
     let mut client = Raw::connect_as(server.port(), dialect);
     client.register_v2("old-one", 0);
-    client.send(wire::AskInfo { url: url("f.bin") });
+    client.send(wire::AskInfo { url: url("f.bin"), hashes: false });
     client.send(wire::Request { url: url("f.bin"), ..Default::default() });
     let Some(Message::TellInfo(info)) = client.recv() else { panic!("tell_info comes first") };
     assert_eq!((info.size, info.streaming, info.root), (Some(SIZE as u64), Some(false), None));
@@ -74,7 +74,7 @@ fn v2_flow(dialect: Dialect) {
     let file = download_v2(&mut client, "old-one", |_| None);
     assert!(file == bytes);
     // Every piece was good.
-    client.send(wire::AskInfo { url: url("nothing") });
+    client.send(wire::AskInfo { url: url("nothing"), hashes: false });
     let mut verdicts = 0;
     loop {
         match client.recv().unwrap() {
@@ -194,7 +194,7 @@ fn version_3() {
     let mut client = Raw::connect(server.port());
     let registered = client.register_v3("new");
     assert_eq!((registered.version, registered.address.as_str()), (3, "127.0.0.1"));
-    client.send(wire::AskInfo { url: url("f.bin") });
+    client.send(wire::AskInfo { url: url("f.bin"), hashes: false });
     client.send(wire::Request { url: url("f.bin"), ..Default::default() });
     let Message::TellInfo(info) = client.expect("tell_info") else { unreachable!() };
     assert_eq!(info.root.map(|root| root.to_string().len()), Some(64));
@@ -247,6 +247,53 @@ fn version_3() {
     assert_eq!(listing.entries[0].root, info.root);
 }
 
+/// A client that knows nothing yet has its first bytes when the answer to its first message comes, whichever of its two
+/// connections is quicker.
+#[test]
+fn an_early_get_brings_what_the_request_leads_to() {
+    let (_dir, server, bytes) = served();
+    let port = server.port();
+    let get = |id: &'static str, name: &'static str| {
+        std::thread::spawn(move || {
+            common::http(port, "GET", "/f.bin", &[("X-PDTP-Peer-Id", id), ("X-PDTP-Early", name)])
+        })
+    };
+    for (id, name, request_first) in [("a", "name-a", false), ("b", "name-b", true)] {
+        let mut client = Raw::connect(port);
+        let early = (!request_first).then(|| get(id, name));
+        let registered = client.register_v3(id);
+        client.send(wire::AskInfo { url: url("f.bin"), hashes: true });
+        client.send(wire::Request { url: url("f.bin"), early: Some(name.into()), ..Default::default() });
+        let Message::TellInfo(info) = client.expect("tell_info") else { unreachable!() };
+        let piece = info.chunk_size.unwrap() as usize;
+        let hashes: Vec<u8> = bytes.chunks(piece).flat_map(|piece| hash_piece(piece).0).collect();
+        assert!(info.hashes.unwrap().0 == hashes);
+        let t = next_transfer(&mut client);
+        assert!(t.early && t.peer_id == registered.server);
+        let answer = early.unwrap_or_else(|| get(id, name)).join().unwrap();
+        assert_eq!(
+            (answer.status, answer.header("etag")),
+            (206, format!("\"{}\"", t.root.unwrap()).as_str())
+        );
+        let (min, max) = (t.range.min as usize, t.range.max.unwrap() as usize);
+        assert!(answer.body == bytes[min..=max]);
+        assert_eq!(answer.header("content-range"), format!("bytes {min}-{max}/{SIZE}"));
+        // It is good for once, and there is one only.
+        client.send(wire::Completed {
+            id: t.id,
+            url: t.url,
+            range: t.range,
+            peer_id: t.peer_id,
+            bytes: Some(answer.body.len() as u64),
+            ms: Some(1),
+            ..Default::default()
+        });
+        if max + 1 < SIZE {
+            assert!(!next_transfer(&mut client).early);
+        }
+    }
+}
+
 #[test]
 fn a_file_that_changes_is_told_and_never_mixed() {
     let (dir, server, _) = served();
@@ -272,7 +319,7 @@ fn a_file_that_changes_is_told_and_never_mixed() {
             other => panic!("{other:?}"),
         }
     }
-    client.send(wire::AskInfo { url: url("f.bin") });
+    client.send(wire::AskInfo { url: url("f.bin"), hashes: false });
     let Message::TellInfo(info) = client.expect("tell_info") else { unreachable!() };
     assert!(info.root.is_some() && info.root != t.root);
 }
@@ -284,7 +331,7 @@ fn who_asks_faster_than_it_reads_is_slowed_down_not_dropped() {
     let server = Pdtpd::start(dir.path(), &["--piece-size", "16K"]);
     let mut client = Raw::connect(server.port());
     client.register_v3("c");
-    client.send(wire::AskInfo { url: url("big") });
+    client.send(wire::AskInfo { url: url("big"), hashes: false });
     let Message::TellInfo(info) = client.expect("tell_info") else { unreachable!() };
     let ask = wire::AskHashes { url: url("big"), root: info.root.unwrap(), first: 0, count: 1024 };
     let mut asker = Raw::connect(server.port());

@@ -4,8 +4,12 @@ pub mod common;
 #[path = "common/raw.rs"]
 pub mod raw;
 
+use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::{PATIENCE, Pdtpd, Proc, make_tree, scratch, wait_until};
@@ -99,6 +103,54 @@ fn a_directory_that_is_none() {
     assert!(run.stderr.contains("state directory"), "{}", run.stderr);
 }
 
+/// Started by root, the tests run it as a user who may not read everything.
+#[test]
+fn what_the_daemon_may_not_read() {
+    // The superuser reads everything, and nobody else can reach what cargo built, wherever that is.
+    let place = scratch();
+    let open = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    open(place.path(), 0o755);
+    let program = place.path().join("pdtpd");
+    std::fs::copy(env!("CARGO_BIN_EXE_pdtpd"), &program).unwrap();
+    open(&program, 0o755);
+    let command = |args: &[&str]| {
+        let mut command = std::process::Command::new(&program);
+        command.args(args).env_remove("RUST_LOG").env_remove("STATE_DIRECTORY").current_dir("/");
+        // SAFETY: plain system call.
+        if unsafe { libc::geteuid() } == 0 {
+            command.uid(65_534).gid(65_534);
+        }
+        command
+    };
+
+    let closed = make_tree(&[("file", 1)]);
+    open(closed.path(), 0o000);
+    let run = Proc::spawn(command(&["serve", closed.path().to_str().unwrap()])).finish(PATIENCE).expect(4);
+    assert!(run.stderr.contains("cannot be read by this user"), "{}", run.stderr);
+    open(closed.path(), 0o700);
+
+    let dir = make_tree(&[("open", 20_000), ("closed", 20_000), ("hidden/file", 5)]);
+    open(dir.path(), 0o755);
+    open(&dir.path().join("closed"), 0o600 & !0o400);
+    open(&dir.path().join("hidden"), 0o000);
+    let args = ["serve", dir.path().to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    let mut server = Proc::spawn(command(&args));
+    let port = Pdtpd::read_port(&mut server);
+    let local = scratch();
+    let get = |name: &str| {
+        let (uri, to) = (format!("pdtp://127.0.0.1:{port}/{name}"), local.path().join("copy"));
+        common::pdtp(&["get", "--overwrite=replace", &uri, "-o", to.to_str().unwrap()])
+    };
+    get("open").expect(0);
+    for name in ["closed", "hidden/file"] {
+        let run = get(name);
+        assert_ne!(run.status.code(), Some(0), "{name}");
+        assert!(run.stderr.contains("may not or will not serve it"), "{name}: {}", run.stderr);
+        assert_eq!(common::http(port, "GET", &format!("/{name}"), &[]).status, 403, "{name}");
+    }
+    open(&dir.path().join("hidden"), 0o700);
+}
+
 #[test]
 fn mistakes_on_the_command_line() {
     for (args, says) in [
@@ -137,7 +189,7 @@ fn the_file_says_what_the_command_line_does_not() {
     assert_eq!(common::http(uri.port, "GET", "/.hidden", &[]).status, 200);
     let mut client = Raw::connect(uri.port);
     assert_eq!(client.register_v3("c").notice.as_deref(), Some("hello"));
-    client.send(wire::AskInfo { url: "http://h/a".to_owned() });
+    client.send(wire::AskInfo { url: "http://h/a".to_owned(), hashes: false });
     let Message::TellInfo(info) = client.expect("tell_info") else { unreachable!() };
     assert_eq!(info.chunk_size, Some(16 * 1024));
 

@@ -123,9 +123,11 @@ impl Asks {
         Arc::clone(&self.in_flight).acquire_owned().await.map_err(|_| AskError::Gone)
     }
 
+    /// `hashes`: with piece hashes, unless the question is under way without.
     pub(super) async fn info(
         &self,
         url: &str,
+        hashes: bool,
         numbers: Option<Arc<Numbers>>,
     ) -> Result<Asked<TellInfo>, AskError> {
         let permit = self.permit().await?;
@@ -134,7 +136,7 @@ impl Asks {
         let waiters = waiting.infos.entry(url.to_owned()).or_default();
         let first = waiters.is_empty();
         waiters.push(InfoWaiter { answer: sender, numbers, _permit: first.then_some(permit) });
-        let to_send = first.then(|| wire::AskInfo { url: url.to_owned() }.into());
+        let to_send = first.then(|| wire::AskInfo { url: url.to_owned(), hashes }.into());
         Ok(Asked { answer, to_send })
     }
 
@@ -272,15 +274,15 @@ mod tests {
     #[tokio::test]
     async fn equal_questions_share_an_answer() {
         let asks = Asks::new();
-        let first = asks.info("http://h/a", None).await.unwrap();
-        let second = asks.info("http://h/a", None).await.unwrap();
+        let first = asks.info("http://h/a", false, None).await.unwrap();
+        let second = asks.info("http://h/a", false, None).await.unwrap();
         assert!(first.to_send.is_some() && second.to_send.is_none());
         asks.on_info(&TellInfo { url: "http://h/other".into(), ..TellInfo::default() });
         asks.on_info(&TellInfo { url: "http://h/a".into(), size: Some(5), ..TellInfo::default() });
         assert_eq!(first.answer().await.unwrap().size, Some(5));
         assert_eq!(second.answer().await.unwrap().size, Some(5));
         assert!(
-            asks.info("http://h/a", None).await.unwrap().to_send.is_some(),
+            asks.info("http://h/a", false, None).await.unwrap().to_send.is_some(),
             "asked anew after the answer"
         );
     }
@@ -288,7 +290,7 @@ mod tests {
     #[tokio::test]
     async fn an_error_answers_what_it_is_about() {
         let asks = Asks::new();
-        let info = asks.info("http://h/a", None).await.unwrap();
+        let info = asks.info("http://h/a", false, None).await.unwrap();
         let list = asks.list(wire::List { url: "http://h/a".into(), ..wire::List::default() }).await.unwrap();
         let Some(wire::Message::List(sent)) = &list.to_send else { panic!("no list") };
         let mut error = wire::Error {
@@ -326,9 +328,9 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_the_connection_ends_all_questions() {
         let asks = Asks::new();
-        let asked = asks.info("http://h/a", None).await.unwrap();
+        let asked = asks.info("http://h/a", false, None).await.unwrap();
         asks.close();
         assert!(matches!(asked.answer().await, Err(AskError::Gone)));
-        assert!(matches!(asks.info("http://h/a", None).await, Err(AskError::Gone)));
+        assert!(matches!(asks.info("http://h/a", false, None).await, Err(AskError::Gone)));
     }
 }

@@ -33,16 +33,22 @@ const READ_BUFFER: usize = 16 * 1024;
 ///
 /// # Errors
 /// [`ErrorKind::Resolve`] when there is no address, [`ErrorKind::Connect`] or [`ErrorKind::Timeout`] when none
-/// answers; `limit` bounds all of it.
-pub(super) async fn dial(host: &str, port: u16, limit: Duration) -> Result<TcpStream, Error> {
+/// answers; `limit` bounds all of it. `on_first` is told the first address before it is tried.
+pub(super) async fn dial(
+    host: &str,
+    port: u16,
+    limit: Duration,
+    on_first: impl FnOnce(SocketAddr),
+) -> Result<TcpStream, Error> {
     let attempt = async {
         let found = tokio::net::lookup_host((host, port)).await.map_err(|error| {
             Error::new(ErrorKind::Resolve, format!("cannot find the address of {host}: {error}"))
         })?;
         let addresses = alternate(found);
-        if addresses.is_empty() {
+        let Some(&first) = addresses.front() else {
             return Err(Error::new(ErrorKind::Resolve, format!("{host} has no address")));
-        }
+        };
+        on_first(first);
         connect_any(addresses).await.map_err(|error| {
             Error::new(ErrorKind::Connect, format!("cannot connect to {host} port {port}: {error}"))
         })
@@ -216,10 +222,10 @@ mod tests {
 
     #[tokio::test]
     async fn errors_say_what_to_do() {
-        let error = dial("name.invalid", 6086, Duration::from_secs(60)).await.unwrap_err();
+        let error = dial("name.invalid", 6086, Duration::from_secs(60), |_| ()).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Resolve, "{error}");
         let port = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-        let error = dial("127.0.0.1", port, Duration::from_secs(60)).await.unwrap_err();
+        let error = dial("127.0.0.1", port, Duration::from_secs(60), |_| ()).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Connect, "{error}");
     }
 

@@ -4,6 +4,7 @@
 //! it again on every new connection, and waits. It starts anew, with what is still right, when the file changes.
 
 use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, interval_at, sleep, timeout};
 
+use super::ahead::{Ahead, Already, Plan};
 use super::asks::printable;
 use super::event::EventBody;
 use super::files::{Held, Owner, Upset};
@@ -95,6 +97,10 @@ pub(super) struct File {
     pub(super) expect_root: Option<Digest>,
     /// From a listing, if that says enough.
     pub(super) version: Option<Version>,
+    /// Hashes of its first pieces, as they were told with the version.
+    pub(super) hashes: Option<Vec<u8>>,
+    /// What was asked for already.
+    pub(super) ahead: Option<Ahead>,
     /// Its size as far as the numbers know it; `None` if they do not know of the file.
     pub(super) counted: Option<u64>,
 }
@@ -121,14 +127,11 @@ impl From<Error> for Stop {
 /// Does all there is to do for a transfer, and tells its end.
 pub(super) async fn run(link: LinkUser, shared: Arc<Shared>, request: Request) {
     let inner = Arc::clone(&link.inner);
-    let path = request.path.clone();
     let result = tokio::select! {
-        result = download(link.clone(), &shared, request) => result,
+        result = download(link, &shared, request) => result,
         never = tell_progress(&inner, &shared) => match never {},
         never = cancel_when_closing(&inner, &shared) => match never {},
     };
-    old::take_back(&link, &path).await;
-    drop(link);
     shared.end_with(result, &inner.queue);
     inner.transfer_ended().await;
 }
@@ -155,6 +158,10 @@ async fn cancel_when_closing(inner: &Inner, shared: &Shared) -> Infallible {
 }
 
 async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Result<Option<Digest>, Error> {
+    let mut ahead = match Plan::of(&request) {
+        Some(plan) => Ahead::start(&link, plan, STREAM_WINDOW).await,
+        None => None,
+    };
     let Request { path, target, overwrite, recursive, expect_root } = request;
     let inner = Arc::clone(&link.inner);
     let job = |is_single| {
@@ -166,21 +173,20 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
             is_single,
         })
     };
-    // Of a stream not all is wanted at once.
-    let is_wanted = expect_root.is_none() && !matches!(target, Target::Stream(_));
-    let is_dir = async || {
-        if path.is_root() {
-            return Ok(None);
-        }
-        let asking = link.ask_info_for(&path, Some(Arc::clone(&shared.numbers)), is_wanted);
-        let info = shared.unless_cancelled(asking).await??;
+    let asking = async {
+        let numbers = Arc::clone(&shared.numbers);
+        let info = match &mut ahead {
+            _ if path.is_root() => return Ok(None),
+            Some(ahead) => ahead.ask(numbers).await?,
+            None => link.ask_info(&path, Some(numbers)).await?,
+        };
         Ok::<_, Error>(Some(info).filter(|info| info.kind != Some(EntryKind::Dir)))
     };
     let refuse_dir = || {
         let text = format!("{path} is a directory; it can only be downloaded recursively, into a directory");
         Error::new(ErrorKind::Argument, text)
     };
-    let info = is_dir().await?;
+    let info = shared.unless_cancelled(asking).await??;
     let version = info.as_ref().map(|info| version_of(&link, &path, info)).transpose()?;
     let place = match (target, &info) {
         (Target::Dir(dir), None) if recursive => {
@@ -199,7 +205,8 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
         }
         (Target::Stream(function), Some(_)) => Place::Stream(function),
     };
-    file(&job(true), File { path, place, expect_root, version, counted: None }).await.map(Some)
+    let hashes = info.and_then(|info| info.hashes).map(|hashes| hashes.0);
+    file(&job(true), File { path, place, expect_root, version, hashes, ahead, counted: None }).await.map(Some)
 }
 
 /// Runs on a thread where waiting for the disk hurts nobody.
@@ -228,8 +235,11 @@ fn version_of(link: &Link, path: &UrlPath, info: &wire::TellInfo) -> Result<Vers
 
 /// Downloads one file to its end.
 pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Digest, Error> {
-    let File { path, mut place, expect_root, mut version, mut counted } = file;
-    let _turn = job.shared.unless_cancelled(job.link.files.turn(&path)).await?;
+    let File { path, mut place, expect_root, mut version, mut hashes, mut ahead, mut counted } = file;
+    let _turn = match ahead.as_mut().and_then(|ahead| ahead.turn.take()) {
+        Some(turn) => turn,
+        None => job.shared.unless_cancelled(job.link.files.turn(&path)).await?,
+    };
     let mut overwrite = job.overwrite;
     for _ in 0..=MAX_RESTARTS {
         let version = match version.take() {
@@ -253,12 +263,15 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Digest, Error> {
             None => job.shared.numbers.add_file(size),
             Some(before) => job.shared.numbers.resize(before, size),
         }
-        let hashes = match fetch_hashes(job, &path, &version).await {
+        let hashes = match fetch_hashes(job, &path, &version, hashes.take()).await {
             Ok(hashes) => hashes,
-            Err(Stop::Stale) => continue,
+            Err(Stop::Stale) => {
+                ahead = None;
+                continue;
+            }
             Err(Stop::Failed(error)) => return Err(error),
         };
-        match attempt(job, &path, place, hashes, &version, overwrite).await {
+        match attempt(job, &path, place, hashes, &version, overwrite, ahead.take()).await {
             Attempt::Done(root) => {
                 job.shared.numbers.file_done();
                 return Ok(root);
@@ -274,7 +287,13 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Digest, Error> {
     Err(Error::new(ErrorKind::Changed, format!("{path} keeps changing on the server; try again later")))
 }
 
-async fn fetch_hashes(job: &Job, path: &UrlPath, version: &Version) -> Result<Arc<PieceHashes>, Stop> {
+/// `told` are the hashes of the first pieces, if they are known.
+async fn fetch_hashes(
+    job: &Job,
+    path: &UrlPath,
+    version: &Version,
+    told: Option<Vec<u8>>,
+) -> Result<Arc<PieceHashes>, Stop> {
     let Version { root, layout, .. } = *version;
     let Some(root) = root else { return Ok(Arc::new(PieceHashes::untold(layout))) };
     let lie = || {
@@ -293,6 +312,9 @@ async fn fetch_hashes(job: &Job, path: &UrlPath, version: &Version) -> Result<Ar
     let mut asking = JoinSet::new();
     // Grows with what has come, not with what was announced.
     let mut parts: Vec<(u32, Vec<u8>)> = Vec::new();
+    if let Some(told) = told.filter(|told| told.len() == limits::MAX_HASHES.min(count) as usize * 32) {
+        parts.extend(firsts.next().map(|first| (first, told)));
+    }
     loop {
         while asking.len() < HASHES_IN_FLIGHT
             && let Some(first) = firsts.next()
@@ -342,6 +364,7 @@ async fn attempt(
     hashes: Arc<PieceHashes>,
     version: &Version,
     overwrite: Overwrite,
+    ahead: Option<Ahead>,
 ) -> Attempt {
     job.enter(TransferState::Checking);
     let (target, function) = match place {
@@ -369,11 +392,12 @@ async fn attempt(
     }
     job.link.files.insert(Arc::clone(&held));
     job.enter(TransferState::Active);
+    let already = ahead.and_then(|ahead| ahead.hand_over(&held));
 
     let (result, function) = match function {
-        None => (receive(job, &held, &store, &mut Want::All).await, None),
+        None => (receive(job, &held, &store, &mut Want::All, already).await, None),
         Some(function) => {
-            let (result, function) = receive_stream(job, &held, &store, function).await;
+            let (result, function) = receive_stream(job, &held, &store, function, already).await;
             (result, Some(function))
         }
     };
@@ -429,18 +453,37 @@ async fn open_store(
 ) -> Result<Arc<PieceStore>, Error> {
     let uri = job.link.uri(path);
     let temporary = job.inner.config().cache_dir.unwrap_or_else(std::env::temp_dir);
-    let opened = blocking(move || match target {
-        Some(target) => PieceStore::open(&target, &uri, hashes, overwrite, &mut |_, _| {}),
+    let shared = Arc::clone(&job.shared);
+    let mut progress = move |done, total| {
+        shared.numbers.checking(Some((done, total)));
+        if shared.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let named = target.clone();
+    let opened = blocking(move || match named {
+        Some(target) => PieceStore::open(&target, &uri, hashes, overwrite, &mut progress),
         None => PieceStore::anonymous(&temporary, hashes),
     })
     .await?;
-    opened.map(Arc::new).map_err(|error| store_error(&error))
+    job.shared.numbers.checking(None);
+    match (opened, target) {
+        (Ok(store), _) => Ok(Arc::new(store)),
+        (Err(StoreError::CalledOff), Some(target)) => {
+            if job.shared.is_discarded()
+                && let Err(error) = blocking(move || PieceStore::discard_part(&target)).await?
+            {
+                tracing::warn!(%error, "after a download that ended early");
+            }
+            Err(job.shared.cancelled().await)
+        }
+        (Err(error), _) => Err(store_error(&error)),
+    }
 }
 
 fn store_error(error: &StoreError) -> Error {
     match error {
         StoreError::Io { what, source } => Error::io(what, source),
         StoreError::Locked(_) => Error::new(ErrorKind::Locked, error.to_string()),
+        StoreError::CalledOff => Error::new(ErrorKind::Cancelled, error.to_string()),
         StoreError::Exists(_) | StoreError::NotAFile(_) => Error::new(ErrorKind::Exists, error.to_string()),
     }
 }
@@ -558,6 +601,7 @@ async fn receive_stream(
     held: &Arc<Held>,
     store: &Arc<PieceStore>,
     function: Function,
+    already: Option<Already>,
 ) -> (Result<(), Stop>, Option<Function>) {
     let position = Arc::<Position>::default();
     let started =
@@ -567,7 +611,7 @@ async fn receive_stream(
         Err(error) => return (Err(error.into()), None),
     };
     let mut want = Want::Stream { position: Arc::clone(&position), finished, end: None };
-    let mut result = receive(job, held, store, &mut want).await;
+    let mut result = receive(job, held, store, &mut want, already).await;
     let Want::Stream { finished, end, .. } = want else { return (result, None) };
     match result {
         Ok(()) => position.wake(),
@@ -630,6 +674,12 @@ impl Want {
 }
 
 impl Asked {
+    /// All bytes before that one.
+    fn already(bytes: u64, held: &Held) -> Self {
+        let bytes = bytes.min(held.layout.size());
+        Self { until: held.layout.touched(0..bytes).end, is_partial: false, goal: bytes }
+    }
+
     /// Asks for more, if there is more to be asked for now.
     async fn more(&mut self, conn: &Conn, held: &Held, store: &PieceStore, scope: Scope) -> Result<(), Gone> {
         let layout = &held.layout;
@@ -654,6 +704,7 @@ impl Asked {
                 order: position.map(|_| Order::Sequential),
                 position,
                 window: position.map(|_| STREAM_WINDOW),
+                early: None,
             };
             conn.send(request).await?;
             asked += 1;
@@ -681,10 +732,16 @@ fn runs(pieces: impl Iterator<Item = u32>) -> impl Iterator<Item = std::ops::Ran
 }
 
 /// Waits until all is here, asking for it on as many connections as it takes.
-async fn receive(job: &Job, held: &Arc<Held>, store: &Arc<PieceStore>, want: &mut Want) -> Result<(), Stop> {
+async fn receive(
+    job: &Job,
+    held: &Arc<Held>,
+    store: &Arc<PieceStore>,
+    want: &mut Want,
+    mut already: Option<Already>,
+) -> Result<(), Stop> {
     let mut save = interval_at(tokio::time::Instant::now() + SAVE_INTERVAL, SAVE_INTERVAL);
     save.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut wish = job.shared.wish();
+    let mut ears = Ears { wish: job.shared.wish(), save };
     let mut lost: Option<Arc<Conn>> = None;
     loop {
         if let Some(conn) = &lost {
@@ -701,8 +758,8 @@ async fn receive(job: &Job, held: &Arc<Held>, store: &Arc<PieceStore>, want: &mu
             tokio::select! {
                 conn = job.link.conn() => break conn?,
                 () = held.news.notified() => {}
-                _ = wish.changed() => {}
-                _ = save.tick() => save_state(store).await,
+                _ = ears.wish.changed() => {}
+                _ = ears.save.tick() => save_state(store).await,
             }
         };
         // Nobody would say so.
@@ -710,11 +767,19 @@ async fn receive(job: &Job, held: &Arc<Held>, store: &Arc<PieceStore>, want: &mu
         if is_unsure && !job.shared.unless_cancelled(old::is_unchanged(&job.link, held)).await?? {
             return Err(Stop::Stale);
         }
-        match converse(job, held, store, want, &conn, &mut wish, &mut save).await? {
+        let asked = already.take().filter(|already| Arc::ptr_eq(&already.conn, &conn));
+        let asked = asked.map(|already| Asked::already(already.bytes, held)).unwrap_or_default();
+        match converse(job, held, store, want, &conn, asked, &mut ears).await? {
             Ok(()) => return Ok(()),
             Err(Gone) => lost = Some(conn),
         }
     }
+}
+
+/// What else a job listens to while it receives.
+struct Ears {
+    wish: tokio::sync::watch::Receiver<Wish>,
+    save: tokio::time::Interval,
 }
 
 /// One connection's part in it. `Ok(Ok(()))` when all is here.
@@ -724,18 +789,14 @@ async fn converse(
     store: &Arc<PieceStore>,
     want: &mut Want,
     conn: &Arc<Conn>,
-    wish: &mut tokio::sync::watch::Receiver<Wish>,
-    save: &mut tokio::time::Interval,
+    mut asked: Asked,
+    Ears { wish, save }: &mut Ears,
 ) -> Result<Result<(), Gone>, Stop> {
     if job.is_single && !store.is_complete() && conn.old().is_none() {
         job.inner.pool.warm(conn.server);
     }
     if provide(job, conn, held, store).await == Err(Gone) {
         return Ok(Err(Gone));
-    }
-    let mut asked = Asked::default();
-    if conn.old().is_some_and(|old| old.take_early(&held.url)) {
-        asked.until = held.layout.count();
     }
     let mut is_paused = false;
     // What was here when that last changed.

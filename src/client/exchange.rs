@@ -13,14 +13,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc};
 
+use super::ahead::Early;
 use super::event::{EventBody, EventMask};
-use super::files::{Held, Owner, Upset};
+use super::files::{Belongs, Held, Owner, Upset};
 use super::old::{self, Old};
 use super::progress::Source;
 use super::session::{Conn, Link};
-use super::{Error, PeerTransfer, PieceStore};
+use super::{Error, PeerTransfer};
 use crate::content::PieceSet;
-use crate::peer::connect::Errand;
+use crate::peer::connect::{Begun, Errand};
 use crate::peer::{ReceiveError, Received};
 use crate::wire::{self, ByteRange, Digest, FailureKind, TransferMethod};
 
@@ -298,11 +299,12 @@ impl Drop for Giver<'_> {
 
 /// A `transfer` message: this side is to dial.
 pub(super) fn accept(link: &Arc<Link>, conn: &Arc<Conn>, transfer: wire::Transfer) {
-    let held = wire::path_of_url(&transfer.url).ok().and_then(|path| link.files.get(&path));
-    let held = held.filter(|held| transfer.root.is_none_or(|root| root == held.root));
-    if held.is_none() && conn.old().is_some_and(|old| old.is_early(&transfer.url)) {
-        return old::accept_later(link, conn, transfer);
-    }
+    let belongs = wire::path_of_url(&transfer.url).map(|path| link.files.place(&path, conn, &transfer));
+    let held = match belongs {
+        Ok(Belongs::To(held)) => Some(held).filter(|held| transfer.root.is_none_or(|root| root == held.root)),
+        Ok(Belongs::Soon) => return,
+        Ok(Belongs::Nowhere) | Err(_) => None,
+    };
     let known = link.exchanges().len();
     let id = transfer.id;
     let refuse = |kind| {
@@ -389,13 +391,14 @@ pub(super) fn accept(link: &Arc<Link>, conn: &Arc<Conn>, transfer: wire::Transfe
         token: transfer.token,
         proof: transfer.proof,
     };
+    let early = if transfer.early { exchange.held.take_early() } else { None };
     let called_off = Arc::new(Notify::new());
     if let Some(id) = id {
         link.exchanges().insert(id, Arc::clone(&called_off));
     }
     tokio::spawn(async move {
         let _place = place;
-        run(&exchange, &errand, &called_off).await;
+        run(&exchange, &errand, early, &called_off).await;
         let Some(id) = id else { return };
         let mut exchanges = exchange.link.exchanges();
         // After a reconnect the number may stand for another one.
@@ -406,11 +409,11 @@ pub(super) fn accept(link: &Arc<Link>, conn: &Arc<Conn>, transfer: wire::Transfe
 }
 
 /// The host of URLs as a `Host` field has it.
-fn wire_host(host: &str) -> String {
+pub(super) fn wire_host(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
-async fn run(exchange: &Exchange, errand: &Errand, called_off: &Notify) {
+async fn run(exchange: &Exchange, errand: &Errand, early: Option<Early>, called_off: &Notify) {
     let inner = &exchange.link.inner;
     let turn = tokio::select! {
         turn = inner.exchanges.acquire() => turn,
@@ -433,19 +436,29 @@ async fn run(exchange: &Exchange, errand: &Errand, called_off: &Notify) {
     }
     if exchange.received {
         let Some(store) = exchange.held.store() else { return end(exchange, FailureKind::Cancelled).await };
-        let result = take_from(exchange, called_off, |verified| {
-            let conn = exchange.conn.as_ref();
-            async move {
-                if let Some((conn, old)) = conn.and_then(|conn| Some((conn, conn.old()?))) {
-                    return old::receive(conn, old, exchange, errand, store, verified).await;
-                }
-                let store: Arc<PieceStore> = store;
-                let on_piece = move |piece| {
+        let result = take_from(exchange, called_off, async |verified| {
+            if let Some(conn) = &exchange.conn
+                && let Some(old) = conn.old()
+            {
+                return old::receive(conn, old, exchange, errand, store, verified).await;
+            }
+            let pieces = || exchange.pieces.clone();
+            let on_piece = |verified: mpsc::UnboundedSender<u32>| {
+                move |piece| {
                     // The receiver closes only after this side has ended.
                     let _ = verified.send(piece);
-                };
-                inner.pool.get(errand, exchange.pieces.clone(), store, &inner.down, on_piece).await
+                }
+            };
+            if let Some(begun) = begun(early).await {
+                let told = on_piece(verified.clone());
+                match inner.pool.finish(begun, errand, pieces(), store.clone(), &inner.down, told).await {
+                    Err(error) if error.received.bytes == 0 && error.disk.is_none() => {
+                        tracing::debug!(%error, "early GET in vain");
+                    }
+                    result => return result,
+                }
             }
+            inner.pool.get(errand, pieces(), store, &inner.down, on_piece(verified)).await
         })
         .await;
         if let Err(error) = result {
@@ -454,6 +467,10 @@ async fn run(exchange: &Exchange, errand: &Errand, called_off: &Notify) {
     } else {
         give(exchange, errand, called_off).await;
     }
+}
+
+async fn begun(early: Option<Early>) -> Option<Begun> {
+    early?.begun().await
 }
 
 async fn end(exchange: &Exchange, kind: FailureKind) {

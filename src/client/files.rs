@@ -4,17 +4,21 @@
 //! open; the others are opened, and verified again, when somebody comes for them.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedMutexGuard, watch};
+use tokio::time::timeout;
 
+use super::ahead::Early;
 use super::progress::{Numbers, Source};
+use super::session::Conn;
 use super::{Error, Overwrite, PieceStore};
 use crate::content::{Layout, PieceHashes};
-use crate::wire::{Digest, UrlPath};
+use crate::wire::{self, Digest, UrlPath};
 
 /// Complete files that are kept open for others.
 const MAX_OPEN_SHARES: usize = 64;
@@ -23,6 +27,12 @@ const MAX_SHARES: usize = 16 * 1024;
 /// Files larger than this are not closed while they are shared: verifying them again would take too long. They are
 /// given up instead when there are too many.
 const MAX_PARKED_SIZE: u64 = 4 * 1024 * 1024;
+
+/// Transfers that wait for a file to be held. The server plans fewer.
+const MAX_EXPECTED: usize = 256;
+
+/// How long a peer that brings pieces of such a file waits for it.
+const EXPECTED_FOR: Duration = Duration::from_secs(5);
 
 /// What came between a file and its end.
 #[derive(Debug, Clone)]
@@ -59,6 +69,8 @@ pub(super) struct Held {
     numbers: Arc<Numbers>,
     /// Bytes that the numbers know of.
     credited: AtomicU64,
+    /// The GET that waits for the origin's first bytes.
+    early: Mutex<Option<Early>>,
     /// Something happened that the job should look at.
     pub(super) news: Notify,
     upset: Mutex<Option<Upset>>,
@@ -95,6 +107,7 @@ impl Held {
             owner,
             is_shared: AtomicBool::new(false),
             numbers,
+            early: Mutex::default(),
             news: Notify::new(),
             upset: Mutex::default(),
             stop: watch::Sender::new(false),
@@ -121,7 +134,10 @@ impl Held {
             return None;
         }
         let hashes = Arc::clone(&self.hashes);
-        let store = PieceStore::open(&target, &self.url, hashes, Overwrite::Never, &mut |_, _| {}).ok()?;
+        let store = PieceStore::open(&target, &self.url, hashes, Overwrite::Never, &mut |_, _| {
+            ControlFlow::Continue(())
+        })
+        .ok()?;
         if !store.is_complete() {
             // It vanished between the two looks.
             let _ = store.discard();
@@ -171,6 +187,16 @@ impl Held {
     /// Bytes that the numbers know of.
     pub(super) fn credited(&self) -> u64 {
         self.credited.load(Ordering::Acquire)
+    }
+
+    /// A GET waits for the origin's first bytes.
+    pub(super) fn wait_early(&self, early: Option<Early>) {
+        *self.early.lock().unwrap_or_else(PoisonError::into_inner) = early;
+    }
+
+    /// That GET, for the transfer that it is to be answered with.
+    pub(super) fn take_early(&self) -> Option<Early> {
+        self.early.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Tells the job what came between. The first counts.
@@ -234,8 +260,6 @@ impl Held {
 pub(super) struct Files {
     table: Mutex<Table>,
     turns: Mutex<HashMap<UrlPath, Weak<tokio::sync::Mutex<()>>>>,
-    /// A file was put in.
-    inserted: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -245,31 +269,103 @@ struct Table {
     open: VecDeque<(Weak<Held>, PathBuf)>,
     /// Shared files, oldest first.
     shared: VecDeque<Weak<Held>>,
+    /// Files requested that are not held yet.
+    expected: HashMap<UrlPath, Expected>,
+}
+
+/// What has come for a file that was requested before it was known what it is.
+#[derive(Debug, Default)]
+pub(super) struct Expected {
+    /// Transfers arranged, with the connection they were told on.
+    pub(super) transfers: Vec<(Arc<Conn>, wire::Transfer)>,
+    /// The server would not have the request.
+    pub(super) is_refused: bool,
+    /// Dropped with it: whoever wants to know then looks again.
+    settled: watch::Sender<()>,
+}
+
+/// Where the bytes of a transfer belong.
+pub(super) enum Belongs {
+    To(Arc<Held>),
+    /// Noted until it is clear.
+    Soon,
+    Nowhere,
 }
 
 impl Files {
     /// Waits until no other download of the same path is under way on this link: the server knows one request and
     /// one set of pieces for each file and client.
     pub(super) async fn turn(&self, path: &UrlPath) -> OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            // Now and then forget those that nobody holds or waits for.
-            if turns.len() >= 64 && turns.len().is_power_of_two() {
-                turns.retain(|_, turn| turn.strong_count() > 0);
+        self.turn_of(path).lock_owned().await
+    }
+
+    fn turn_of(&self, path: &UrlPath) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        // Now and then forget those that nobody holds or waits for.
+        if turns.len() >= 64 && turns.len().is_power_of_two() {
+            turns.retain(|_, turn| turn.strong_count() > 0);
+        }
+        let known = turns.get(path).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let turn = Arc::default();
+            turns.insert(path.clone(), Arc::downgrade(&turn));
+            turn
+        })
+    }
+
+    /// A turn, if nobody else has it or waits for it.
+    pub(super) fn try_turn(&self, path: &UrlPath) -> Option<OwnedMutexGuard<()>> {
+        self.turn_of(path).try_lock_owned().ok()
+    }
+
+    /// From now on transfers of a path wait until it is held. `false` if it is already.
+    pub(super) fn expect(&self, path: &UrlPath) -> bool {
+        let mut table = self.table();
+        let is_new = !table.by_path.contains_key(path);
+        if is_new {
+            table.expected.insert(path.clone(), Expected::default());
+        }
+        is_new
+    }
+
+    /// Ends [`Files::expect`]; what has come meanwhile.
+    pub(super) fn no_longer_expect(&self, path: &UrlPath) -> Expected {
+        self.table().expected.remove(path).unwrap_or_default()
+    }
+
+    /// Notes that the server would not have the request for a file that is expected; whether it is.
+    pub(super) fn request_refused(&self, path: &UrlPath) -> bool {
+        self.table().expected.get_mut(path).map(|expected| expected.is_refused = true).is_some()
+    }
+
+    /// Where a transfer of a path belongs.
+    pub(super) fn place(&self, path: &UrlPath, conn: &Arc<Conn>, transfer: &wire::Transfer) -> Belongs {
+        let mut table = self.table();
+        if let Some(held) = table.by_path.get(path) {
+            return Belongs::To(Arc::clone(held));
+        }
+        match table.expected.get_mut(path) {
+            Some(expected) if expected.transfers.len() < MAX_EXPECTED => {
+                expected.transfers.push((Arc::clone(conn), transfer.clone()));
+                Belongs::Soon
             }
-            let known = turns.get(path).and_then(Weak::upgrade);
-            known.unwrap_or_else(|| {
-                let turn = Arc::default();
-                turns.insert(path.clone(), Arc::downgrade(&turn));
-                turn
-            })
-        };
-        turn.lock_owned().await
+            _ => Belongs::Nowhere,
+        }
     }
 
     /// What is held of a path, if anything.
     pub(super) fn get(&self, path: &UrlPath) -> Option<Arc<Held>> {
         self.table().by_path.get(path).cloned()
+    }
+
+    /// The same; of a file that is expected, as soon as it is held.
+    pub(super) async fn get_soon(&self, path: &UrlPath) -> Option<Arc<Held>> {
+        let settled = self.table().expected.get(path).map(|expected| expected.settled.subscribe());
+        if let Some(mut settled) = settled {
+            // Nothing is sent: this ends when the sender goes. Then, or when it takes too long, it is here or not.
+            let _ = timeout(EXPECTED_FOR, settled.changed()).await;
+        }
+        self.get(path)
     }
 
     /// Everything held.
@@ -282,19 +378,6 @@ impl Files {
         let old = self.table().by_path.insert(held.path.clone(), held);
         if let Some(old) = old {
             old.stop();
-        }
-        self.inserted.notify_waiters();
-    }
-
-    /// Waits until a path is held.
-    pub(super) async fn appears(&self, path: &UrlPath) {
-        loop {
-            let mut inserted = std::pin::pin!(self.inserted.notified());
-            inserted.as_mut().enable();
-            if self.get(path).is_some() {
-                return;
-            }
-            inserted.await;
         }
     }
 
@@ -400,7 +483,9 @@ mod tests {
         let layout = Layout::new(bytes.len() as u64, piece).unwrap();
         let hashes =
             Arc::new(PieceHashes::new(layout, bytes.chunks(PIECE).map(hash_piece).collect()).unwrap());
-        let store = PieceStore::open(&target, "", hashes, Overwrite::Never, &mut |_, _| {}).unwrap();
+        let store =
+            PieceStore::open(&target, "", hashes, Overwrite::Never, &mut |_, _| ControlFlow::Continue(()))
+                .unwrap();
         assert!(store.is_complete());
         let path = UrlPath::root().join(name.as_bytes()).unwrap();
         let owner = Owner::default();

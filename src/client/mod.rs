@@ -3,6 +3,7 @@
 //! All functions here are synchronous and may be called from any thread; the work happens on a tokio runtime that
 //! the [`Client`] owns. Nothing here prints, installs signal handlers, reads the environment or changes directory.
 
+mod ahead;
 mod asks;
 mod config;
 mod control;

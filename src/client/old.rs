@@ -5,7 +5,7 @@
 //! only then counts as verified. The difference to version 3 is kept in here: what is said to such a server
 //! ([`said_to`]), how its transfers are taken ([`receive`]), and what of it is not possible.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::download::Version;
-use super::exchange::{self, Exchange};
+use super::exchange::Exchange;
 use super::files::Held;
 use super::session::{Conn, Link};
 use super::{Error, ErrorKind, PieceStore};
@@ -32,10 +32,6 @@ const MAX_TRANSFERS: usize = 64;
 const MIN_PAUSE: Duration = Duration::from_millis(25);
 /// See [`MIN_PAUSE`].
 const MAX_PAUSE: Duration = Duration::from_secs(1);
-/// Files requested before it is known what they are.
-const MAX_EARLY: usize = 64;
-/// How long it may take from the first transfer of such a file until there is a place for it on the disk.
-const PREPARATION: Duration = Duration::from_secs(10);
 /// Peers whose failures are remembered.
 const MAX_FAILING: usize = 1024;
 
@@ -49,8 +45,6 @@ pub(super) struct Old {
     judged: Mutex<HashMap<(String, ByteRange), Waiting>>,
     /// Failures in a row, by peer.
     failing: Mutex<HashMap<String, u32>>,
-    /// URLs requested before it is known what they are.
-    early: Mutex<HashSet<String>>,
     places: Arc<Semaphore>,
 }
 
@@ -59,7 +53,6 @@ impl Old {
         Self {
             judged: Mutex::default(),
             failing: Mutex::default(),
-            early: Mutex::default(),
             places: Arc::new(Semaphore::new(MAX_TRANSFERS)),
         }
     }
@@ -81,16 +74,6 @@ impl Old {
         if waiting.is_empty() {
             judged.remove(&key);
         }
-    }
-
-    /// Whether a file was requested early, and nobody has taken that over.
-    pub(super) fn is_early(&self, url: &str) -> bool {
-        lock(&self.early).contains(url)
-    }
-
-    /// Takes over that a file was requested early. Whether it was.
-    pub(super) fn take_early(&self, url: &str) -> bool {
-        lock(&self.early).remove(url)
     }
 
     fn judgement(&self, url: &str, range: ByteRange) -> oneshot::Receiver<bool> {
@@ -140,9 +123,8 @@ pub(super) fn said_to(message: Message) -> Option<Message> {
             ..Default::default()
         }
         .into(),
-        Message::Register(_) | Message::AskInfo(_) | Message::AskVerify(_) | Message::ProtocolWarn(_) => {
-            message
-        }
+        Message::AskInfo(m) => wire::AskInfo { url: m.url, hashes: false }.into(),
+        Message::Register(_) | Message::AskVerify(_) | Message::ProtocolWarn(_) => message,
         other => {
             tracing::debug!(kind = other.kind(), "not said to a server of version 2");
             return None;
@@ -220,52 +202,6 @@ pub(super) async fn pause(conn: &Conn, peer_id: &str, kind: FailureKind) {
     {
         sleep(old.failed(peer_id)).await;
     }
-}
-
-/// Requests a file together with the question what it is, as DistribuStream's own clients do, unless it is dealt with
-/// already. The download takes that over ([`Old::take_early`]) or takes it back ([`take_back`]).
-pub(super) async fn request_early(link: &Link, conn: &Conn, path: &UrlPath) {
-    let Some(old) = conn.old() else { return };
-    let url = link.url(path);
-    let is_new = link.files.get(path).is_none() && {
-        let mut early = lock(&old.early);
-        early.len() < MAX_EARLY && early.insert(url.clone())
-    };
-    if is_new {
-        // A lost connection has made the server forget it already.
-        let _ = conn.send(wire::Request { url, ..Default::default() }).await;
-    }
-}
-
-/// Nothing has come of a download before what it requested early was its own.
-pub(super) async fn take_back(link: &Link, path: &UrlPath) {
-    let Some(conn) = link.conn_now() else { return };
-    let url = link.url(path);
-    if conn.old().is_some_and(|old| old.take_early(&url)) {
-        let _ = conn.send(wire::Unrequest { url, range: None, root: None }).await;
-    }
-}
-
-/// A transfer of a file that is only just being prepared for.
-pub(super) fn accept_later(link: &Arc<Link>, conn: &Arc<Conn>, transfer: wire::Transfer) {
-    // Who sends more of them than there is room for does not care what becomes of them.
-    let Some(place) = conn.old().and_then(Old::place) else { return };
-    let (link, conn) = (Arc::clone(link), Arc::clone(conn));
-    tokio::spawn(async move {
-        let appears = async {
-            match wire::path_of_url(&transfer.url) {
-                Ok(path) => link.files.appears(&path).await,
-                Err(_) => std::future::pending().await,
-            }
-        };
-        if timeout(PREPARATION, appears).await.is_err()
-            && let Some(old) = conn.old()
-        {
-            old.take_early(&transfer.url);
-        }
-        drop(place);
-        exchange::accept(&link, &conn, transfer);
-    });
 }
 
 /// Whether a file still is what it was before the connection was lost, as far as such a server can tell.
@@ -404,6 +340,7 @@ mod tests {
             order: Some(wire::Order::Sequential),
             position: Some(1),
             window: Some(2),
+            early: Some("name".into()),
         };
         let said = r#"["request",{"url":"http://h/f","range":{"min":0,"max":9}}]"#;
         assert_eq!(json(request.into()).as_deref(), Some(said));

@@ -78,6 +78,7 @@ struct Slow {
     meter: Meter,
     waiting: Option<WaitReason>,
     hashing: Option<(u64, u64)>,
+    checking: Option<(u64, u64)>,
 }
 
 impl Numbers {
@@ -141,6 +142,10 @@ impl Numbers {
         self.slow().hashing = bytes;
     }
 
+    pub(super) fn checking(&self, bytes: Option<(u64, u64)>) {
+        self.slow().checking = bytes;
+    }
+
     /// As the application sees them.
     pub(super) fn snapshot(&self, now: Instant) -> Progress {
         let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
@@ -162,6 +167,7 @@ impl Numbers {
             files_total: load(&self.files_total),
             waiting: slow.waiting,
             hashing: slow.hashing,
+            checking: slow.checking,
         }
     }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout, timeout_at};
 
+use super::ahead::Early;
 use super::asks::{AskError, Asked, Asks, Refusal, printable};
 use super::control::{self, Incoming, ReadError};
 use super::dialect::Opening;
@@ -155,6 +156,8 @@ pub(super) struct Link {
     sessions: Mutex<Vec<(u64, usize)>>,
     /// Sessions and jobs that need it; changed under the lock of `Inner::links`.
     users: AtomicUsize,
+    /// Where the server is dialled, as soon as that is known.
+    dialled: watch::Sender<Option<SocketAddr>>,
     /// Connect now instead of later.
     nudge: Notify,
     /// Register anew: what was said of this client is no longer true.
@@ -194,6 +197,7 @@ impl Link {
             exchanges: Mutex::default(),
             sessions: Mutex::default(),
             users: AtomicUsize::new(0),
+            dialled: watch::Sender::new(None),
             nudge: Notify::new(),
             anew: Notify::new(),
             pause: Mutex::default(),
@@ -331,43 +335,71 @@ impl Link {
         self.conn_now().is_some_and(|conn| conn.any_pieces.load(Ordering::Relaxed))
     }
 
+    /// Whether the server is known to speak lines, and so version 2.
+    pub(super) fn is_in_lines(&self) -> bool {
+        let choice = self.inner.config().dialect;
+        self.inner.spoken.opening(choice, &self.host, self.port) == Opening::Lines
+    }
+
+    /// Where the server is, or will be dialled first.
+    pub(super) async fn address(&self) -> SocketAddr {
+        if let Some(conn) = self.conn_now() {
+            return conn.server;
+        }
+        let mut dialled = self.dialled.subscribe();
+        // The sender lives as long as `self`.
+        match dialled.wait_for(Option::is_some).await.ok().and_then(|address| *address) {
+            Some(address) => address,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Asks what is at a path, on as many connections as it takes.
     pub(super) async fn ask_info(
         &self,
         path: &UrlPath,
         numbers: Option<Arc<Numbers>>,
     ) -> Result<wire::TellInfo, Error> {
-        self.ask_info_for(path, numbers, false).await
-    }
-
-    /// The same; a server of version 2 may be asked for the file itself in the same flight, as its own clients do.
-    pub(super) async fn ask_info_for(
-        &self,
-        path: &UrlPath,
-        numbers: Option<Arc<Numbers>>,
-        is_wanted: bool,
-    ) -> Result<wire::TellInfo, Error> {
-        let url = self.url(path);
         let mut tries = Tries::of(path);
-        let info = loop {
+        loop {
             let conn = self.conn().await?;
-            let asked = conn.asks.info(&url, numbers.clone()).await;
-            let too = async {
-                if is_wanted {
-                    old::request_early(self, &conn, path).await;
-                }
-            };
-            match put_and(&conn, asked, too).await {
-                Ok(info) => break info,
+            let asked = conn.asks.info(&self.url(path), false, numbers.clone()).await;
+            match put(&conn, asked).await {
+                Ok(info) => return judge_info(path, info),
                 Err(error) => tries.after(&conn, error).await?,
             }
-        };
-        match info.error {
-            Some(code) => Err(Refusal { code, message: String::new() }.to_error(path.as_str())),
-            None if info.size.is_none() && info.kind != Some(wire::EntryKind::Dir) => {
-                Err(Refusal { code: ErrorCode::NotFound, message: String::new() }.to_error(path.as_str()))
+        }
+    }
+
+    /// The same, and requests what is there in the same flight. Also says on which connection.
+    pub(super) async fn ask_info_and_request(
+        &self,
+        path: &UrlPath,
+        numbers: Arc<Numbers>,
+        request: &wire::Request,
+        early: Option<&Early>,
+    ) -> Result<(wire::TellInfo, Arc<Conn>), Error> {
+        let mut tries = Tries::of(path);
+        loop {
+            let conn = self.conn().await?;
+            let early = match early {
+                Some(early) if early.aims_at(conn.server).await => Some(early.name.clone()),
+                _ => None,
+            };
+            let asked = conn.asks.info(&request.url, true, Some(Arc::clone(&numbers))).await;
+            let answer = match asked {
+                Ok(mut asked) => {
+                    match send_both(&conn, &mut asked, wire::Request { early, ..request.clone() }).await {
+                        Ok(()) => asked.answer().await,
+                        Err(Gone) => Err(AskError::Gone),
+                    }
+                }
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(info) => return Ok((judge_info(path, info)?, conn)),
+                Err(error) => tries.after(&conn, error).await?,
             }
-            None => Ok(info),
         }
     }
 
@@ -541,7 +573,10 @@ impl Link {
 
     /// One connection, from dialling to its end.
     async fn attempt(self: &Arc<Self>, opening: Opening) -> Ended {
-        let dialling = control::dial(&self.host, self.port, self.inner.connect_timeout());
+        let on_first = |address| {
+            self.dialled.send_replace(Some(address));
+        };
+        let dialling = control::dial(&self.host, self.port, self.inner.connect_timeout(), on_first);
         let stream = tokio::select! {
             stream = dialling => stream,
             () = self.stopped() => return Ended::Stopped,
@@ -705,7 +740,7 @@ impl Link {
         let started = tokio::time::Instant::now();
         let deadline = started + opening.patience();
         // Version 2 does not answer a registration, but any question, and this one changes nothing.
-        let probe = wire::AskInfo { url: self.url(&UrlPath::root()) };
+        let probe = wire::AskInfo { url: self.url(&UrlPath::root()), hashes: false };
         let mut probe_at = Some(started + opening.probe_after());
         let refused = |kind, text: &str| Ended::Refused(Error::new(kind, format!("{}: {text}", self.host)));
         let is_trial = opening.is_trial() || opening == Opening::TryLines;
@@ -971,6 +1006,10 @@ impl Link {
             }
             return;
         }
+        let path = error.url.as_deref().and_then(|url| wire::path_of_url(url).ok());
+        if about_request && path.is_some_and(|path| self.files.request_refused(&path)) {
+            return;
+        }
         tracing::warn!(code = ?error.code, message = %printable(&error.message), "the server complains");
     }
 
@@ -979,22 +1018,29 @@ impl Link {
     }
 }
 
-/// Sends a noted question and waits for the answer.
-async fn put<T>(conn: &Conn, asked: Result<Asked<T>, AskError>) -> Result<T, AskError> {
-    put_and(conn, asked, async {}).await
+/// An answer that is one.
+fn judge_info(path: &UrlPath, info: wire::TellInfo) -> Result<wire::TellInfo, Error> {
+    let is_nothing = info.size.is_none() && info.kind != Some(wire::EntryKind::Dir);
+    match info.error.or(is_nothing.then_some(ErrorCode::NotFound)) {
+        Some(code) => Err(Refusal { code, message: String::new() }.to_error(path.as_str())),
+        None => Ok(info),
+    }
 }
 
-/// The same, with something to be done in between.
-async fn put_and<T>(
-    conn: &Conn,
-    asked: Result<Asked<T>, AskError>,
-    too: impl Future<Output = ()>,
-) -> Result<T, AskError> {
+/// Sends a noted question, and a request with it.
+async fn send_both<T>(conn: &Conn, asked: &mut Asked<T>, request: wire::Request) -> Result<(), Gone> {
+    if let Some(message) = asked.to_send.take() {
+        conn.send(message).await?;
+    }
+    conn.send(request).await
+}
+
+/// Sends a noted question and waits for the answer.
+async fn put<T>(conn: &Conn, asked: Result<Asked<T>, AskError>) -> Result<T, AskError> {
     let mut asked = asked?;
     if let Some(message) = asked.to_send.take() {
         conn.send(message).await.map_err(|Gone| AskError::Gone)?;
     }
-    too.await;
     asked.answer().await
 }
 

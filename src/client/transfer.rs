@@ -152,7 +152,8 @@ impl Shared {
             Err(_) => TransferState::Failed,
         };
         let mut progress = self.numbers.snapshot(Instant::now());
-        (progress.givers, progress.waiting, progress.hashing) = (0, None, None);
+        (progress.givers, progress.waiting) = (0, None);
+        (progress.hashing, progress.checking) = (None, None);
         {
             let mut end = self.end();
             if end.progress.is_some() {

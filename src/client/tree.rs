@@ -128,6 +128,8 @@ async fn one(
         place: Place::File(place),
         expect_root: None,
         version: Version::known(Some(entry.size), entry.root, entry.chunk_size, entry.mtime, any_pieces),
+        hashes: None,
+        ahead: None,
         counted: Some(entry.size),
     };
     download::file(job, file).await?;

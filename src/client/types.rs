@@ -173,6 +173,8 @@ pub struct Progress {
     pub waiting: Option<WaitReason>,
     /// Bytes the server has hashed and is to hash, before the transfer can begin.
     pub hashing: Option<(u64, u64)>,
+    /// Bytes of a file found here that were checked and are to be checked, while that is done.
+    pub checking: Option<(u64, u64)>,
 }
 
 /// One exchange with a peer, for those who want to see the swarm at work.

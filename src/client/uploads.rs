@@ -285,7 +285,7 @@ impl PeerService {
         });
         let Some((link, key)) = found else { return Response::text(403, "the token is not good") };
         let proof = token::make_proof(&key.secret, token);
-        let held = match link.files.get(&wanted.path) {
+        let held = match link.files.get_soon(&wanted.path).await {
             Some(held) if held.root == root => held,
             Some(_) => return Response::text(412, "another version is here"),
             None => return Response::text(404, "not here"),

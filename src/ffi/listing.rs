@@ -141,7 +141,9 @@ pub unsafe extern "C" fn pdtp_list_start(
         let session = borrow!(session);
         session.shared.alive()?;
         let path = session.place(text!(path))?.path;
-        let number = session.engine.list_start(&path, levels(depth), to_number(user_data))?;
+        // A copy: the first page may lead another thread to free the session, before this returns.
+        let engine = session.engine.clone();
+        let number = engine.list_start(&path, levels(depth), to_number(user_data))?;
         // SAFETY: the header demands NULL or a pointer to a variable of this type.
         if let Some(op) = unsafe { op.as_mut() } {
             *op = number;

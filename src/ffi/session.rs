@@ -98,13 +98,14 @@ pub unsafe extern "C" fn pdtp_session_open(
 ) -> c_int {
     guard::code(|| {
         let out = out!(out, ptr::null_mut());
-        let client = borrow!(client);
-        client.shared.alive()?;
+        // A copy: its first event may lead another thread to free the client, before this returns.
+        let shared = Arc::clone(&borrow!(client).shared);
+        shared.alive()?;
         let text = text!(uri);
         let uri: PdtpUri = text.parse().map_err(|why| argument("uri", format_args!("{text}: {why}")))?;
-        let engine = client.shared.engine.open_session(&uri, to_number(user_data))?;
+        let engine = shared.engine.open_session(&uri, to_number(user_data))?;
         let uri = PdtpUri { path: UrlPath::root(), is_dir: true, root: None, ..uri };
-        *out = give(SessionData { shared: Arc::clone(&client.shared), engine, uri });
+        *out = give(SessionData { shared, engine, uri });
         Ok(())
     })
 }

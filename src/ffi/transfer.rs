@@ -106,6 +106,10 @@ pub struct pdtp_progress {
     pub waiting: c_int,
     /// Others sending to this transfer now, the origin included.
     pub givers: u32,
+    /// Bytes of a file found here that were checked by hash, while PDTP_TRANSFER_CHECKING.
+    pub checking_done: u64,
+    /// Bytes there are to check; 0 when nothing is being checked.
+    pub checking_total: u64,
 }
 
 impl From<&Progress> for pdtp_progress {
@@ -124,6 +128,7 @@ impl From<&Progress> for pdtp_progress {
             }
         };
         let (hashing_done, hashing_total) = now.hashing.unwrap_or_default();
+        let (checking_done, checking_total) = now.checking.unwrap_or_default();
         Self {
             size: size_of::<Self>(),
             done: now.done,
@@ -141,6 +146,8 @@ impl From<&Progress> for pdtp_progress {
             waiting_text: text.map_or(ptr::null(), std::ffi::CStr::as_ptr),
             waiting: waiting as c_int,
             givers: now.givers,
+            checking_done,
+            checking_total,
         }
     }
 }

@@ -59,6 +59,14 @@ pub struct Errand {
     pub proof: Option<String>,
 }
 
+/// A GET that was sent before it was known what it would bring ([`Pool::begin`]).
+#[derive(Debug)]
+pub struct Begun {
+    peer: SocketAddr,
+    link: Link,
+    started: Instant,
+}
+
 /// How a PUT ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivered {
@@ -132,8 +140,57 @@ impl Pool {
             return Ok(Received::default());
         }
         let request = errand.head("GET", &[("Range", errand.range())]);
-        let (mut link, head, started) =
-            self.inner.ask(errand.peer, &request).await.map_err(|f| f.about(&subject))?;
+        let answer = self.inner.ask(errand.peer, &request).await.map_err(|f| f.about(&subject))?;
+        self.take_in(errand, answer, pieces, sink, limiter, on_piece).await
+    }
+
+    /// Sends a GET that names no bytes, to be answered with what the other side has for the early GET `name`. Only whom
+    /// and what `errand` names counts. Errors are those of [`Pool::get`].
+    pub async fn begin(&self, errand: &Errand, name: &str) -> Result<Begun, ReceiveError> {
+        let request = errand.head("GET", &[(field::EARLY, name.to_owned())]);
+        let begun = async {
+            let (link, _) = self.inner.link_to(errand.peer, true).await?;
+            let started = Instant::now();
+            let mut out = Outgoing::new(&link.stream, &self.inner.deadlines);
+            out.write_all(&request, false, &mut 0).await.map_err(stale_if_broken)?;
+            Ok(Begun { peer: errand.peer, link, started })
+        };
+        begun
+            .await
+            .map_err(|failure: Failure| failure.about(&format!("GET {} at {}", errand.path, errand.peer)))
+    }
+
+    /// [`Pool::get`] of what a GET brings that was begun before. The other side proves itself by having the name, which
+    /// nobody else was told.
+    pub async fn finish(
+        &self,
+        begun: Begun,
+        errand: &Errand,
+        pieces: Range<u32>,
+        sink: Arc<dyn PieceSink>,
+        limiter: &RateLimiter,
+        on_piece: impl FnMut(u32) + Send,
+    ) -> Result<Received, ReceiveError> {
+        let Begun { peer, mut link, started } = begun;
+        let errand = Errand { peer, proof: None, ..errand.clone() };
+        let answer = self.inner.read_answer(&mut link, false);
+        let answer = tokio::time::timeout(self.inner.connect_timeout, answer).await;
+        let head = answer.map_err(|_| self.inner.no_answer()).flatten();
+        let head = head.map_err(|failure| failure.about(&errand.subject("GET")))?;
+        self.take_in(&errand, (link, head, started), pieces, sink, limiter, on_piece).await
+    }
+
+    /// The body of an answer to a GET.
+    async fn take_in(
+        &self,
+        errand: &Errand,
+        (mut link, head, started): (Link, ResponseHead, Instant),
+        pieces: Range<u32>,
+        sink: Arc<dyn PieceSink>,
+        limiter: &RateLimiter,
+        on_piece: impl FnMut(u32) + Send,
+    ) -> Result<Received, ReceiveError> {
+        let subject = errand.subject("GET");
         let mut framing = errand.judge(&head).map_err(|f| f.about(&subject))?;
         let intake = Intake {
             link: &mut link,

@@ -30,6 +30,8 @@ pub mod field {
     pub const PROOF: &str = "X-PDTP-Proof";
     /// `transfer.id`, so that both sides name it alike in `completed`.
     pub const TRANSFER: &str = "X-PDTP-Transfer";
+    /// `request.early`: the request waits for what the origin is to send first.
+    pub const EARLY: &str = "X-PDTP-Early";
 }
 
 #[cfg(test)]

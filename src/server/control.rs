@@ -145,3 +145,73 @@ async fn farewell(stream: &TcpStream) {
     // Late is as good as never: it had its chance.
     let _ = timeout(LAST_WORDS_TIMEOUT, read_away).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::wire::{Notice, encode_frame};
+
+    /// A connection as it is served, the other end of it, and what the dispatcher is told.
+    async fn served() -> (tokio::task::JoinHandle<()>, TcpStream, mpsc::Receiver<Event>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        socket2::SockRef::from(&stream).set_send_buffer_size(16 * 1024).unwrap();
+        let (dispatcher, events) = mpsc::channel(16);
+        let serving = tokio::spawn(serve(stream, Bytes::new(), Dialect::Framed, ConnId(1), dispatcher));
+        (serving, client, events)
+    }
+
+    /// Where the clock stands still until everybody waits for it, it tells how long they would have waited.
+    async fn ends_after(serving: tokio::task::JoinHandle<()>) -> Duration {
+        let started = Instant::now();
+        serving.await.unwrap();
+        started.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_does_not_end_ends_the_connection() {
+        let (serving, mut client, _events) = served().await;
+        let mut frame = BytesMut::new();
+        encode_frame(Dialect::Framed, b"[\"ping\",{}]", &mut frame).unwrap();
+        // A byte now and then is not enough.
+        let dawdling = tokio::spawn(async move {
+            for byte in &frame[..frame.len() - 1] {
+                if client.write_all(&[*byte]).await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_secs(7)).await;
+            }
+            client
+        });
+        let lasted = ends_after(serving).await;
+        assert!(lasted >= FRAME_TIMEOUT && lasted < FRAME_TIMEOUT + Duration::from_secs(1), "{lasted:?}");
+        dawdling.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_nothing_is_given_up() {
+        let (serving, client, mut events) = served().await;
+        let Some(Event::Opened { outbox, .. }) = events.recv().await else { panic!("not opened") };
+        let notice = Message::from(Notice { message: "x".repeat(60_000) });
+        for _ in 0..15 {
+            assert!(outbox.push(&notice).unwrap().is_ok(), "more than the system's buffers hold");
+        }
+        socket2::SockRef::from(&client).set_recv_buffer_size(16 * 1024).unwrap();
+        outbox.flush();
+        let lasted = ends_after(serving).await;
+        assert!(lasted >= WRITE_TIMEOUT && lasted < WRITE_TIMEOUT + Duration::from_secs(1), "{lasted:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_stays() {
+        let (serving, client, _events) = served().await;
+        tokio::time::sleep(10 * WRITE_TIMEOUT).await;
+        assert!(!serving.is_finished());
+        drop(client);
+        ends_after(serving).await;
+    }
+}

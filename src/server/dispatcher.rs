@@ -16,7 +16,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::sleep_until;
 
-use super::core::{ConnId, Core, Input, Now, Output};
+use super::core::{ConnId, Core, Grant, Input, Now, Output};
+use super::early::Early;
 use super::outbox::{Outbox, Overflow};
 use super::probe::probe;
 use super::status::{Counters, SwarmStatus};
@@ -53,6 +54,8 @@ pub(super) enum Event {
         bytes: Range<u64>,
         answer: oneshot::Sender<Option<Arc<FileVersion>>>,
     },
+    /// An early GET of this name waits.
+    Early { name: String, answer: oneshot::Sender<Grant> },
     /// For the status page.
     Status { answer: oneshot::Sender<SwarmStatus> },
     /// Close all connections and end.
@@ -70,6 +73,7 @@ pub(super) struct Dispatcher {
     /// Outboxes filled in this turn.
     touched: HashSet<ConnId>,
     outputs: Vec<Output>,
+    early: Early<Grant>,
     clock: Clock,
     lists: Arc<Semaphore>,
     probes: Arc<Semaphore>,
@@ -118,6 +122,7 @@ impl Dispatcher {
             outboxes: HashMap::new(),
             touched: HashSet::new(),
             outputs: Vec::new(),
+            early: Early::default(),
             clock,
             lists: Arc::new(Semaphore::new(MAX_LISTS)),
             probes: Arc::new(Semaphore::new(MAX_PROBES)),
@@ -162,6 +167,7 @@ impl Dispatcher {
                 match &input {
                     Input::Message { .. } => Counters::add(&self.counters.messages_in, 1),
                     Input::Closed { conn } => drop(self.outboxes.remove(conn)),
+                    Input::GoingDown => self.early.close(),
                     _ => {}
                 }
                 self.feed(input);
@@ -170,6 +176,7 @@ impl Dispatcher {
             Event::Grant { client_id, path, bytes, answer } => {
                 let _ = answer.send(self.core.origin_grant(&client_id, &path, &bytes));
             }
+            Event::Early { name, answer } => self.early.asked(name, answer, Instant::now()),
             Event::Status { answer } => {
                 let _ = answer.send(self.core.status());
             }
@@ -224,6 +231,7 @@ impl Dispatcher {
                     let _ = own.send(Event::Input(Input::Probed { conn, ok })).await;
                 });
             }
+            Output::AnswerEarly { name, grant } => self.early.granted(name, grant, Instant::now()),
             Output::Check { file, version } => {
                 let (hub, own, permits) = (self.hub.clone(), self.own.clone(), self.checks.clone());
                 tokio::spawn(async move {

@@ -18,6 +18,7 @@ mod connection;
 mod control;
 mod core;
 mod dispatcher;
+mod early;
 mod face;
 mod listen;
 mod outbox;

@@ -8,10 +8,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::admission::Admission;
-use super::core::Input;
+use super::core::{Grant, Input};
 use super::dispatcher::{Event, unix_now};
+use super::early::PATIENCE;
 use super::face::Face;
 use super::shelf::Shelf;
 use super::status::{Counters, Report, SwarmStatus};
@@ -20,7 +22,7 @@ use crate::peer::head::{RangeRequest, RequestHead, parse_range};
 use crate::peer::serve::{Body, Request, Response, Sent, Service};
 use crate::peer::{FileSpan, RateLimiter, field};
 use crate::wire::token::{Method, Secret, TokenScope, check_token, make_proof};
-use crate::wire::{Digest, UrlPath};
+use crate::wire::{Digest, UrlPath, limits};
 
 /// Names under this are the server's own.
 const OWN_PREFIX: &str = "/.pdtp/";
@@ -90,6 +92,8 @@ enum Refusal {
     Range,
     /// The disk failed.
     Disk,
+    /// An early GET for which the origin has nothing.
+    NothingEarly,
 }
 
 impl From<Refusal> for Response {
@@ -102,6 +106,7 @@ impl From<Refusal> for Response {
             Refusal::OtherVersion => Self::text(412, "this version is no longer served"),
             Refusal::Range => Self::text(416, "the range lies past the end"),
             Refusal::Disk => Self::text(503, "the file cannot be read at present"),
+            Refusal::NothingEarly => Self::text(503, "nothing comes from here at present"),
         }
     }
 }
@@ -116,8 +121,15 @@ impl Site {
         let peer_id =
             head.fields.get(field::PEER_ID).ok_or(Refusal::Malformed("X-PDTP-Peer-Id is missing"))?;
         let range = head.fields.get("Range");
-        let (version, bytes, proof) = match head.fields.get(field::TOKEN) {
-            Some(token) => {
+        let (version, bytes, proof) = match (head.fields.get(field::TOKEN), head.fields.get(field::EARLY)) {
+            (None, Some(name)) => {
+                let Grant { version, bytes } = self.early(name).await?;
+                if version.path != path {
+                    return Err(Refusal::Forbidden);
+                }
+                (version, bytes, None)
+            }
+            (Some(token), _) => {
                 let root = head.fields.get("If-Match").and_then(root_of_etag);
                 let root = root.ok_or(Refusal::Malformed("If-Match names no version"))?;
                 let transfer = head.fields.get(field::TRANSFER).and_then(|id| id.trim().parse().ok());
@@ -140,7 +152,7 @@ impl Site {
                 }
                 (self.version(&path, &root).await?, bytes, Some(make_proof(&self.secret, token)))
             }
-            None => {
+            (None, None) => {
                 let bytes = exact_range(range);
                 let bytes = bytes.ok_or(Refusal::Malformed("Range is missing or not one exact range"))?;
                 if head.names_other_port(local.port()) {
@@ -150,7 +162,8 @@ impl Site {
             }
         };
         let size = version.hashes.layout().size();
-        if parse_range(range, size) != RangeRequest::Part(bytes.clone()) {
+        // An early GET could not know its range.
+        if range.is_some() && parse_range(range, size) != RangeRequest::Part(bytes.clone()) {
             return Err(Refusal::Range);
         }
         let file = self.open(&version).await?;
@@ -204,6 +217,18 @@ impl Site {
         let ask = Event::Grant { client_id, path, bytes, answer };
         self.dispatcher.send(ask).await.map_err(|_| Refusal::Forbidden)?;
         granted.await.ok().flatten().ok_or(Refusal::Forbidden)
+    }
+
+    /// What the origin has for an early GET.
+    async fn early(&self, name: &str) -> Result<Grant, Refusal> {
+        if name.len() > limits::MAX_TOKEN {
+            return Err(Refusal::Malformed("X-PDTP-Early is too long"));
+        }
+        let (answer, granted) = oneshot::channel();
+        let ask = Event::Early { name: name.to_owned(), answer };
+        self.dispatcher.send(ask).await.map_err(|_| Refusal::NothingEarly)?;
+        let granted = timeout(PATIENCE, granted).await;
+        granted.ok().and_then(Result::ok).ok_or(Refusal::NothingEarly)
     }
 
     /// The open file, if it is still what was hashed.

@@ -686,7 +686,9 @@ static void *drain(void *user_data)
     struct state *state = user_data;
 
     counter_add(&state->go_on);
-    pdtp_client_dispatch(state->client, 1, PATIENCE_MS);
+    /* The other thread looks in now and then, and then it is this one that is turned away. */
+    while (pdtp_client_dispatch(state->client, 1, PATIENCE_MS) == PDTP_E_STATE) {
+    }
     return NULL;
 }
 

@@ -277,7 +277,7 @@ impl Pdtpd {
     }
 
     /// The port of the first `pdtp://HOST[:PORT]/` it prints.
-    fn read_port(proc: &mut Proc) -> u16 {
+    pub fn read_port(proc: &mut Proc) -> u16 {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let said = proc.stdout() + &proc.stderr();

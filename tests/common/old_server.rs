@@ -231,9 +231,13 @@ impl OldServer {
                 return Err("wrong member");
             }
         }
-        // More members would be ignored; a client that knows whom it talks to has no reason to send any.
+        // More members would be ignored; a client that knows whom it talks to has no reason to send any. In frames it
+        // only knows after the first answer.
         let first = if self.is_framed { "register" } else { "client_info" };
-        if kind != first && members.keys().any(|name| !types.iter().any(|(known, _)| known == name)) {
+        let is_first_flight =
+            kind == first || self.is_framed && ["ask_info", "request"].contains(&kind.as_str());
+        let is_known = |name: &String| types.iter().any(|(known, _)| known == name);
+        if !is_first_flight && !members.keys().all(is_known) {
             return Err("a member that 0.1.0 did not know");
         }
         let Some(own) = id.clone() else {

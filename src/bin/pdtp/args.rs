@@ -59,7 +59,8 @@ Events of --json, one object a line, each with \"event\" and:
   state      state: queued, checking, active, paused, verifying
   progress   done, total, from_origin, from_peers, from_disk, wasted, rate,
              eta (or null), givers, files_done, files_total, waiting (a word
-             or null), hashing ([done, total] or null); at most two a second
+             or null), hashing and checking ([done, total] or null: what the
+             server hashes first, and what is here); at most two a second
   file_done  path, size: a file of a directory is complete
   peer       with -v: peer_id, origin, received, path, first_piece, pieces,
              bytes, ms, reason, error

@@ -36,7 +36,7 @@ impl App {
             session,
             patience,
             moved: Instant::now(),
-            seen: (0, None),
+            seen: (0, [None; 2]),
             was_ready: false,
             lost: None,
         })
@@ -57,7 +57,7 @@ pub(crate) struct Link<'a> {
     /// When something came last.
     moved: Instant,
     /// Bytes done, and bytes hashed and to be hashed, when it was told last.
-    seen: (u64, Option<(u64, u64)>),
+    seen: (u64, [Option<(u64, u64)>; 2]),
     was_ready: bool,
     /// Why the connection is away.
     lost: Option<Error>,
@@ -90,7 +90,7 @@ impl Link<'_> {
         match body {
             EventBody::Session { session, state } if *session == self.session.id() => self.enter(state)?,
             EventBody::Progress { progress, .. } => {
-                let now = (progress.done, progress.hashing);
+                let now = (progress.done, [progress.hashing, progress.checking]);
                 // To be told to wait is to be answered, too.
                 if now != self.seen || progress.waiting.is_some() {
                     self.moved();

@@ -155,6 +155,7 @@ impl Report {
                         "files_total": progress.files_total,
                         "waiting": progress.waiting.as_ref().map(term::word),
                         "hashing": progress.hashing,
+                        "checking": progress.checking,
                     }),
                     progress,
                 ))
@@ -282,7 +283,10 @@ fn describe_progress(progress: &Progress, state: TransferState, lost: Option<&st
         return text;
     }
     match state {
-        TransferState::Checking => add("checking what is there".to_owned()),
+        TransferState::Checking => add(match progress.checking {
+            Some((done, total)) => format!("checking what is there: {}%", term::percent(done, total)),
+            None => "checking what is there".to_owned(),
+        }),
         TransferState::Verifying => add("last checks".to_owned()),
         TransferState::Paused => add("paused".to_owned()),
         _ => {
@@ -458,6 +462,9 @@ mod tests {
         progress.hashing = Some((1, 4));
         let text = describe_progress(&progress, TransferState::Queued, None);
         assert!(text.ends_with("the server is hashing: 25%"), "{text}");
+        (progress.hashing, progress.checking) = (None, Some((3, 4)));
+        let text = describe_progress(&progress, TransferState::Checking, None);
+        assert!(text.contains("checking what is there: 75%"), "{text}");
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use super::Progress;
 use super::positional::{next_data, read_full_at};
 use crate::content::{PieceHasher, PieceHashes, PieceSet, hash_piece};
 use crate::wire::Digest;
@@ -17,11 +19,12 @@ const ALONE_UP_TO: u64 = 4 * 1024 * 1024;
 const MAX_THREADS: usize = 4;
 
 /// The pieces of `file` that are right, holes skipped. The file may be shorter or longer than it should be.
-/// `progress` gets bytes checked and bytes to check, from the calling thread.
+/// `progress` gets bytes checked and bytes to check, from the calling thread; when it wants no more, the result is
+/// [`io::ErrorKind::Interrupted`].
 pub(super) fn right_pieces(
     file: &File,
     hashes: &PieceHashes,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut Progress<'_>,
 ) -> io::Result<PieceSet> {
     let layout = hashes.layout();
     if !hashes.is_told() {
@@ -45,7 +48,7 @@ pub(super) fn right_pieces(
     };
     std::thread::scope(|scope| {
         for _ in 0..helpers {
-            scope.spawn(|| job.work(&mut |_| {}));
+            scope.spawn(|| job.work(&mut |_| ControlFlow::Continue(())));
         }
         job.work(&mut |checked| progress(checked, total));
     });
@@ -68,7 +71,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// Checks pieces until none is left or reading fails.
-    fn work(&self, progress: &mut dyn FnMut(u64)) {
+    fn work(&self, progress: &mut dyn FnMut(u64) -> ControlFlow<()>) {
         let mut buffer = vec![0; BLOCK];
         loop {
             let piece = self.next.fetch_add(1, Ordering::Relaxed);
@@ -79,7 +82,10 @@ impl Job<'_> {
             let bytes = self.hashes.layout().bytes_of(piece);
             let checked =
                 self.checked.fetch_add(bytes.end - bytes.start, Ordering::Relaxed) + bytes.end - bytes.start;
-            progress(checked);
+            let outcome = match progress(checked) {
+                ControlFlow::Continue(()) => outcome,
+                ControlFlow::Break(()) => Err(io::ErrorKind::Interrupted.into()),
+            };
             let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
             match outcome {
                 Ok(true) => {

@@ -16,7 +16,7 @@ mod tests;
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -53,15 +53,32 @@ pub enum StoreError {
     /// A complete file with other content is there, and must not be replaced.
     #[error("{0} exists with other content")]
     Exists(PathBuf),
+    /// Whoever opened it wants it no more.
+    #[error("checking what is there was called off")]
+    CalledOff,
     /// Something that is not a file has the name.
     #[error("{0} is there and is not a regular file")]
     NotAFile(PathBuf),
+}
+
+/// Is told bytes checked and bytes to check, and says whether to go on.
+pub(super) type Progress<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
+
+/// Whether a download to `target` would find anything to begin with: the file, or a part of it.
+pub(super) fn is_anything_here(target: &Path) -> bool {
+    // What cannot be looked at is left to `open` to complain of.
+    [target, &part_path(target)].into_iter().any(|path| path.symlink_metadata().is_ok())
 }
 
 impl StoreError {
     fn io(what: impl std::fmt::Display, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let what = format!("{what} {}", path.display());
         move |source| Self::Io { what, source }
+    }
+
+    fn checking(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let io = Self::io("cannot read", path);
+        |error| if error.kind() == io::ErrorKind::Interrupted { Self::CalledOff } else { io(error) }
     }
 }
 
@@ -127,13 +144,14 @@ impl PieceStore {
     /// Opens or creates `NAME.part` beside `target` and finds out by hash what is already there: in the part file,
     /// and in an existing `target` (whose right pieces are copied, never changed in place). If `target` is complete
     /// and right, it is opened as it is, and [`PieceStore::is_complete`] holds. `uri` is remembered in the state
-    /// file. `progress` gets bytes checked and bytes to check. One store per part file: a lock is held on it.
+    /// file. `progress` gets bytes checked and bytes to check, and may end it ([`StoreError::CalledOff`]). One store per
+    /// part file: a lock is held on it.
     pub fn open(
         target: &Path,
         uri: &str,
         hashes: Arc<PieceHashes>,
         overwrite: Overwrite,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: &mut (dyn FnMut(u64, u64) -> ControlFlow<()> + '_),
     ) -> Result<Self, StoreError> {
         let names = Names {
             target: target.to_owned(),
@@ -146,8 +164,7 @@ impl PieceStore {
         if let Some(file) = open_existing(target)? {
             let right = match overwrite {
                 Overwrite::Replace => PieceSet::new(layout.count()),
-                _ => check::right_pieces(&file, &hashes, progress)
-                    .map_err(StoreError::io("cannot read", target))?,
+                _ => check::right_pieces(&file, &hashes, progress).map_err(StoreError::checking(target))?,
             };
             let stamp = Stamp::of(&file).map_err(StoreError::io("cannot read", target))?;
             if overwrite != Overwrite::Replace && right.is_full() && stamp.size == layout.size() {
@@ -161,10 +178,9 @@ impl PieceStore {
 
         let part = names.part.clone();
         let file = open_locked(&part)?;
-        let read = StoreError::io("cannot read", &part);
         let verified = match overwrite {
             Overwrite::Replace => PieceSet::new(layout.count()),
-            _ => check::right_pieces(&file, &hashes, progress).map_err(read)?,
+            _ => check::right_pieces(&file, &hashes, progress).map_err(StoreError::checking(&part))?,
         };
         // To nothing first where nothing counts, so that no old byte is left behind in a hole.
         if verified.count() == 0 {
@@ -178,6 +194,16 @@ impl PieceStore {
         let store = Self { found: store.verified_bytes(), ..store };
         store.save_state()?;
         Ok(store)
+    }
+
+    /// Removes what an earlier download to `target` has left, unless it is being written to.
+    pub fn discard_part(target: &Path) -> Result<(), StoreError> {
+        let part = part_path(target);
+        if part.symlink_metadata().is_ok() {
+            let _locked = open_locked(&part)?;
+            remove_if_there(&part)?;
+        }
+        remove_if_there(&state_path(target))
     }
 
     /// A store without a name in `dir`, for streams; gone when dropped.

@@ -37,7 +37,7 @@ impl Scratch {
             "pdtp://host/file",
             Arc::clone(hashes),
             overwrite,
-            &mut |_, _| {},
+            &mut |_, _| ControlFlow::Continue(()),
         )
     }
 
@@ -334,6 +334,7 @@ fn checking_reports_progress_to_the_end() {
     let store = PieceStore::open(&scratch.path("file"), "", hashes, Overwrite::Resume, &mut |done, total| {
         assert!(done <= total);
         last = (last.0.max(done), total);
+        ControlFlow::Continue(())
     })
     .unwrap();
     assert!(store.is_complete());
@@ -382,4 +383,28 @@ fn where_hashes_are_not_told_nothing_counts_before_somebody_says_so() {
     assert_eq!(store.claim(0), Claim::Granted);
     store.approve(0, hash_piece(b"lies"));
     assert!(!store.has(0));
+}
+
+#[test]
+fn checking_can_be_called_off_and_loses_nothing() {
+    let scratch = Scratch::new();
+    let content = content(400 * PIECE as usize);
+    let hashes = hashes_of(&content);
+    std::fs::write(scratch.path("file.part"), &content).unwrap();
+    let mut calls = 0;
+    let mut stop = |_, _| {
+        calls += 1;
+        ControlFlow::Break(())
+    };
+    let target = scratch.path("file");
+    let result = PieceStore::open(&target, "", Arc::clone(&hashes), Overwrite::Resume, &mut stop);
+    assert!(matches!(result, Err(StoreError::CalledOff)), "{result:?}");
+    assert_eq!(calls, 1);
+    let store = scratch.open(&hashes, Overwrite::Resume).unwrap();
+    assert!(store.is_complete());
+    assert!(matches!(PieceStore::discard_part(&target), Err(StoreError::Locked(_))));
+    drop(store);
+    PieceStore::discard_part(&target).unwrap();
+    assert_eq!(scratch.names(), [""; 0]);
+    PieceStore::discard_part(&target).unwrap();
 }

@@ -74,6 +74,16 @@ pub(crate) struct Session {
     pub(crate) outstanding: usize,
     /// Requests and the like that wait for a file to be looked up.
     pub(crate) pending: usize,
+    /// A GET of this client that waits, or soon will, for what the origin is first to send.
+    pub(crate) early: Option<Early>,
+}
+
+/// An early GET, as the request that goes with it tells.
+#[derive(Debug)]
+pub(crate) struct Early {
+    pub(crate) file: FileId,
+    /// What it shows to be known by.
+    pub(crate) name: String,
 }
 
 /// One client's dealings with one version of a file.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::client::{Client, ClientFile};
+use super::client::{Client, ClientFile, Early};
 use super::ranges::Ranges;
 use super::{ConnId, Core, Credit, Output};
 use crate::content::Layout;
@@ -22,6 +22,8 @@ const MAX_IDLE: usize = 4096;
 const MAX_SEARCHES: usize = 16_384;
 /// Files one client may offer or deal with besides those it has standing requests for.
 const MAX_FILES_DEALT_WITH: usize = 65_536;
+/// Longest URL, in bytes, in whose `tell_info` piece hashes find room.
+const MAX_URL_WITH_HASHES: usize = 3000;
 /// Most levels of a listing.
 const MAX_DEPTH: u32 = 64;
 
@@ -368,7 +370,7 @@ impl Core {
 
     fn act(&mut self, conn: ConnId, ask: Ask, version: &Arc<FileVersion>) {
         match ask {
-            Ask::Info(m) => self.tell_info(conn, m.url, version),
+            Ask::Info(m) => self.tell_info(conn, m, version),
             Ask::Hashes(m) => self.tell_hashes(conn, m, version),
             Ask::Request(m) => self.take_request(conn, m, version),
             Ask::Provide(m) => self.take_provide(conn, m, version),
@@ -376,7 +378,8 @@ impl Core {
         }
     }
 
-    fn tell_info(&mut self, conn: ConnId, url: String, version: &FileVersion) {
+    fn tell_info(&mut self, conn: ConnId, ask: wire::AskInfo, version: &FileVersion) {
+        let wire::AskInfo { url, hashes } = ask;
         let layout = version.hashes.layout();
         let mut info = wire::TellInfo {
             url,
@@ -391,6 +394,12 @@ impl Core {
             info.mtime = Some(version.mtime);
             info.mime = Some(version.mime.to_owned());
             info.kind = Some(EntryKind::File);
+            // The hash of a single piece follows from the root. A URL may grow sixfold in JSON, and a frame holds 64 KiB:
+            // without the hashes the answer is as good, and they are asked for.
+            if hashes && layout.count() > 1 && info.url.len() <= MAX_URL_WITH_HASHES {
+                let first = version.hashes.all().iter().take(limits::MAX_HASHES as usize);
+                info.hashes = Some(wire::Base64(first.flat_map(|digest| digest.0).collect()));
+            }
         }
         self.send(conn, info);
     }
@@ -516,6 +525,9 @@ impl Core {
             return self.complain(conn, ErrorCode::Limit, message, Some(m.url), "request");
         }
         session.wanted += usize::from(!known);
+        if let Some(name) = m.early {
+            session.early = Some(Early { file, name });
+        }
         let peer = session.peer;
         let order = m.order.unwrap_or_default();
         self.tell_swarm(Event::Request { peer, file, pieces, order, window });

@@ -19,6 +19,7 @@ mod transfers;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -130,6 +131,16 @@ pub(crate) enum Output {
     Probe { conn: ConnId, address: SocketAddr, hello: Option<Hello> },
     /// Look whether a version is still what is on disk.
     Check { file: FileId, version: Arc<FileVersion> },
+    /// Answer the early GET of this name.
+    AnswerEarly { name: String, grant: Grant },
+}
+
+/// What the origin may send in answer to a GET.
+#[derive(Debug, Clone)]
+pub(crate) struct Grant {
+    pub(crate) version: Arc<FileVersion>,
+    /// Half open.
+    pub(crate) bytes: Range<u64>,
 }
 
 /// What a version 3 client proves itself with when it is dialled.

@@ -172,6 +172,7 @@ impl Core {
             open: Vec::new(),
             outstanding: 0,
             pending: 0,
+            early: None,
         }));
         self.ids.insert(register.client_id.clone(), conn);
         self.stats.registered += 1;

@@ -28,6 +28,7 @@ struct Rig {
     closed: Vec<ConnId>,
     probes: Vec<(ConnId, SocketAddr, Option<Hello>)>,
     checks: Vec<FileId>,
+    early: Vec<(String, Range<u64>)>,
     lists: Vec<ConnId>,
     /// Lookups wait here while `hold` is set.
     hold: bool,
@@ -68,6 +69,7 @@ impl Rig {
             closed: Vec::new(),
             probes: Vec::new(),
             checks: Vec::new(),
+            early: Vec::new(),
             lists: Vec::new(),
             hold: false,
             held: Vec::new(),
@@ -88,6 +90,7 @@ impl Rig {
                     Output::List { conn, .. } => self.lists.push(conn),
                     Output::Probe { conn, address, hello } => self.probes.push((conn, address, hello)),
                     Output::Check { file, .. } => self.checks.push(file),
+                    Output::AnswerEarly { name, grant } => self.early.push((name, grant.bytes)),
                 }
             }
         }
@@ -217,7 +220,7 @@ fn url(name: &str) -> String {
 }
 
 fn ask(name: &str) -> wire::AskInfo {
-    wire::AskInfo { url: url(name) }
+    wire::AskInfo { url: url(name), hashes: false }
 }
 
 fn request(name: &str) -> wire::Request {
@@ -537,7 +540,7 @@ fn one_lookup_serves_all_who_ask() {
     rig.hold = true;
     rig.say(A, ask("f"));
     rig.say(B, ask("f"));
-    rig.say(A, wire::AskInfo { url: "pdtp://other:1/./f".to_owned() });
+    rig.say(A, wire::AskInfo { url: "pdtp://other:1/./f".to_owned(), hashes: false });
     assert_eq!(rig.held.len(), 1);
     let path = rig.held[0].clone();
     rig.feed(Input::Hashing { path: path.clone(), done: 1, total: 5 });
@@ -641,7 +644,7 @@ fn directories_and_bad_urls() {
         "/f",
         "http://h/a%2fb",
     ] {
-        rig.say(A, wire::AskInfo { url: bad.to_owned() });
+        rig.say(A, wire::AskInfo { url: bad.to_owned(), hashes: false });
         let heard = rig.heard(A);
         assert!(
             matches!(&heard[..], [Message::TellInfo(m)] if m.error == Some(ErrorCode::NotFound)),
@@ -838,4 +841,26 @@ fn a_client_that_does_not_give_is_never_asked_to() {
     rig.say(B, request("f"));
     let from = rig.take_all(B, "f");
     assert_eq!(from.keys().collect::<Vec<_>>(), ["the-server"]);
+}
+
+#[test]
+fn an_early_get_is_answered_with_the_first_that_the_origin_sends() {
+    let mut rig = Rig::new(&[("f", 40 * PIECE), ("g", 40 * PIECE)]);
+    rig.join_v3(A, "a");
+    rig.say(A, wire::Request { early: Some("name".into()), ..request("f") });
+    let transfers: Vec<_> = rig
+        .heard(A)
+        .into_iter()
+        .filter_map(|message| match message {
+            Message::Transfer(transfer) => Some(transfer),
+            _ => None,
+        })
+        .collect();
+    let (first, rest) = transfers.split_first().unwrap();
+    assert!(first.early && first.token.is_some(), "should the GET be lost, there is a token");
+    assert!(rest.iter().all(|transfer| !transfer.early));
+    let bytes = first.range.min..first.range.max.unwrap() + 1;
+    assert_eq!(std::mem::take(&mut rig.early), [("name".to_owned(), bytes)]);
+    rig.say(A, request("g"));
+    assert!(rig.early.is_empty(), "of another file");
 }

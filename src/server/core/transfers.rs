@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::client::Client;
-use super::{ConnId, Core, ORIGIN};
+use super::{ConnId, Core, Grant, ORIGIN, Output};
 use crate::hub::FileVersion;
 use crate::swarm::{Assignment, Command, Event, FailureKind, PeerId, Time, TransferId};
 use crate::wire::token::{Method, TokenScope, make_proof, make_token};
@@ -122,6 +122,14 @@ impl Core {
             }
         } else {
             message.peer = Some(message.host.clone());
+        }
+        if giver == ORIGIN
+            && let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut)
+            && let Some(early) = session.early.take_if(|early| early.file == file)
+        {
+            // The token is there for the case that the early GET has failed.
+            message.early = true;
+            self.out.push(Output::AnswerEarly { name: early.name, grant: Grant { version, bytes } });
         }
         for conn in [self.conn_of(giver), self.conn_of(taker)].into_iter().flatten() {
             if let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) {

@@ -11,6 +11,9 @@ use crate::wire::json::{Base64, is_false, null_is_absent, objects};
 pub struct AskInfo {
     /// File or directory.
     pub url: String,
+    /// Whether piece hashes are wanted with the answer.
+    #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub hashes: bool,
 }
 
 /// server: the file at this URL. Without `size`: not found, or `error` says what else.
@@ -42,6 +45,9 @@ pub struct TellInfo {
     /// `dir` when the URL names a directory (which has no size).
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<EntryKind>,
+    /// The hashes of the first pieces, up to [`crate::wire::limits::MAX_HASHES`], if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hashes: Option<Base64>,
     /// Why there is no size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorCode>,

@@ -250,8 +250,16 @@ impl Message {
             // It travels in HTTP header fields and in logs.
             Self::Register(m) if !is_visible(&m.client_id) => "client_id not of visible ASCII characters",
             Self::AskHashes(m) if m.count == 0 || m.count > limits::MAX_HASHES => "count out of bounds",
-            Self::TellHashes(m) if m.hashes.0.len() % 32 != 0 => "hashes are not a multiple of 32 bytes",
-            Self::TellHashes(m) if m.hashes.0.len() / 32 > limits::MAX_HASHES as usize => "too many hashes",
+            Self::TellInfo(m) if m.hashes.as_ref().is_some_and(|hashes| !is_hashes(hashes)) => {
+                "hashes are not a multiple of 32 bytes, or too many"
+            }
+            // It travels in a header field and names something that others must not find.
+            Self::Request(m) if m.early.as_ref().is_some_and(|name| name.is_empty() || !is_token(name)) => {
+                "early malformed"
+            }
+            Self::TellHashes(m) if !is_hashes(&m.hashes) => {
+                "hashes are not a multiple of 32 bytes, or too many"
+            }
             Self::Listing(m) if m.entries.len() > limits::MAX_LIST_ENTRIES => "too many entries",
             Self::Transfer(m) if m.host.is_empty() => "no host",
             Self::Transfer(m) if m.range.max.is_none() => "range without max",
@@ -271,6 +279,10 @@ impl Message {
 
 fn is_visible(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+fn is_hashes(hashes: &Base64) -> bool {
+    hashes.0.len().is_multiple_of(32) && hashes.0.len() / 32 <= limits::MAX_HASHES as usize
 }
 
 fn is_token(text: &str) -> bool {

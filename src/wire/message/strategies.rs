@@ -16,7 +16,7 @@ pub(super) fn each_type() -> Vec<BoxedStrategy<Message>> {
         message(Just(Ping {})),
         message(Just(Pong {})),
         message(any::<bool>().prop_map(|ok| Reachable { ok })),
-        message(url().prop_map(|url| AskInfo { url })),
+        message((url(), any::<bool>()).prop_map(|(url, hashes)| AskInfo { url, hashes })),
         tell_info(),
         message((url(), any::<(u64, u64)>()).prop_map(|(url, (done, total))| Hashing { url, done, total })),
         message(
@@ -46,16 +46,18 @@ pub(super) fn each_type() -> Vec<BoxedStrategy<Message>> {
             root,
             removed,
         })),
-        message((url(), of(range()), of(digest()), of(order()), any::<[Option<u64>; 2]>()).prop_map(
-            |(url, range, root, order, [position, window])| Request {
-                url,
-                range,
-                root,
-                order,
-                position,
-                window,
-            },
-        )),
+        message(
+            (url(), of(range()), of(digest()), of(order()), any::<[Option<u64>; 2]>(), of("[!-~]{1,80}"))
+                .prop_map(|(url, range, root, order, [position, window], early)| Request {
+                    url,
+                    range,
+                    root,
+                    order,
+                    position,
+                    window,
+                    early,
+                }),
+        ),
         message(some_of_a_file().prop_map(|(url, range, root)| Unrequest { url, range, root })),
         message(some_of_a_file().prop_map(|(url, range, root)| Provide { url, range, root })),
         message(some_of_a_file().prop_map(|(url, range, root)| Unprovide { url, range, root })),
@@ -215,8 +217,9 @@ fn registered() -> BoxedStrategy<Message> {
 fn tell_info() -> BoxedStrategy<Message> {
     let usual = (url(), any::<(Option<u64>, Option<u32>, Option<bool>)>());
     let more = (of(digest()), of(digest()), any::<Option<i64>>(), of(text()), of(kind()), of(error_code()));
-    message((usual, more).prop_map(
-        |((url, (size, chunk_size, streaming)), (root, digest, mtime, mime, kind, error))| TellInfo {
+    let hashes = of(vec(digest(), 0..4));
+    message((usual, more, hashes).prop_map(
+        |((url, (size, chunk_size, streaming)), (root, digest, mtime, mime, kind, error), hashes)| TellInfo {
             url,
             size,
             chunk_size,
@@ -226,6 +229,7 @@ fn tell_info() -> BoxedStrategy<Message> {
             mtime,
             mime,
             kind,
+            hashes: hashes.map(|all| Base64(all.iter().flat_map(|d| d.0).collect())),
             error,
         },
     ))
@@ -251,21 +255,11 @@ fn transfer() -> BoxedStrategy<Message> {
     let method = select(vec![TransferMethod::Get, TransferMethod::Put]);
     let range = any::<(u64, u64)>().prop_map(|(a, b)| ByteRange::new(a.min(b), a.max(b)));
     let usual = ("[0-9a-f.:]{1,20}", of(text()), any::<u16>(), method, url(), range, text());
-    let more = (any::<Option<u64>>(), of(digest()), of("[!-~]{0,80}"), of("[!-~]{0,80}"), of(reason()));
-    message((usual, more).prop_map(
-        |((host, peer, port, method, url, range, peer_id), (id, root, token, proof, reason))| Transfer {
-            id,
-            host,
-            peer,
-            port,
-            method,
-            url,
-            root,
-            range,
-            peer_id,
-            token,
-            proof,
-            reason,
+    let words = (of("[!-~]{0,80}"), of("[!-~]{0,80}"), of(reason()), any::<bool>());
+    let more = (any::<Option<u64>>(), of(digest()));
+    message((usual, more, words).prop_map(
+        |((host, peer, port, method, url, range, peer_id), (id, root), (token, proof, reason, early))| {
+            Transfer { id, host, peer, port, method, url, root, range, peer_id, token, proof, reason, early }
         },
     ))
 }

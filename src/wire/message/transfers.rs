@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::wire::json::{known_word, null_is_absent, word};
+use crate::wire::json::{is_false, known_word, null_is_absent, word};
 use crate::wire::token::Method as TransferMethod;
 use crate::wire::{ByteRange, Digest};
 
@@ -26,6 +26,10 @@ pub struct Request {
     /// What it needs soon, bytes from `position`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<u64>,
+    /// Names an early GET, which waits at the origin for the first transfer from there: at most
+    /// [`crate::wire::limits::MAX_TOKEN`] visible ASCII characters that nobody else can guess.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early: Option<String>,
 }
 
 /// `request.order`.
@@ -112,6 +116,9 @@ pub struct Transfer {
     /// Why this transfer: `origin`, `rarest`, `deadline`, `locality`, `endgame`, `repair`. A word not known here counts as absent.
     #[serde(default, deserialize_with = "known_word", skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// Whether the bytes come in answer to the early GET that the request named.
+    #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub early: bool,
 }
 
 /// `transfer.reason`.
