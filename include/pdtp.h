@@ -760,6 +760,28 @@ int pdtp_session_info(const pdtp_session *session,
  */
 int pdtp_session_reconnect(pdtp_session *session);
 
+/**
+ * Has changes at or below `path` told by PDTP_EVENT_CHANGED with `*op` and `user_data`, until pdtp_watch_stop or the
+ * end of the session. `path`: "/dir", percent-encoded, or a whole URI of this server; it need not exist yet. What was
+ * changed before the server heard of this is not told, so look (pdtp_list) after you began to watch. When the link
+ * was away, a PDTP_CHANGE_RESCAN is told.
+ *
+ * Never blocks. Any thread, callbacks included. `op` may be NULL. PDTP_E_NULL, PDTP_E_ARGUMENT, PDTP_E_LIMIT (more than
+ * 256 watches), PDTP_E_STATE. Since 0.1.0.
+ */
+int pdtp_watch_start(uint64_t *op,
+                     pdtp_session *session,
+                     const char *path,
+                     void *user_data);
+
+/**
+ * Ends the watch `op`. Events of it that are in the queue already stay there. A number that is no watch is fine.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL, PDTP_E_STATE. Since 0.1.0.
+ */
+int pdtp_watch_stop(pdtp_session *session,
+                    uint64_t op);
+
 /* ---------------------------------------------------------------------------------------------- Directories */
 
 /** As a depth: everything below (as far down as the server goes). */
@@ -1191,7 +1213,26 @@ typedef enum {
     PDTP_EVENT_NOTICE = 8,
     /** Events were dropped because the queue was full: pdtp_event_overflow. */
     PDTP_EVENT_OVERFLOW = 9,
+    /**
+     * Something that is watched has changed: pdtp_event_changed. Dropped when the queue is full: look again at what
+     * you watch after a PDTP_EVENT_OVERFLOW that names this type.
+     */
+    PDTP_EVENT_CHANGED = 10,
 } pdtp_event_kind;
+
+/** How something that is watched has changed. Treat kinds that you do not know like PDTP_CHANGE_RESCAN. */
+typedef enum {
+    /** The file is new, or another than before. */
+    PDTP_CHANGE_FILE = 1,
+    /** There is a new directory. What is in it is told one by one. */
+    PDTP_CHANGE_DIR = 2,
+    /** It is gone, with all below it. */
+    PDTP_CHANGE_REMOVED = 3,
+    /** More may have changed, at or below it, than was told: it was much at once, or the connection was away. */
+    PDTP_CHANGE_RESCAN = 4,
+    /** The server does not let it be watched, `code` and `message` say why. The last event of this watch. */
+    PDTP_CHANGE_REFUSED = 5,
+} pdtp_change_kind;
 
 /** Of PDTP_EVENT_SESSION. */
 typedef struct {
@@ -1317,6 +1358,28 @@ typedef struct {
     uint32_t types;
 } pdtp_overflow_event;
 
+/** Of PDTP_EVENT_CHANGED. */
+typedef struct {
+    /** Bytes of this struct that the loaded library knows. Fields are only ever added at the end. */
+    size_t size;
+    /** As pdtp_watch_start gave it. */
+    uint64_t op;
+    /** Path of what has changed, percent-encoded. It may be above what is watched, when that is gone with its directory. */
+    const char *path;
+    /** Version of the file, of PDTP_CHANGE_FILE: 64 hex digits; else NULL. */
+    const char *root;
+    /** Why, of PDTP_CHANGE_REFUSED; else NULL. */
+    const char *message;
+    /** Size of the file, of PDTP_CHANGE_FILE; else 0. */
+    uint64_t bytes;
+    /** Modification time of the same, Unix seconds; 0 if untold. */
+    int64_t mtime;
+    /** PDTP_CHANGE_* */
+    int kind;
+    /** PDTP_E_* of PDTP_CHANGE_REFUSED; else 0. */
+    int code;
+} pdtp_changed_event;
+
 /**
  * The type of an event: PDTP_EVENT_*. Treat types that you do not know like an event that you do not need.
  *
@@ -1410,6 +1473,13 @@ const pdtp_notice_event *pdtp_event_notice(const pdtp_event *event);
  * Never blocks. Borrowed from the event. Since 0.1.0.
  */
 const pdtp_overflow_event *pdtp_event_overflow(const pdtp_event *event);
+
+/**
+ * What a PDTP_EVENT_CHANGED says. NULL for events of another type, and for NULL.
+ *
+ * Never blocks. Borrowed from the event. Since 0.1.0.
+ */
+const pdtp_changed_event *pdtp_event_changed(const pdtp_event *event);
 
 /* ----------------------------------------------------------------------------------------------------- URIs */
 

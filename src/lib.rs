@@ -11,6 +11,8 @@
 //! - [`hub`]: the repository
 //! - [`server`]: `pdtpd`'s server
 //! - [`ffi`]: the C ABI
+//!
+//! Beside them, for the programs: [`globs`].
 
 #![warn(missing_docs, unreachable_pub, unsafe_op_in_unsafe_fn)]
 #![deny(unsafe_code)]
@@ -20,6 +22,8 @@ pub mod client;
 pub mod content;
 #[cfg(feature = "ffi")]
 pub mod ffi;
+#[cfg(any(feature = "server", feature = "cli"))]
+pub mod globs;
 #[cfg(feature = "server")]
 pub mod hub;
 pub mod peer;

@@ -88,6 +88,15 @@ fn soname_carries_the_abi() {
     assert!(text.contains(&format!("[{}]", c::SONAME)), "{text}");
 }
 
+#[test]
+fn changes_are_told() {
+    let served = tree();
+    let server = Pdtpd::start(served.path(), &[] as &[&str]);
+    let program = compile("cc", "tests/c/watch.c");
+    let file = served.path().join("fresh");
+    program.run(&[server.uri("/"), file.to_str().unwrap().to_owned()]).expect(0);
+}
+
 /// Runs one test of `tests/c/life.c`.
 fn life(test: &str) -> tempfile::TempDir {
     let served = tree();

@@ -656,7 +656,7 @@ fn a_new_version_starts_clean_and_keeps_what_is_the_same() {
     let honest = HttpPeer::honest(old.bytes.clone());
     peer.send(old.transfer(1, honest.address, 0..3 * u64::from(PIECE)));
     completed(&mut peer, 1);
-    peer.send(wire::Changed { url: request.url, root: Some(new.hashes.root()), removed: false });
+    peer.send(wire::Changed { url: request.url, root: Some(new.hashes.root()), ..Default::default() });
     let request = until_request(&mut peer, &new);
     assert_eq!(request.root, Some(new.hashes.root()));
     assert_eq!(request.range.unwrap().min, 3 * u64::from(PIECE), "three pieces are the same");

@@ -14,6 +14,8 @@ mod disk;
 mod exit_codes;
 #[path = "e2e/files.rs"]
 mod files;
+#[path = "e2e/mirror.rs"]
+mod mirror;
 #[path = "e2e/output.rs"]
 mod output;
 #[path = "e2e/resume.rs"]
@@ -22,3 +24,5 @@ mod resume;
 mod swarm;
 #[path = "e2e/trees.rs"]
 mod trees;
+#[path = "e2e/watch.rs"]
+mod watch;

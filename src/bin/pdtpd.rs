@@ -53,6 +53,7 @@ fn serve(settings: Settings) -> Result<(), Failure> {
         state_dir: settings.state.clone(),
         piece_size: settings.piece_size,
         hidden: settings.hidden,
+        settle: settings.settle.unwrap_or(pdtp::hub::DEFAULT_SETTLE),
         ..HubConfig::default()
     };
     let hub = Hub::open(&settings.dir, hub_config)
@@ -73,6 +74,7 @@ async fn run(settings: &Settings, hub: Hub, descriptors: u64) -> Result<(), Fail
         name: settings.name.clone(),
         up_limit: settings.limit_up.unwrap_or(defaults.up_limit),
         notice: settings.notice.clone(),
+        old_version_grace: settings.old_version_grace.unwrap_or(defaults.old_version_grace),
         grace: settings.grace.unwrap_or(defaults.grace),
         max_connections: system::connections_for(descriptors).min(defaults.max_connections),
         ..defaults

@@ -18,6 +18,7 @@ use super::asks::printable;
 use super::event::EventBody;
 use super::files::{Held, Owner, Upset};
 use super::inner::Inner;
+use super::mirror::{Mirror, Rules};
 use super::old;
 use super::progress::Source;
 use super::session::{Conn, Gone, Link, LinkUser};
@@ -65,6 +66,8 @@ pub(super) struct Job {
     pub(super) overwrite: Overwrite,
     /// Whether the transfer is of one file, whose states are the transfer's.
     pub(super) is_single: bool,
+    /// What makes it a mirror and not only a download.
+    pub(super) mirror: Option<Arc<Rules>>,
 }
 
 /// One version of a file, as the server tells it.
@@ -124,11 +127,24 @@ impl From<Error> for Stop {
     }
 }
 
+/// What a transfer is to do.
+#[derive(Debug)]
+pub(super) enum Task {
+    Get(Request),
+    Mirror(Mirror),
+}
+
 /// Does all there is to do for a transfer, and tells its end.
-pub(super) async fn run(link: LinkUser, shared: Arc<Shared>, request: Request) {
+pub(super) async fn run(link: LinkUser, shared: Arc<Shared>, task: Task) {
     let inner = Arc::clone(&link.inner);
+    let working = async {
+        match task {
+            Task::Get(request) => download(link, &shared, request).await,
+            Task::Mirror(mirror) => mirror_tree(link, &shared, mirror).await.map(|()| None),
+        }
+    };
     let result = tokio::select! {
-        result = download(link, &shared, request) => result,
+        result = working => result,
         never = tell_progress(&inner, &shared) => match never {},
         never = cancel_when_closing(&inner, &shared) => match never {},
     };
@@ -157,6 +173,22 @@ async fn cancel_when_closing(inner: &Inner, shared: &Shared) -> Infallible {
     std::future::pending().await
 }
 
+async fn mirror_tree(link: LinkUser, shared: &Arc<Shared>, mirror: Mirror) -> Result<(), Error> {
+    let inner = Arc::clone(&link.inner);
+    let (path, dir) = (mirror.path.clone(), mirror.dir.clone());
+    // What is given to others has to be verified, however sure one is of its content.
+    let mirror = Mirror { checksum: mirror.checksum || inner.seeding() == Seeding::Always, ..mirror };
+    let job = Job {
+        link,
+        inner,
+        shared: Arc::clone(shared),
+        overwrite: Overwrite::Resume,
+        is_single: false,
+        mirror: Some(Arc::new(Rules::new(mirror))),
+    };
+    tree::run(&Arc::new(job), &path, dir).await
+}
+
 async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Result<Option<Digest>, Error> {
     let mut ahead = match Plan::of(&request) {
         Some(plan) => Ahead::start(&link, plan, STREAM_WINDOW).await,
@@ -171,6 +203,7 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
             shared: Arc::clone(shared),
             overwrite,
             is_single,
+            mirror: None,
         })
     };
     let asking = async {
@@ -206,7 +239,9 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
         (Target::Stream(function), Some(_)) => Place::Stream(function),
     };
     let hashes = info.and_then(|info| info.hashes).map(|hashes| hashes.0);
-    file(&job(true), File { path, place, expect_root, version, hashes, ahead, counted: None }).await.map(Some)
+    file(&job(true), File { path, place, expect_root, version, hashes, ahead, counted: None })
+        .await
+        .map(|got| Some(got.root))
 }
 
 /// Runs on a thread where waiting for the disk hurts nobody.
@@ -233,8 +268,15 @@ fn version_of(link: &Link, path: &UrlPath, info: &wire::TellInfo) -> Result<Vers
     })
 }
 
+/// A file that was downloaded.
+pub(super) struct Got {
+    pub(super) root: Digest,
+    /// All of it was on the disk already.
+    pub(super) was_here: bool,
+}
+
 /// Downloads one file to its end.
-pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Digest, Error> {
+pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
     let File { path, mut place, expect_root, mut version, mut hashes, mut ahead, mut counted } = file;
     let _turn = match ahead.as_mut().and_then(|ahead| ahead.turn.take()) {
         Some(turn) => turn,
@@ -272,9 +314,9 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Digest, Error> {
             Err(Stop::Failed(error)) => return Err(error),
         };
         match attempt(job, &path, place, hashes, &version, overwrite, ahead.take()).await {
-            Attempt::Done(root) => {
+            Attempt::Done { root, was_here } => {
                 job.shared.numbers.file_done();
-                return Ok(root);
+                return Ok(Got { root, was_here });
             }
             Attempt::Failed(error) => return Err(error),
             Attempt::Again(same_place) => place = same_place,
@@ -351,7 +393,10 @@ async fn fetch_hashes(
 /// How one attempt at a version ended.
 enum Attempt {
     /// All of this version is here.
-    Done(Digest),
+    Done {
+        root: Digest,
+        was_here: bool,
+    },
     Failed(Error),
     /// There is another version.
     Again(Place),
@@ -376,6 +421,7 @@ async fn attempt(
         Err(error) => return Attempt::Failed(error),
     };
     job.shared.numbers.found(store.found());
+    let was_here = store.is_finished();
     let held = Arc::new(Held::new(
         path.clone(),
         job.link.url(path),
@@ -409,7 +455,7 @@ async fn attempt(
         }
     };
     let stop = match result {
-        Ok(()) => return Attempt::Done(store.root().unwrap_or_default()),
+        Ok(()) => return Attempt::Done { root: store.root().unwrap_or_default(), was_here },
         Err(stop) => stop,
     };
     let credited = held.credited();
@@ -531,8 +577,15 @@ async fn finish(
     version: &Version,
 ) -> Result<(), Error> {
     job.enter(TransferState::Verifying);
-    let (finishing, mtime) = (Arc::clone(store), version.mtime);
-    let finished = blocking(move || PieceStore::finish(&finishing, mtime)).await?;
+    let (finishing, mtime, is_mirror) = (Arc::clone(store), version.mtime, job.mirror.is_some());
+    let finished = blocking(move || {
+        PieceStore::finish(&finishing, mtime)?;
+        if is_mirror {
+            finishing.set_time(mtime);
+        }
+        Ok(())
+    })
+    .await?;
     if let Err(error) = finished {
         forget(job, held).await;
         return Err(store_error(&error));

@@ -69,12 +69,30 @@ pub enum EventBody {
         /// Bytes.
         size: u64,
     },
+    /// A file or directory that is not on the server was removed by a [`super::Mirror`]. Never lost; of the type of
+    /// [`EventBody::FileDone`].
+    FileRemoved {
+        /// [`super::Transfer::id`].
+        transfer: u64,
+        /// Where it would be on the server.
+        path: UrlPath,
+    },
     /// An exchange with a peer has ended. Droppable; off at first.
     Peer {
         /// [`super::Transfer::id`]; 0 for what was given to others.
         transfer: u64,
         /// Details.
         exchange: Box<PeerTransfer>,
+    },
+    /// Something that is watched has changed. Droppable: after an [`EventBody::Overflow`] that names this type, look
+    /// again at what is watched.
+    Changed {
+        /// From `watch`.
+        op: u64,
+        /// Of what. May be above what is watched, when a directory is gone with all below it.
+        path: UrlPath,
+        /// How.
+        change: Change,
     },
     /// A word from the operator of a server. Droppable.
     Notice {
@@ -106,6 +124,28 @@ pub enum EventBody {
     },
 }
 
+/// How something that is watched has changed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// The file is new or another than before.
+    File {
+        /// Its version.
+        root: Digest,
+        /// Bytes.
+        size: u64,
+        /// Modification time, Unix seconds.
+        mtime: Option<i64>,
+    },
+    /// There is a new directory.
+    Dir,
+    /// It is gone, with all below it.
+    Removed,
+    /// More may have changed, at or below it, than was told: it was much at once, or the connection was away.
+    Rescan,
+    /// The server does not let this be watched. The last event of this watch.
+    Refused(Error),
+}
+
 /// A set of event types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EventMask(pub u32);
@@ -121,7 +161,7 @@ impl EventMask {
     pub const DONE: Self = Self(1 << 3);
     /// [`EventBody::Progress`].
     pub const PROGRESS: Self = Self(1 << 4);
-    /// [`EventBody::FileDone`].
+    /// [`EventBody::FileDone`] and [`EventBody::FileRemoved`].
     pub const FILE_DONE: Self = Self(1 << 5);
     /// [`EventBody::Peer`].
     pub const PEER: Self = Self(1 << 6);
@@ -129,6 +169,8 @@ impl EventMask {
     pub const NOTICE: Self = Self(1 << 7);
     /// [`EventBody::Overflow`].
     pub const OVERFLOW: Self = Self(1 << 8);
+    /// [`EventBody::Changed`].
+    pub const CHANGED: Self = Self(1 << 9);
 
     /// Whether all of `other` is in this.
     pub fn contains(self, other: Self) -> bool {

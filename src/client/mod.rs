@@ -15,6 +15,7 @@ mod event;
 mod exchange;
 mod files;
 mod inner;
+mod mirror;
 mod names;
 mod old;
 mod progress;
@@ -27,10 +28,12 @@ mod tree;
 mod types;
 mod uploads;
 mod wake;
+mod watches;
 
 pub use config::{Config, DialectChoice, OPTIONS, OptionKind, OptionSpec, Seeding};
 pub use error::{Error, ErrorKind};
-pub use event::{Event, EventBody, EventMask};
+pub use event::{Change, Event, EventBody, EventMask};
+pub use mirror::{Mirror, Pick};
 pub use store::{PieceStore, StoreError};
 pub use types::*;
 
@@ -274,11 +277,42 @@ impl Session {
         Ok(op)
     }
 
+    /// Has changes at or below `path` told as [`EventBody::Changed`], until [`Session::unwatch`] or the end of the
+    /// session; returns the operation id. What was changed before the server heard of this is not told, so look after
+    /// you began to watch. `path` need not exist yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] when too much is watched; [`ErrorKind::State`] after the end of the client.
+    pub fn watch(&self, path: &UrlPath, user_data: usize) -> Result<u64, Error> {
+        let inner = &self.inner.runtime.inner;
+        inner.check_open()?;
+        let op = inner.next_id();
+        self.inner.link.watch(op, self.inner.id, path, user_data)?;
+        Ok(op)
+    }
+
+    /// Ends a watch. Events of it that wait already stay.
+    pub fn unwatch(&self, op: u64) {
+        self.inner.link.unwatch(op);
+    }
+
     /// Starts a download. What can go wrong with it is told by the transfer, and by its last event.
     ///
     /// # Errors
     /// [`ErrorKind::State`] after the end of the client.
     pub fn start(&self, request: Request, user_data: usize) -> Result<Transfer, Error> {
+        self.begin(request.path.clone(), download::Task::Get(request), user_data)
+    }
+
+    /// Makes a local directory like one on the server. Otherwise like [`Session::start`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::State`] after the end of the client.
+    pub fn mirror(&self, mirror: Mirror, user_data: usize) -> Result<Transfer, Error> {
+        self.begin(mirror.path.clone(), download::Task::Mirror(mirror), user_data)
+    }
+
+    fn begin(&self, path: UrlPath, task: download::Task, user_data: usize) -> Result<Transfer, Error> {
         let runtime = &self.inner.runtime;
         {
             // The lock that the end of the client takes: no transfer begins after it.
@@ -286,8 +320,8 @@ impl Session {
             runtime.inner.check_open()?;
             runtime.inner.transfer_started();
         }
-        let shared = Arc::new(Shared::new(runtime.inner.next_id(), user_data, request.path.clone()));
-        let job = download::run(self.inner.link.clone(), Arc::clone(&shared), request);
+        let shared = Arc::new(Shared::new(runtime.inner.next_id(), user_data, path));
+        let job = download::run(self.inner.link.clone(), Arc::clone(&shared), task);
         runtime.inner.handle.spawn(job);
         Ok(Transfer { inner: Arc::new(TransferInner { shared, runtime: Arc::clone(runtime) }) })
     }

@@ -100,6 +100,16 @@ impl Dirs {
         Ok(Self { base, good: Mutex::default() })
     }
 
+    /// The same without creating anything, for those who only look.
+    pub(super) fn as_they_are(base: PathBuf) -> Self {
+        Self { base, good: Mutex::default() }
+    }
+
+    /// Where an entry would go, whatever is there.
+    pub(super) fn path(&self, components: &[Vec<u8>]) -> Result<PathBuf, Error> {
+        components.iter().try_fold(self.base.clone(), |path, name| Ok(path.join(local_name(name)?)))
+    }
+
     /// Where an entry goes; the directories above it are created. Blocks.
     pub(super) fn place(&self, components: &[Vec<u8>]) -> Result<PathBuf, Error> {
         let Some((name, dirs)) = components.split_last() else {

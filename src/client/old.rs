@@ -163,6 +163,12 @@ pub(super) fn no_versions(host: &str) -> Error {
     Error::new(ErrorKind::Unsupported, text)
 }
 
+/// Why nothing can be watched.
+pub(super) fn no_watching(host: &str) -> Error {
+    let text = format!("{host} speaks version 2 of PDTP, which does not tell what changes");
+    Error::new(ErrorKind::Unsupported, text)
+}
+
 /// What becomes of the wish for a listing: a file can be looked at, a directory cannot.
 pub(super) async fn no_listing(link: &Link, path: &UrlPath) -> Error {
     if !path.is_root() && link.ask_info(path, None).await.is_ok() {

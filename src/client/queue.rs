@@ -81,17 +81,23 @@ impl EventBody {
             Self::State { .. } => EventMask::STATE,
             Self::Done { .. } => EventMask::DONE,
             Self::Progress { .. } => EventMask::PROGRESS,
-            Self::FileDone { .. } => EventMask::FILE_DONE,
+            Self::FileDone { .. } | Self::FileRemoved { .. } => EventMask::FILE_DONE,
             Self::Peer { .. } => EventMask::PEER,
             Self::Notice { .. } | Self::Goaway { .. } => EventMask::NOTICE,
             Self::Overflow { .. } => EventMask::OVERFLOW,
+            Self::Changed { .. } => EventMask::CHANGED,
             // In every mask.
             Self::Posted { .. } => EventMask(0),
         }
     }
 
     fn is_droppable(&self) -> bool {
-        matches!(self, Self::FileDone { .. } | Self::Peer { .. } | Self::Notice { .. } | Self::Goaway { .. })
+        match self {
+            Self::FileDone { .. } | Self::Peer { .. } | Self::Notice { .. } | Self::Goaway { .. } => true,
+            // The end of a watch is told once.
+            Self::Changed { change, .. } => !matches!(change, super::event::Change::Refused(_)),
+            _ => false,
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use super::files::{Files, Held, Upset};
 use super::inner::Inner;
 use super::old::{self, Old};
 use super::progress::Numbers;
+use super::watches::Watches;
 use super::{Error, ErrorKind, Seeding, ServerInfo, SessionState};
 use crate::wire::token::Secret;
 use crate::wire::{self, Dialect, ErrorCode, Message, UrlPath, limits};
@@ -152,6 +153,8 @@ pub(super) struct Link {
     pub(super) files: Files,
     /// Transfers under way, by the server's number, to be told when the server calls them off.
     pub(super) exchanges: Mutex<HashMap<u64, Arc<Notify>>>,
+    /// What the application watches.
+    pub(super) watches: Watches,
     /// Sessions of the application: id and user data.
     sessions: Mutex<Vec<(u64, usize)>>,
     /// Sessions and jobs that need it; changed under the lock of `Inner::links`.
@@ -195,6 +198,7 @@ impl Link {
             keys: Mutex::default(),
             files: Files::default(),
             exchanges: Mutex::default(),
+            watches: Watches::default(),
             sessions: Mutex::default(),
             users: AtomicUsize::new(0),
             dialled: watch::Sender::new(None),
@@ -262,7 +266,8 @@ impl Link {
         self.inner.queue.push(user_data, EventBody::Session { session: id, state: self.state() });
     }
 
-    pub(super) fn remove_session(&self, id: u64) {
+    pub(super) fn remove_session(self: &Arc<Self>, id: u64) {
+        self.unwatch_session(id);
         self.sessions().retain(|(session, _)| *session != id);
         self.inner.queue.forget_session(id);
     }
@@ -863,8 +868,13 @@ impl Link {
             address: printable(&registered.address),
             reachable: None,
         });
+        let is_back = self.status.borrow().was_ready;
         self.publish(conn);
         self.set_state(SessionState::Ready, None);
+        {
+            let (link, conn) = (Arc::clone(self), Arc::clone(conn));
+            tokio::spawn(async move { link.watch_anew(&conn, is_back).await });
+        }
         if let Some(notice) = notice {
             self.on_notice(&notice);
         }
@@ -888,6 +898,7 @@ impl Link {
         if conn.old().is_none() {
             self.take_as_old(conn);
         }
+        self.refuse_watches();
         self.set_state(SessionState::Ready, None);
         self.give_shares(conn);
     }
@@ -962,6 +973,10 @@ impl Link {
     }
 
     async fn on_changed(&self, changed: &wire::Changed) {
+        if self.tell_watchers(changed) {
+            // The version that is being downloaded may still be served; when it is not, that is told as well.
+            return;
+        }
         let Some(held) = self.held_of(&changed.url) else { return };
         if !changed.removed && changed.root == Some(held.root) {
             return;
@@ -987,6 +1002,13 @@ impl Link {
 
     fn on_error(&self, conn: &Conn, error: &wire::Error) {
         if conn.asks.on_error(error) {
+            return;
+        }
+        if error.re.as_deref() == Some("watch") {
+            let refusal = Refusal { code: error.code, message: error.message.clone() };
+            if let Some(path) = error.url.as_deref().and_then(|url| wire::path_of_url(url).ok()) {
+                self.watch_refused(&path, &refusal.to_error(path.as_str()));
+            }
             return;
         }
         let about_request = error.re.as_deref().is_none_or(|re| re == "request");

@@ -11,9 +11,10 @@ use tokio::task::JoinSet;
 
 use super::download::{self, File, Job, Place, Version};
 use super::event::EventBody;
+use super::mirror::{self, Rules};
 use super::names::{self, Dirs};
 use super::session::LinkUser;
-use super::{Error, ErrorKind, TransferState};
+use super::{Change, Error, ErrorKind, TransferState};
 use crate::wire::{Entry, EntryKind, UrlPath};
 
 /// Levels listed at once; what is deeper is listed on its own.
@@ -36,10 +37,21 @@ struct Found {
 /// Downloads what is in `path` into `dir`.
 pub(super) async fn run(job: &Arc<Job>, path: &UrlPath, dir: PathBuf) -> Result<(), Error> {
     let parallel = job.inner.config().parallel_files.max(1) as usize;
-    let dirs = Arc::new(download::blocking(move || Dirs::new(dir)).await??);
+    let rules = job.mirror.clone();
+    let making = move || rules.map_or_else(|| Dirs::new(dir), |rules| rules.dirs());
+    let dirs = Arc::new(download::blocking(making).await??);
     job.shared.enter(TransferState::Active, &job.inner.queue);
+    if let Some(rules) = &job.mirror {
+        mirror::begin(job, rules, path).await?;
+    }
     let (sender, mut entries) = mpsc::channel(ENTRIES_AHEAD);
-    let listing = job.shared.unless_cancelled(walk(job, path.clone(), sender));
+    let finding = async {
+        match job.mirror.as_ref().and_then(|rules| rules.only()) {
+            Some(changes) => find(job, path, changes, sender).await,
+            None => walk(job, path.clone(), sender).await,
+        }
+    };
+    let listing = job.shared.unless_cancelled(finding);
     tokio::pin!(listing);
     let mut listed = None;
     let mut files = JoinSet::new();
@@ -75,7 +87,12 @@ pub(super) async fn run(job: &Arc<Job>, path: &UrlPath, dir: PathBuf) -> Result<
         Some(Err(error)) | Some(Ok(Err(error))) => failures.note(path, Err(error)),
         _ => {}
     }
-    failures.result()
+    failures.result()?;
+    // Of a whole tree nothing is deleted unless all that is on the server is known, and here.
+    match &job.mirror {
+        Some(rules) => mirror::finish(job, rules, path).await,
+        None => Ok(()),
+    }
 }
 
 /// How one entry ended.
@@ -117,11 +134,21 @@ async fn one(
     components: &[Vec<u8>],
     entry: &Entry,
 ) -> Result<(), Error> {
-    let names = components.to_vec();
-    if entry.kind == EntryKind::Dir {
-        return download::blocking(move || dirs.create(&names)).await?.map(drop);
-    }
-    let place = download::blocking(move || dirs.place(&names)).await??;
+    let (names, rules, looked_for) = (components.to_vec(), job.mirror.clone(), entry.clone());
+    // In one go: on a thread that may wait for the disk.
+    let looked = download::blocking(move || look(&dirs, rules.as_deref(), &names, &looked_for)).await??;
+    let place = match looked {
+        Looked::Place(place) => place,
+        Looked::Settled { .. } if entry.kind == EntryKind::Dir => return Ok(()),
+        Looked::Settled { is_here } => {
+            job.shared.numbers.file_done();
+            if is_here {
+                job.shared.numbers.found(entry.size);
+                return Ok(());
+            }
+            return tell_done(job, path, entry.size).await;
+        }
+    };
     let any_pieces = job.link.takes_any_pieces();
     let file = File {
         path: path.clone(),
@@ -132,9 +159,82 @@ async fn one(
         ahead: None,
         counted: Some(entry.size),
     };
-    download::file(job, file).await?;
-    let (transfer, path) = (job.shared.id, path.clone());
-    job.inner.queue.push(job.shared.user_data, EventBody::FileDone { transfer, path, size: entry.size });
+    let got = download::file(job, file).await?;
+    if job.mirror.is_some() && got.was_here {
+        return Ok(());
+    }
+    tell_done(job, path, entry.size).await
+}
+
+async fn tell_done(job: &Job, path: &UrlPath, size: u64) -> Result<(), Error> {
+    let done = EventBody::FileDone { transfer: job.shared.id, path: path.clone(), size };
+    if job.mirror.is_none() {
+        job.inner.queue.push(job.shared.user_data, done);
+        return Ok(());
+    }
+    // What a mirror does is told in full.
+    let taken = job.inner.queue.push_and_wait(job.shared.user_data, done);
+    // An error: nobody wants to know.
+    job.shared.unless_cancelled(taken).await.map(drop)
+}
+
+/// What there is to do for an entry.
+enum Looked {
+    /// A file goes here; the directories above it are there.
+    Place(PathBuf),
+    /// Nothing: it is a directory and there, or a file that a mirror has already, or this is only a rehearsal.
+    Settled { is_here: bool },
+}
+
+/// Blocks.
+fn look(dirs: &Dirs, rules: Option<&Rules>, names: &[Vec<u8>], entry: &Entry) -> Result<Looked, Error> {
+    let is_dir = entry.kind == EntryKind::Dir;
+    if let Some(rules) = rules {
+        let place = dirs.path(names)?;
+        let is_here = if is_dir { rules.is_dir_here(&place) } else { rules.is_here(&place, entry)? };
+        if is_here || rules.is_dry() {
+            return Ok(Looked::Settled { is_here });
+        }
+    }
+    let make = || match is_dir {
+        true => dirs.create(names).map(|_| Looked::Settled { is_here: true }),
+        false => dirs.place(names).map(Looked::Place),
+    };
+    let on_the_way = if is_dir { names } else { &names[..names.len().saturating_sub(1)] };
+    match (make(), rules) {
+        (Err(error), Some(rules)) if error.kind == ErrorKind::Exists && rules.make_way(on_the_way)? => make(),
+        (made, _) => made,
+    }
+}
+
+/// What has changed, as far as it is to be mirrored, instead of all there is.
+async fn find(
+    job: &Job,
+    base: &UrlPath,
+    changes: &[(UrlPath, Change)],
+    entries: mpsc::Sender<Found>,
+) -> Result<(), Error> {
+    for (path, change) in changes {
+        let entry = match change {
+            Change::File { size, mtime, .. } => {
+                Entry { kind: EntryKind::File, size: *size, mtime: *mtime, ..Entry::default() }
+            }
+            Change::Dir => Entry { kind: EntryKind::Dir, ..Entry::default() },
+            _ => continue,
+        };
+        let Some(components) = mirror::below(base, path).filter(|components| !components.is_empty()) else {
+            continue;
+        };
+        if !job.mirror.as_ref().is_none_or(|rules| rules.picks(&components, entry.kind)) {
+            continue;
+        }
+        if entry.kind == EntryKind::File {
+            job.shared.numbers.add_file(entry.size);
+        }
+        if entries.send(Found { components, entry }).await.is_err() {
+            return Ok(());
+        }
+    }
     Ok(())
 }
 
@@ -151,6 +251,12 @@ async fn walk(job: &Job, path: UrlPath, entries: mpsc::Sender<Found>) -> Result<
                 let below = names::components(&entry)?;
                 let is_lowest = below.len() as u32 >= LIST_DEPTH;
                 let components: Vec<_> = above.iter().cloned().chain(below).collect();
+                if let Some(rules) = &job.mirror {
+                    if !rules.picks(&components, entry.kind) {
+                        continue;
+                    }
+                    rules.note(&components, &entry);
+                }
                 match entry.kind {
                     EntryKind::File => job.shared.numbers.add_file(entry.size),
                     EntryKind::Dir if is_lowest => {

@@ -271,7 +271,7 @@ pub unsafe extern "C" fn pdtp_client_enable_event(
     guard::code(|| {
         let client = borrow!(client);
         let first = pdtp_event_kind::PDTP_EVENT_SESSION as c_int;
-        let last = pdtp_event_kind::PDTP_EVENT_OVERFLOW as c_int;
+        let last = pdtp_event_kind::PDTP_EVENT_CHANGED as c_int;
         if !(first..=last).contains(&r#type) {
             return Err(argument("type", format_args!("{} is no PDTP_EVENT_*", r#type)));
         }
@@ -295,4 +295,5 @@ const _: () = {
     same(pdtp_event_kind::PDTP_EVENT_PEER, EventMask::PEER);
     same(pdtp_event_kind::PDTP_EVENT_NOTICE, EventMask::NOTICE);
     same(pdtp_event_kind::PDTP_EVENT_OVERFLOW, EventMask::OVERFLOW);
+    same(pdtp_event_kind::PDTP_EVENT_CHANGED, EventMask::CHANGED);
 };

@@ -12,8 +12,8 @@ use super::listing::{ListingData, pdtp_listing};
 use super::session::pdtp_session_state_code;
 use super::text::{owned, pointer};
 use super::transfer::{pdtp_progress, transfer_state_code};
-use crate::client::{Error, Event, EventBody, SessionState};
-use crate::wire::{FailureKind, Reason};
+use crate::client::{Change, Error, Event, EventBody, SessionState};
+use crate::wire::{FailureKind, Reason, UrlPath};
 
 /// Types of events. All but PDTP_EVENT_FILE and PDTP_EVENT_PEER are on at first.
 #[repr(C)]
@@ -38,6 +38,25 @@ pub enum pdtp_event_kind {
     PDTP_EVENT_NOTICE = 8,
     /// Events were dropped because the queue was full: pdtp_event_overflow.
     PDTP_EVENT_OVERFLOW = 9,
+    /// Something that is watched has changed: pdtp_event_changed. Dropped when the queue is full: look again at what
+    /// you watch after a PDTP_EVENT_OVERFLOW that names this type.
+    PDTP_EVENT_CHANGED = 10,
+}
+
+/// How something that is watched has changed. Treat kinds that you do not know like PDTP_CHANGE_RESCAN.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum pdtp_change_kind {
+    /// The file is new, or another than before.
+    PDTP_CHANGE_FILE = 1,
+    /// There is a new directory. What is in it is told one by one.
+    PDTP_CHANGE_DIR = 2,
+    /// It is gone, with all below it.
+    PDTP_CHANGE_REMOVED = 3,
+    /// More may have changed, at or below it, than was told: it was much at once, or the connection was away.
+    PDTP_CHANGE_RESCAN = 4,
+    /// The server does not let it be watched, `code` and `message` say why. The last event of this watch.
+    PDTP_CHANGE_REFUSED = 5,
 }
 
 /// Of PDTP_EVENT_SESSION.
@@ -168,6 +187,30 @@ pub struct pdtp_notice_event {
     pub back_ms: i64,
 }
 
+/// Of PDTP_EVENT_CHANGED.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct pdtp_changed_event {
+    /// Bytes of this struct that the loaded library knows. Fields are only ever added at the end.
+    pub size: usize,
+    /// As pdtp_watch_start gave it.
+    pub op: u64,
+    /// Path of what has changed, percent-encoded. It may be above what is watched, when that is gone with its directory.
+    pub path: *const c_char,
+    /// Version of the file, of PDTP_CHANGE_FILE: 64 hex digits; else NULL.
+    pub root: *const c_char,
+    /// Why, of PDTP_CHANGE_REFUSED; else NULL.
+    pub message: *const c_char,
+    /// Size of the file, of PDTP_CHANGE_FILE; else 0.
+    pub bytes: u64,
+    /// Modification time of the same, Unix seconds; 0 if untold.
+    pub mtime: i64,
+    /// PDTP_CHANGE_*
+    pub kind: c_int,
+    /// PDTP_E_* of PDTP_CHANGE_REFUSED; else 0.
+    pub code: c_int,
+}
+
 /// Of PDTP_EVENT_OVERFLOW.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -201,6 +244,7 @@ enum View {
     Peer { seen: pdtp_peer_event, _strings: [CString; 2] },
     Notice { seen: pdtp_notice_event, _message: CString },
     Overflow { seen: pdtp_overflow_event },
+    Changed { seen: pdtp_changed_event, _strings: [Option<CString>; 3] },
 }
 
 /// A listing that is freed with the event unless it was taken.
@@ -305,9 +349,10 @@ pub(super) fn convert(event: Event) -> <pdtp_event as Handle>::Data {
         EventBody::Goaway { session, reason, after } => {
             (PDTP_EVENT_NOTICE, session, notice_view(session, reason, milliseconds(after)))
         }
+        EventBody::Changed { op, path, change } => (PDTP_EVENT_CHANGED, op, changed_view(op, &path, &change)),
         EventBody::Overflow { count, types } => overflow(count, types.0),
-        // Handled before; to the application it would be an overflow of nothing.
-        EventBody::Posted { .. } => overflow(0, 0),
+        // Handled before, and of what cannot be begun from C; to the application it would be an overflow of nothing.
+        EventBody::Posted { .. } | EventBody::FileRemoved { .. } => overflow(0, 0),
     };
     EventData { user_data: event.user_data, kind, id, view }
 }
@@ -315,6 +360,35 @@ pub(super) fn convert(event: Event) -> <pdtp_event as Handle>::Data {
 fn overflow(count: u64, types: u32) -> (pdtp_event_kind, u64, View) {
     let seen = pdtp_overflow_event { size: size_of::<pdtp_overflow_event>(), count, types };
     (pdtp_event_kind::PDTP_EVENT_OVERFLOW, 0, View::Overflow { seen })
+}
+
+fn changed_view(op: u64, path: &UrlPath, change: &Change) -> View {
+    use pdtp_change_kind::*;
+    let (kind, error) = match change {
+        Change::File { .. } => (PDTP_CHANGE_FILE, None),
+        Change::Dir => (PDTP_CHANGE_DIR, None),
+        Change::Removed => (PDTP_CHANGE_REMOVED, None),
+        Change::Rescan => (PDTP_CHANGE_RESCAN, None),
+        Change::Refused(error) => (PDTP_CHANGE_REFUSED, Some(error)),
+    };
+    let (root, bytes, mtime) = match change {
+        Change::File { root, size, mtime } => (Some(owned(root.to_string())), *size, mtime.unwrap_or(0)),
+        _ => (None, 0, 0),
+    };
+    let (code, message) = outcome(error);
+    let strings = [Some(owned(path.as_str())), root, message];
+    let seen = pdtp_changed_event {
+        size: size_of::<pdtp_changed_event>(),
+        op,
+        path: pointer(strings[0].as_ref()),
+        root: pointer(strings[1].as_ref()),
+        message: pointer(strings[2].as_ref()),
+        bytes,
+        mtime,
+        kind: kind as c_int,
+        code,
+    };
+    View::Changed { seen, _strings: strings }
 }
 
 fn session_view(session: u64, state: &SessionState) -> View {
@@ -500,4 +574,12 @@ pub unsafe extern "C" fn pdtp_event_notice(event: *const pdtp_event) -> *const p
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pdtp_event_overflow(event: *const pdtp_event) -> *const pdtp_overflow_event {
     view!(event, Overflow)
+}
+
+/// What a PDTP_EVENT_CHANGED says. NULL for events of another type, and for NULL.
+///
+/// Never blocks. Borrowed from the event. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_event_changed(event: *const pdtp_event) -> *const pdtp_changed_event {
+    view!(event, Changed)
 }

@@ -237,3 +237,43 @@ pub unsafe extern "C" fn pdtp_session_reconnect(session: *mut pdtp_session) -> c
         Ok(())
     })
 }
+
+/// Has changes at or below `path` told by PDTP_EVENT_CHANGED with `*op` and `user_data`, until pdtp_watch_stop or the
+/// end of the session. `path`: "/dir", percent-encoded, or a whole URI of this server; it need not exist yet. What was
+/// changed before the server heard of this is not told, so look (pdtp_list) after you began to watch. When the link
+/// was away, a PDTP_CHANGE_RESCAN is told.
+///
+/// Never blocks. Any thread, callbacks included. `op` may be NULL. PDTP_E_NULL, PDTP_E_ARGUMENT, PDTP_E_LIMIT (more than
+/// 256 watches), PDTP_E_STATE. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_watch_start(
+    op: *mut u64,
+    session: *mut pdtp_session,
+    path: *const c_char,
+    user_data: *mut c_void,
+) -> c_int {
+    guard::code(|| {
+        let session = borrow!(session);
+        session.shared.alive()?;
+        let path = session.place(text!(path))?.path;
+        let number = session.engine.watch(&path, to_number(user_data))?;
+        // SAFETY: the header demands NULL or a pointer to a variable of this type.
+        if let Some(op) = unsafe { op.as_mut() } {
+            *op = number;
+        }
+        Ok(())
+    })
+}
+
+/// Ends the watch `op`. Events of it that are in the queue already stay there. A number that is no watch is fine.
+///
+/// Never blocks. Any thread, callbacks included. PDTP_E_NULL, PDTP_E_STATE. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_watch_stop(session: *mut pdtp_session, op: u64) -> c_int {
+    guard::code(|| {
+        let session = borrow!(session);
+        session.shared.alive()?;
+        session.engine.unwatch(op);
+        Ok(())
+    })
+}

@@ -151,12 +151,23 @@ impl Catalogue {
         })
     }
 
+    /// The same, told of this path only: not of another that leads to the same file.
+    pub(super) fn root_at(&self, path: &UrlPath, stamp: &Stamp, piece: PieceSize) -> Option<Digest> {
+        if let Some(change) = self.shared.unwritten(path) {
+            let version = change.filter(|version| version.stamp == *stamp)?;
+            return (version.hashes.layout().piece_size() == piece).then(|| version.root());
+        }
+        self.shared.read(|db| {
+            let record = db.begin_read()?.open_table(FILES)?.get(path.as_str())?;
+            let record = record.and_then(|row| Record::decode(row.value()));
+            let is_it = |record: &Record| record.stamp == stamp.encode() && record.piece == piece;
+            Ok(record.filter(is_it).map(|record| record.root))
+        })
+    }
+
     /// Remembers a version. Returns at once, unless the disk is far behind.
     pub(super) fn put(&self, version: &Arc<FileVersion>) {
-        let mut queue = self.shared.lock();
-        while queue.is_over(MAX_BATCHES) && !queue.stop {
-            queue = self.shared.room.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
+        let mut queue = self.shared.lock_with_room();
         queue.waiting_hashes += version.hashes.all().len();
         queue.waiting.insert(version.path.clone(), Some(version.clone()));
         self.shared.wake.notify_one();
@@ -168,26 +179,62 @@ impl Catalogue {
         self.shared.wake.notify_one();
     }
 
+    /// Forgets a path and all below it; whether there was anything to forget. Returns at once, unless it is very much.
+    pub(super) fn remove_below(&self, path: &UrlPath) -> bool {
+        let mut known: Vec<UrlPath> = {
+            let queue = self.shared.lock();
+            let all = queue.waiting.iter().chain(queue.writing.iter());
+            all.filter(|(at, change)| change.is_some() && at.is_under(path))
+                .map(|(at, _)| at.clone())
+                .collect()
+        };
+        let mut was_known = !known.is_empty();
+        known.drain(..).for_each(|path| self.remove(&path));
+        let below = format!("{}/", path.as_str().trim_end_matches('/'));
+        let mut last = below.clone();
+        let mut page = self.page(path.as_str()..=path.as_str());
+        loop {
+            for path in page.iter().filter(|path| self.shared.unwritten(path).is_none_or(|it| it.is_some())) {
+                was_known = true;
+                self.shared.lock_with_room().waiting.insert(path.clone(), None);
+                self.shared.wake.notify_one();
+            }
+            // What is below begins with `PATH/`, and `0` is what comes after `/`.
+            let end = format!("{}0", below.trim_end_matches('/'));
+            page = self
+                .page((std::ops::Bound::Excluded(last.as_str()), std::ops::Bound::Excluded(end.as_str())));
+            match page.last() {
+                Some(path) => last = path.as_str().to_owned(),
+                None => return was_known,
+            }
+        }
+    }
+
+    /// The first paths within a range.
+    fn page<'a>(&self, range: impl std::ops::RangeBounds<&'a str>) -> Vec<UrlPath> {
+        let page = self.shared.read(|db| {
+            let table = db.begin_read()?.open_table(FILES)?;
+            let mut page = Vec::new();
+            for row in table.range::<&str>(range)?.take(SWEEP_PATHS) {
+                page.extend(UrlPath::parse(row?.0.value()));
+            }
+            Ok(Some(page))
+        });
+        page.unwrap_or_default()
+    }
+
     /// Forgets all paths that `is_gone`.
     pub(super) fn sweep(&self, mut is_gone: impl FnMut(&UrlPath) -> bool) {
         let mut last = String::new();
         loop {
-            let page = self.shared.read(|db| {
-                let table = db.begin_read()?.open_table(FILES)?;
-                let mut page = Vec::new();
-                let from = (std::ops::Bound::Excluded(last.as_str()), std::ops::Bound::Unbounded);
-                for row in table.range::<&str>(from)?.take(SWEEP_PATHS) {
-                    page.push(row?.0.value().to_owned());
-                }
-                Ok(Some(page))
-            });
-            let Some(page) = page.filter(|page| !page.is_empty()) else { return };
-            for path in page.iter().filter_map(|path| UrlPath::parse(path).ok()) {
-                if is_gone(&path) {
-                    self.remove(&path);
-                }
+            let page = self.page((std::ops::Bound::Excluded(last.as_str()), std::ops::Bound::Unbounded));
+            for path in page.iter().filter(|path| is_gone(path)) {
+                self.remove(path);
             }
-            last = page.into_iter().next_back().unwrap_or_default();
+            match page.last() {
+                Some(path) => last = path.as_str().to_owned(),
+                None => return,
+            }
         }
     }
 
@@ -206,6 +253,15 @@ impl Catalogue {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the disk where it is far behind.
+    fn lock_with_room(&self) -> MutexGuard<'_, Queue> {
+        let mut queue = self.lock();
+        while queue.is_over(MAX_BATCHES) && !queue.stop {
+            queue = self.room.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        queue
     }
 
     /// The change of `path` that is not yet in the database.

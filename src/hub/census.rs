@@ -84,5 +84,6 @@ fn told(all: Tally, hashed: Tally, scanned: bool) -> HubStats {
         hashed_files: hashed.files,
         hashed_bytes: hashed.bytes,
         scanned,
+        watched: false,
     }
 }

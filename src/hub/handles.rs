@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Fewest descriptors that are kept, whatever the process is allowed.
 const MIN_KEPT: usize = 64;
 /// Most descriptors that are kept.
 const MAX_KEPT: usize = 4096;
+/// Of the descriptors that are kept, as many more are held for versions that were replaced.
+const PINNED_SHARE: usize = 2;
 
 /// The place for one version's descriptor.
 #[derive(Debug, Default)]
@@ -35,6 +37,20 @@ impl Handle {
 pub(super) struct Handles {
     limit: usize,
     open: Mutex<VecDeque<Weak<Handle>>>,
+    pinned: Arc<AtomicUsize>,
+}
+
+/// The open file of a version that can be opened no more. Counted, as it is never closed for another.
+#[derive(Debug)]
+pub(super) struct Pin {
+    pub(super) file: Arc<File>,
+    pinned: Arc<AtomicUsize>,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.pinned.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Handles {
@@ -45,7 +61,14 @@ impl Handles {
     }
 
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, open: Mutex::new(VecDeque::new()) }
+        Self { limit, open: Mutex::new(VecDeque::new()), pinned: Arc::default() }
+    }
+
+    /// Holds `file` open for as long as there is use for it; `None` when that are too many already.
+    pub(super) fn pin(&self, file: Arc<File>) -> Option<Pin> {
+        let count = self.pinned.fetch_add(1, Ordering::Relaxed);
+        let pin = Pin { file, pinned: self.pinned.clone() };
+        (count < self.limit / PINNED_SHARE).then_some(pin)
     }
 
     /// Keeps `file` open for `handle`.
@@ -86,6 +109,17 @@ mod tests {
         handles.keep(&all[3], Arc::new(tempfile::tempfile().unwrap()));
         let open: Vec<bool> = all.iter().map(|h| h.file.lock().unwrap().is_some()).collect();
         assert_eq!(open, [true, false, true, true]);
+    }
+
+    #[test]
+    fn pins_are_counted_while_they_last() {
+        let handles = Handles::new(4);
+        let file = || Arc::new(tempfile::tempfile().unwrap());
+        let first = handles.pin(file());
+        let second = handles.pin(file());
+        assert!(first.is_some() && second.is_some() && handles.pin(file()).is_none());
+        drop(first);
+        assert!(handles.pin(file()).is_some());
     }
 
     #[test]

@@ -10,13 +10,15 @@
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 
+use super::news::Change;
 use super::stamp::{Stamp, read_full_at};
+use super::touches::Touch;
 use super::version::FileVersion;
 use super::{HubError, MAX_ATTEMPTS, Shared, sys};
 use crate::content::{Layout, PieceHasher, PieceHashes};
@@ -52,6 +54,8 @@ struct Job {
     work: Mutex<Work>,
     /// The scan that counted this file as not hashed; see [`super::census`].
     counted_by: AtomicU64,
+    /// Whoever listens for changes is to hear of it.
+    is_news: AtomicBool,
     attempts: AtomicU32,
 }
 
@@ -138,6 +142,8 @@ pub(super) struct Pool {
     /// Length of `Queues::asked` and `Queues::wanted`, to be looked at without a lock.
     wanted: AtomicUsize,
     threads: usize,
+    /// The first scan is over: what is hashed from here on is news.
+    tells: AtomicBool,
 }
 
 #[derive(Default)]
@@ -149,7 +155,9 @@ struct Queues {
     wanted: VecDeque<Arc<Job>>,
     /// Background work under way. Takes turns as well.
     active: VecDeque<Arc<Job>>,
-    /// Background work not begun.
+    /// What has just changed, not begun.
+    news: VecDeque<Arc<Job>>,
+    /// Other background work not begun.
     queued: VecDeque<Arc<Job>>,
     paused: Vec<(Instant, Arc<Job>)>,
     stop: bool,
@@ -166,11 +174,12 @@ impl Pool {
         if queues.stop {
             return Err(closed());
         }
-        let job = queues.job(path).0;
+        let job = queues.job(path, self.tells()).0;
         let receiver = job.watch.subscribe();
         // It may be in the background's queues. Taking it out is only for tidiness: a job that is in two queues is
         // still done once.
         queues.queued.retain(|queued| !Arc::ptr_eq(queued, &job));
+        queues.news.retain(|queued| !Arc::ptr_eq(queued, &job));
         queues.active.retain(|active| !Arc::ptr_eq(active, &job));
         queues.requeue(job);
         self.note(&queues);
@@ -187,13 +196,41 @@ impl Pool {
         if queues.stop {
             return false;
         }
-        let (job, is_new) = queues.job(path);
+        let (job, is_new) = queues.job(path, self.tells());
         job.counted_by.store(census, Ordering::Relaxed);
         if is_new {
             queues.queued.push_back(job);
             self.work.notify_one();
         }
         true
+    }
+
+    /// Has `path`, which has just changed, hashed before other background work, and told to who listens.
+    pub(super) fn queue_news(&self, path: &UrlPath) {
+        let mut queues = self.lock();
+        while queues.news.len() >= MAX_QUEUED && !queues.stop {
+            queues = self.room.wait(queues).unwrap_or_else(PoisonError::into_inner);
+        }
+        let (job, is_new) = queues.job(path, true);
+        job.is_news.store(true, Ordering::Relaxed);
+        let was_queued = queues.queued.iter().position(|queued| Arc::ptr_eq(queued, &job));
+        if let Some(at) = was_queued {
+            queues.queued.remove(at);
+        }
+        if is_new || was_queued.is_some() {
+            queues.news.push_back(job);
+            self.work.notify_one();
+        }
+    }
+
+    /// From now on what is hashed is news.
+    pub(super) fn begin_to_tell(&self) {
+        self.tells.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what is hashed is news.
+    pub(super) fn tells(&self) -> bool {
+        self.tells.load(Ordering::Relaxed)
     }
 
     /// Ends the threads' work as soon as they have finished the slice in hand.
@@ -229,8 +266,9 @@ impl Pool {
             let wake_at = queues.end_pauses(Instant::now());
             let found = queues.take_wanted().or_else(|| queues.take_background(self.threads + EXTRA_ACTIVE));
             self.note(&queues);
-            if queues.queued.len() < MAX_QUEUED {
-                self.room.notify_one();
+            if queues.queued.len() < MAX_QUEUED || queues.news.len() < MAX_QUEUED {
+                // One waits with what the scan found, another with what has just changed.
+                self.room.notify_all();
             }
             if found.is_some() {
                 return found;
@@ -273,7 +311,7 @@ impl Pool {
 }
 
 impl Queues {
-    fn job(&mut self, path: &UrlPath) -> (Arc<Job>, bool) {
+    fn job(&mut self, path: &UrlPath, is_news: bool) -> (Arc<Job>, bool) {
         if let Some(job) = self.jobs.get(path) {
             return (job.clone(), false);
         }
@@ -282,6 +320,7 @@ impl Queues {
             watch: watch::Sender::new(State::Running(0, 0)),
             work: Mutex::new(Work::New),
             counted_by: AtomicU64::new(0),
+            is_news: AtomicBool::new(is_news),
             attempts: AtomicU32::new(0),
         });
         self.jobs.insert(path.clone(), job.clone());
@@ -293,6 +332,7 @@ impl Queues {
         match (job.is_wanted(), is_new) {
             (true, true) => self.asked.push_back(job),
             (true, false) => self.wanted.push_back(job),
+            (false, true) if job.is_news.load(Ordering::Relaxed) => self.news.push_back(job),
             (false, true) => self.queued.push_back(job),
             (false, false) => self.active.push_back(job),
         }
@@ -319,7 +359,7 @@ impl Queues {
     fn take_background(&mut self, width: usize) -> Option<(Arc<Job>, Task)> {
         loop {
             while self.active.len() < width
-                && let Some(job) = self.queued.pop_front()
+                && let Some(job) = self.news.pop_front().or_else(|| self.queued.pop_front())
             {
                 self.active.push_back(job);
             }
@@ -387,6 +427,12 @@ fn prepare(shared: &Shared, job: Arc<Job>) {
     let piece = shared.piece_size_for(stamp.size);
     if let Some(hashes) = shared.catalogue.find(&job.path, &stamp, piece) {
         let version = shared.adopt(&job.path, job.is_wanted().then_some(file), stamp, hashes);
+        if shared.catalogue.root_at(&job.path, &stamp, piece).is_none() {
+            // Known by another path, as what was moved is.
+            shared.catalogue.put(&version);
+        } else {
+            job.is_news.store(false, Ordering::Relaxed);
+        }
         return finish(shared, &job, Ok(version));
     }
     if let Some(wait) = stamp.settles_in(SystemTime::now()) {
@@ -504,7 +550,18 @@ fn finish(shared: &Shared, job: &Arc<Job>, result: Result<Arc<FileVersion>, HubE
                 shared.live.remember(version);
             }
             shared.census.count_hashed(job.counted_by.load(Ordering::Relaxed), version.stamp.size);
+            if job.is_news.load(Ordering::Relaxed) {
+                shared.news.tell(Change::File {
+                    path: job.path.clone(),
+                    root: version.root(),
+                    size: version.stamp.size,
+                    mtime: version.mtime,
+                });
+            }
         }
+        Err(HubError::NotFound) => shared.touches.note(job.path.clone(), Touch::Went, Instant::now()),
+        // Once more when it has come to rest.
+        Err(HubError::Unstable) => shared.touches.note(job.path.clone(), Touch::Seen, Instant::now()),
         Err(error) if !is_wanted => tracing::debug!(path = %job.path, %error, "not hashed"),
         Err(_) => {}
     }

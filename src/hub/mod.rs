@@ -3,8 +3,8 @@
 //! Confined to the directory by `cap-std`, whatever a path or a symlink says. Knows nothing of clients or messages.
 //!
 //! What is told is always what is on disk at that moment: every question looks at the file's stamp (size, times,
-//! inode), and hashes are believed for that stamp only. So nothing needs to be told of changes, and the background
-//! scan is only there to have the hashes ready before somebody asks.
+//! inode), and hashes are believed for that stamp only. So nothing depends on being told of changes: the scan and the
+//! watch over the tree are there to have the hashes ready before somebody asks, and to tell who listens what is new.
 
 mod catalogue;
 mod census;
@@ -12,30 +12,37 @@ mod handles;
 mod hasher;
 mod listing;
 mod live;
+mod news;
 mod scan;
 mod stamp;
 mod sys;
 // They need symlinks, pipes and names that are not text.
 #[cfg(all(test, unix))]
 mod tests;
+mod touches;
 mod tree;
 mod version;
+mod watch;
 
+pub use news::{Change, Listener};
 pub use version::FileVersion;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::catalogue::Catalogue;
 use self::census::Census;
 use self::handles::Handles;
 use self::hasher::{Pool, State};
 use self::live::Live;
+use self::news::News;
 use self::stamp::Stamp;
+use self::touches::Touches;
 use self::tree::{Found, Tree};
 use self::version::Source;
+use self::watch::Watch;
 use crate::content::{PieceHashes, PieceSize};
 use crate::wire::{Digest, EntryKind, Listing, UrlPath};
 
@@ -43,9 +50,15 @@ use crate::wire::{Digest, EntryKind, Listing, UrlPath};
 const MAX_ATTEMPTS: u32 = 5;
 /// More hashing threads than this are not started, whatever is configured.
 const MAX_HASH_THREADS: usize = 256;
+/// How long a file that is being written is waited for beyond the time it takes to settle, and how often it is looked
+/// at meanwhile.
+const WRITER_PATIENCE: Duration = Duration::from_secs(1);
+const WRITER_POLL: Duration = Duration::from_millis(20);
+/// See [`HubConfig::settle`].
+pub const DEFAULT_SETTLE: Duration = Duration::from_secs(2);
 
 /// How to open a repository.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct HubConfig {
     /// Where the catalogue of hashes is kept; `None` = in memory only.
     pub state_dir: Option<PathBuf>,
@@ -55,6 +68,23 @@ pub struct HubConfig {
     pub hash_threads: usize,
     /// Serve names that start with a dot.
     pub hidden: bool,
+    /// A file that is being written is offered when it was closed, or when nothing was written to it for so long.
+    pub settle: Duration,
+    /// Have the system tell of changes; without, they are found by scanning.
+    pub watch: bool,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        Self {
+            state_dir: None,
+            piece_size: None,
+            hash_threads: 0,
+            hidden: false,
+            settle: DEFAULT_SETTLE,
+            watch: true,
+        }
+    }
 }
 
 /// Why the hub cannot give what was asked for.
@@ -73,8 +103,8 @@ pub enum HubError {
     /// A file where a directory was expected.
     #[error("not a directory")]
     NotDirectory,
-    /// The file changed while it was read, again and again.
-    #[error("the file keeps changing")]
+    /// Somebody is writing to the file, or it changed while it was read, again and again.
+    #[error("the file is still being written")]
     Unstable,
     /// A cursor this hub did not make.
     #[error("invalid cursor")]
@@ -110,6 +140,8 @@ pub struct HubStats {
     pub hashed_bytes: u64,
     /// Whether the first scan is over.
     pub scanned: bool,
+    /// Whether the system tells of changes everywhere in the tree; else they are found by scanning.
+    pub watched: bool,
 }
 
 /// A file as it is on disk, open for reading, hashed or not.
@@ -151,6 +183,10 @@ struct Shared {
     catalogue: Catalogue,
     pool: Pool,
     census: Census,
+    touches: Arc<Touches>,
+    watch: Watch,
+    news: News,
+    settle: Duration,
     stop: Stop,
 }
 
@@ -176,8 +212,14 @@ impl Hub {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get() / 2).max(1),
             n => n.min(MAX_HASH_THREADS),
         };
+        let source = Arc::new(Source { tree, handles: Handles::for_this_process() });
+        let touches = Arc::new(Touches::new(config.settle, watch::TELLS_CLOSE));
         let shared = Arc::new(Shared {
-            source: Arc::new(Source { tree, handles: Handles::for_this_process() }),
+            watch: Watch::new(dir, &source, &touches, config.watch),
+            source,
+            touches,
+            news: News::default(),
+            settle: config.settle,
             piece_size: config.piece_size,
             live: Live::default(),
             catalogue,
@@ -188,6 +230,7 @@ impl Hub {
         // From here on dropping the owner ends what was started, also when a thread cannot be had.
         let owner = Arc::new(Owner { shared, threads: Mutex::default() });
         owner.start("pdtp-scan".to_owned(), scan::run)?;
+        owner.start("pdtp-watch".to_owned(), watch::run)?;
         for i in 0..hashers {
             owner.start(format!("pdtp-hash-{i}"), hasher::run)?;
         }
@@ -248,6 +291,7 @@ impl Hub {
             if let Some(version) = shared.live.get(path, &found.stamp) {
                 return Ok(version);
             }
+            shared.rest(path).await?;
             let mut watch = shared.pool.want(path)?;
             hashed = loop {
                 let state = watch.borrow_and_update().clone();
@@ -282,15 +326,28 @@ impl Hub {
         listing::list(&self.owner.shared, dir, depth, cursor, max_entries, max_bytes)
     }
 
-    /// Somebody received wrong bytes of this version from here: look whether the file changed under it. `false` when
-    /// it did, and the version is no longer served. Blocks.
+    /// Somebody received wrong bytes of this version from here, or its path leads to another file: look whether the
+    /// file changed under it. `false` when it did, and the version is no longer served. One that was replaced or removed
+    /// is kept readable for as long as `version` is held. Blocks.
     pub fn still_good(&self, version: &FileVersion) -> bool {
-        let is_good = version.open().is_ok();
-        if !is_good {
-            self.owner.shared.live.remove(version);
-            self.owner.shared.catalogue.remove(&version.path);
+        let shared = &self.owner.shared;
+        let Ok(file) = version.open() else {
+            shared.live.remove(version);
+            let piece = version.hashes.layout().piece_size();
+            if shared.catalogue.root_at(&version.path, &version.stamp, piece).is_some() {
+                shared.catalogue.remove(&version.path);
+            }
+            return false;
+        };
+        if shared.stat(&version.path).map_or(true, |found| found.stamp != version.stamp) {
+            version.hold_on_to(file);
         }
-        is_good
+        true
+    }
+
+    /// Hears of every change from now on.
+    pub fn listen(&self) -> Listener {
+        self.owner.shared.news.listen()
     }
 
     /// Whether files are cut into pieces of another size than a power of two, because the operator wants it so.
@@ -300,7 +357,8 @@ impl Hub {
 
     /// Numbers.
     pub fn stats(&self) -> HubStats {
-        self.owner.shared.census.stats()
+        let shared = &self.owner.shared;
+        HubStats { watched: !shared.watch.is_blind(), ..shared.census.stats() }
     }
 
     /// Stops background work and closes the catalogue. Blocks for as long as a piece takes.
@@ -322,12 +380,14 @@ impl Owner {
 
     fn close(&self) {
         self.shared.stop.set();
+        self.shared.touches.stop();
         self.shared.pool.stop();
         for thread in std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner)) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the repository has panicked");
             }
         }
+        self.shared.watch.close();
         self.shared.pool.abandon();
         self.shared.catalogue.close();
     }
@@ -342,6 +402,19 @@ impl Drop for Owner {
 impl Shared {
     fn stat(&self, path: &UrlPath) -> Result<Found, HubError> {
         self.source.tree.stat(path)
+    }
+
+    /// Waits until nobody writes to a file any more, but not for ever.
+    async fn rest(&self, path: &UrlPath) -> Result<(), HubError> {
+        let patience = self.settle + WRITER_PATIENCE;
+        let begin = Instant::now();
+        while self.touches.is_writing(path) {
+            if begin.elapsed() >= patience {
+                return Err(HubError::Unstable);
+            }
+            tokio::time::sleep(WRITER_POLL).await;
+        }
+        Ok(())
     }
 
     fn piece_size_for(&self, size: u64) -> PieceSize {
@@ -387,30 +460,59 @@ fn mime_of(path: &UrlPath) -> Option<&'static str> {
     mime_guess::from_path(std::str::from_utf8(&name).ok()?).first_raw()
 }
 
-/// Says once that the end has come.
+/// How a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waited {
+    /// All of the time has passed.
+    All,
+    Hurry,
+    End,
+}
+
+/// Says once that the end has come, and before that now and then that there is reason to hurry.
 #[derive(Debug, Default)]
 struct Stop {
-    is_set: Mutex<bool>,
+    state: Mutex<StopState>,
     change: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct StopState {
+    is_set: bool,
+    is_hurry: bool,
 }
 
 impl Stop {
     fn set(&self) {
-        *self.is_set.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.lock().is_set = true;
         self.change.notify_all();
     }
 
     fn is_set(&self) -> bool {
-        *self.is_set.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().is_set
     }
 
-    /// Waits for the end, for at most `time`; whether it has come.
-    fn wait(&self, time: Duration) -> bool {
-        let is_set = self.is_set.lock().unwrap_or_else(PoisonError::into_inner);
-        *self
+    /// Ends the present or the next [`Stop::wait`] early.
+    fn hurry(&self) {
+        self.lock().is_hurry = true;
+        self.change.notify_all();
+    }
+
+    /// Waits for the end or for a reason to hurry, for at most `time`.
+    fn wait(&self, time: Duration) -> Waited {
+        let mut state = self
             .change
-            .wait_timeout_while(is_set, time, |is_set| !*is_set)
+            .wait_timeout_while(self.lock(), time, |state| !state.is_set && !state.is_hurry)
             .unwrap_or_else(PoisonError::into_inner)
-            .0
+            .0;
+        match (state.is_set, std::mem::take(&mut state.is_hurry)) {
+            (true, _) => Waited::End,
+            (false, true) => Waited::Hurry,
+            (false, false) => Waited::All,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, StopState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

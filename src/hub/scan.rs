@@ -1,18 +1,21 @@
 //! The walk over the served tree that finds what is to be hashed, at the start and now and then.
 //!
 //! Nothing depends on it for being right: what is asked for is looked at when it is asked for. It only makes sure
-//! that the answer is there already.
+//! that the answer is there already, has all directories watched, and finds what the watch does not tell.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::Shared;
 use super::census::Tally;
+use super::news::Change;
 use super::stamp::Stamp;
 use super::tree::Hint;
+use super::{Shared, Waited};
 use crate::wire::{EntryKind, UrlPath};
 
 /// From the end of one scan to the start of the next.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// The same where the system does not tell of changes.
+const BLIND_INTERVAL: Duration = Duration::from_secs(5);
 /// But a scan takes at most this part of the time, however large the tree.
 const SHARE: u32 = 50;
 /// Files after which the numbers of the first scan are told.
@@ -20,6 +23,7 @@ const TELL_EVERY: u64 = 256;
 
 /// The scanning thread.
 pub(super) fn run(shared: &Shared) {
+    let mut waited = Waited::All;
     for round in 0u64.. {
         let start = Instant::now();
         let (mut all, mut hashed) = (Tally::default(), Tally::default());
@@ -39,7 +43,8 @@ pub(super) fn run(shared: &Shared) {
         let walked = start.elapsed();
         let number = shared.census.tell(all, hashed);
         tracing::debug!(files = all.files, hashed = hashed.files, ?walked, "scanned");
-        if round == 0 {
+        let is_blind = shared.watch.is_blind();
+        if round == 0 || is_blind || waited == Waited::Hurry {
             forget_removed(shared, all);
         }
         shared
@@ -48,7 +53,10 @@ pub(super) fn run(shared: &Shared) {
         if hashed.files < all.files && !hash(shared, number) {
             return;
         }
-        if shared.stop.wait(INTERVAL.max(walked * SHARE)) {
+        shared.pool.begin_to_tell();
+        let interval = if is_blind { BLIND_INTERVAL } else { INTERVAL };
+        waited = shared.stop.wait(interval.max(walked * SHARE));
+        if waited == Waited::End {
             return;
         }
     }
@@ -59,6 +67,11 @@ fn hash(shared: &Shared, number: u64) -> bool {
     walk(shared, |path, stamp| {
         if shared.root(path, stamp).is_some() {
             shared.census.count_hashed(number, stamp.size);
+            return true;
+        }
+        // Later, when whoever writes to it is done.
+        let is_written = shared.pool.tells() && !stamp.is_older_than(shared.settle, SystemTime::now());
+        if is_written || shared.touches.is_writing(path) {
             return true;
         }
         shared.pool.queue(path, number)
@@ -72,17 +85,34 @@ fn forget_removed(shared: &Shared, all: Tally) {
         return;
     }
     shared.catalogue.sweep(|path| {
-        !shared.stop.is_set() && shared.stat(path).map_or(true, |found| found.kind == EntryKind::Dir)
+        let is_gone =
+            !shared.stop.is_set() && shared.stat(path).map_or(true, |found| found.kind == EntryKind::Dir);
+        if is_gone && shared.pool.tells() {
+            shared.news.tell(Change::Removed { path: path.clone() });
+        }
+        is_gone
     });
 }
 
 /// Calls `each` with every regular file that can be reached without symlinks (what they lead to has a path of its
 /// own), until it says `false`. `false` when it did, or when the hub closes.
-fn walk(shared: &Shared, mut each: impl FnMut(&UrlPath, &Stamp) -> bool) -> bool {
+fn walk(shared: &Shared, each: impl FnMut(&UrlPath, &Stamp) -> bool) -> bool {
+    walk_below(shared, &UrlPath::root(), each, |_| {})
+}
+
+/// The same from a directory on. Has every directory watched before it is read.
+pub(super) fn walk_below(
+    shared: &Shared,
+    dir: &UrlPath,
+    mut each: impl FnMut(&UrlPath, &Stamp) -> bool,
+    mut each_dir: impl FnMut(&UrlPath),
+) -> bool {
     let tree = &shared.source.tree;
-    let mut dirs = vec![UrlPath::root()];
+    let mut dirs = vec![dir.clone()];
     let mut goes_on = true;
     while let Some(dir) = dirs.pop() {
+        shared.watch.watch(&dir);
+        each_dir(&dir);
         let result = tree.read_dir(&dir, |name, hint| {
             goes_on = goes_on && !shared.stop.is_set();
             // A path too long for a URL cannot be asked for.

@@ -91,6 +91,14 @@ impl Stamp {
         TICK.checked_sub(age).filter(|wait| !wait.is_zero())
     }
 
+    /// Whether the last change is older than `time`.
+    pub(super) fn is_older_than(&self, time: Duration, now: SystemTime) -> bool {
+        let seconds = u64::try_from(self.ctime.seconds).unwrap_or(0);
+        let changed = UNIX_EPOCH.checked_add(Duration::new(seconds, self.ctime.nanos));
+        // A change time in the future says nothing.
+        changed.is_none_or(|changed| now.duration_since(changed).map_or(true, |age| age >= time))
+    }
+
     pub(super) fn encode(&self) -> [u8; STAMP_LEN] {
         let mut out = [0; STAMP_LEN];
         out[..8].copy_from_slice(&self.size.to_le_bytes());

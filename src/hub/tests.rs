@@ -11,6 +11,8 @@ use super::*;
 use crate::content::{Layout, hash_piece, merkle_root};
 use crate::wire::Entry;
 
+mod changes;
+
 /// Far beyond what anything here takes, so that a busy machine is no failure.
 const DEADLINE: Duration = Duration::from_secs(180);
 

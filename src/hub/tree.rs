@@ -144,6 +144,11 @@ impl Tree {
         Found::of(&meta)
     }
 
+    /// Whether `path` may be served, were there something.
+    pub(super) fn is_served(&self, path: &UrlPath) -> bool {
+        self.locate(path).is_ok()
+    }
+
     fn is_servable(&self, dir: &UrlPath, name: &[u8]) -> bool {
         let is_hidden = !self.hidden && name.starts_with(b".");
         let is_reserved = dir.is_root() && name == RESERVED;
@@ -169,6 +174,17 @@ impl Tree {
         }
         Ok(place)
     }
+}
+
+/// Where a path is on this machine, seen from the place of the tree's root.
+pub(super) fn place_of(root: &Path, path: &UrlPath) -> Option<PathBuf> {
+    path.components().try_fold(root.to_owned(), |place, part| Some(place.join(name_of(part)?)))
+}
+
+/// The path of a place that is told relative to the tree's root.
+pub(super) fn path_of(place: &Path) -> Option<UrlPath> {
+    let names: Option<Vec<&[u8]>> = place.iter().map(bytes_of).collect();
+    UrlPath::from_components(names?).ok()
 }
 
 #[cfg(unix)]

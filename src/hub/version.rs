@@ -1,8 +1,8 @@
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
-use super::handles::{Handle, Handles};
+use super::handles::{Handle, Handles, Pin};
 use super::stamp::Stamp;
 use super::tree::Tree;
 use super::{HubError, mime_of};
@@ -11,7 +11,7 @@ use crate::wire::{Digest, UrlPath};
 
 /// One version of one file: immutable. While somebody holds its [open file](FileVersion::open), its bytes stay
 /// readable, even if the path has got another file since. The hub keeps the descriptors of versions in use open too,
-/// as far as the process's limit of descriptors allows.
+/// those of replaced ones ([`super::Hub::still_good`]) before others, as far as the process's limit allows.
 #[derive(Debug)]
 pub struct FileVersion {
     /// Where it is, or was.
@@ -29,6 +29,8 @@ pub struct FileVersion {
     pub(super) use_mark: UseMark,
     source: Arc<Source>,
     handle: Arc<Handle>,
+    /// Once its path leads to another file.
+    pin: OnceLock<Pin>,
 }
 
 /// For the cache of recent versions.
@@ -75,6 +77,7 @@ impl FileVersion {
             stamp,
             source,
             handle,
+            pin: OnceLock::new(),
         }
     }
 
@@ -103,7 +106,17 @@ impl FileVersion {
 
     /// The same, if it is open already: no more than an fstat, so not even a slow disk is waited for.
     pub fn opened(&self) -> Option<Arc<std::fs::File>> {
-        self.handle.get().filter(|file| self.is_unchanged(file))
+        let file = self.pin.get().map(|pin| pin.file.clone()).or_else(|| self.handle.get());
+        file.filter(|file| self.is_unchanged(file))
+    }
+
+    /// Its path leads to another file now: the open one is all there is of it, and is kept open while the version is
+    /// used. Not when there are too many such.
+    pub(super) fn hold_on_to(&self, file: Arc<std::fs::File>) {
+        if let Some(pin) = self.source.handles.pin(file) {
+            // It may be held already.
+            let _ = self.pin.set(pin);
+        }
     }
 
     /// Whether the open file still has the size and times it was hashed with. Cheap: one fstat.

@@ -18,7 +18,7 @@ use tokio::time::sleep_until;
 
 use super::core::{ConnId, Core, Grant, Input, Now, Output};
 use super::early::Early;
-use super::outbox::{Outbox, Overflow};
+use super::outbox::{Outbox, Overflow, READ_PAUSE};
 use super::probe::probe;
 use super::status::{Counters, SwarmStatus};
 use crate::hub::{FileVersion, Hub, HubError};
@@ -37,6 +37,8 @@ const MAX_PROBES: usize = 64;
 const MAX_CHECKS: usize = 8;
 /// How often `hashing` is told.
 const HASHING_INTERVAL: Duration = Duration::from_millis(500);
+/// How often those are looked at who have yet to be told of changes in the tree.
+const WATCHERS_POLL: Duration = Duration::from_millis(5);
 /// What a listing must leave free in a frame: framing, type, id, cursor.
 const LISTING_OVERHEAD: usize = 1024;
 
@@ -133,10 +135,16 @@ impl Dispatcher {
     /// Runs until [`Event::Stop`].
     pub(super) async fn run(mut self, mut events: mpsc::Receiver<Event>) {
         let mut turn = Vec::with_capacity(TURN);
+        let mut changes = self.hub.listen();
         loop {
-            let deadline = self.core.next_timeout().map(|at| self.clock.instant(at));
+            let mut deadline = self.core.next_timeout().map(|at| self.clock.instant(at));
+            if self.core.waiting_watchers().next().is_some() {
+                let soon = Instant::now() + WATCHERS_POLL;
+                deadline = Some(deadline.map_or(soon, |at| at.min(soon)));
+            }
             tokio::select! {
                 _ = events.recv_many(&mut turn, TURN) => {}
+                Some(change) = changes.next() => turn.push(Event::Input(Input::News(change))),
                 () = sleep_until_or_forever(deadline) => {}
             }
             for event in turn.drain(..) {
@@ -149,10 +157,21 @@ impl Dispatcher {
             if self.core.next_timeout().is_some_and(|at| at <= self.clock.now().time) {
                 self.feed(Input::Tick);
             }
+            self.tell_watchers();
             for conn in self.touched.drain() {
                 if let Some(outbox) = self.outboxes.get(&conn) {
                     outbox.flush();
                 }
+            }
+        }
+    }
+
+    /// Tells of changes in the tree as much as there is room for.
+    fn tell_watchers(&mut self) {
+        let waiting: Vec<_> = self.core.waiting_watchers().collect();
+        for conn in waiting {
+            if self.outboxes.get(&conn).is_none_or(|outbox| outbox.backlog() < READ_PAUSE) {
+                self.feed(Input::Room { conn });
             }
         }
     }

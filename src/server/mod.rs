@@ -69,6 +69,8 @@ pub struct ServerConfig {
     pub up_limit: u64,
     /// Greeting for clients.
     pub notice: Option<String>,
+    /// How long a version that was replaced is given to those who are downloading it.
+    pub old_version_grace: Duration,
     /// How long to let transfers finish at the end.
     pub grace: Duration,
     /// Most connections from one address (IPv6: from one /64).
@@ -86,6 +88,7 @@ impl Default for ServerConfig {
             name: None,
             up_limit: 0,
             notice: None,
+            old_version_grace: Duration::from_secs(3600),
             grace: Duration::from_secs(10),
             max_connections_per_address: limits::MAX_CONNECTIONS_PER_ADDRESS,
             max_connections_per_loopback_address: 4096,
@@ -143,6 +146,7 @@ impl Server {
             features: hub.has_odd_pieces().then(|| FEATURE_PIECES.to_owned()).into_iter().collect(),
             notice: config.notice.clone(),
             up_limit: config.up_limit,
+            old_grace_us: u64::try_from(config.old_version_grace.as_micros()).unwrap_or(u64::MAX),
         };
         let name = config.name.clone().unwrap_or_else(|| default_name(&addresses));
         Ok(Self { config, hub, name, listeners, addresses, identity, random })

@@ -83,6 +83,11 @@ impl Outbox {
         self.drained.notify_waiters();
     }
 
+    /// Bytes that wait to be written.
+    pub(crate) fn backlog(&self) -> usize {
+        self.lock().backlog()
+    }
+
     /// Whether [`Outbox::close`] was called.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed

@@ -122,6 +122,7 @@ impl Report<'_> {
                 "hashed": self.hub.hashed_files,
                 "hashed_bytes": self.hub.hashed_bytes,
                 "scanned": self.hub.scanned,
+                "watched": self.hub.watched,
                 "in_memory": versions,
                 "being_looked_up": searches,
                 "retired": core.retired,

@@ -26,6 +26,8 @@ pub const MAX_OUTSTANDING: usize = 64;
 pub const MAX_RANGES_PER_FILE: usize = 1024;
 /// Files one client may have standing requests for.
 pub const MAX_FILES_PER_CLIENT: usize = 4096;
+/// Files and directories one client may watch.
+pub const MAX_WATCHES: usize = 256;
 /// Connections from one address.
 pub const MAX_CONNECTIONS_PER_ADDRESS: usize = 256;
 /// Bytes queued towards one client before it is dropped as a slow consumer.

@@ -191,6 +191,10 @@ static void listings(pdtp_session *session)
     IS_ARGUMENT(pdtp_stat(&out, session, "/%00", 0));
     IS_NULL(pdtp_stat_start(&op, NULL, "/", NULL));
     IS_NULL(pdtp_stat_start(&op, session, NULL, NULL));
+    IS_NULL(pdtp_watch_start(&op, NULL, "/", NULL));
+    IS_NULL(pdtp_watch_start(&op, session, NULL, NULL));
+    IS_ARGUMENT(pdtp_watch_start(&op, session, "/a/../b", NULL));
+    IS_NULL(pdtp_watch_stop(NULL, 1));
     CHECK(pdtp_listing_count(NULL) == 0 && pdtp_listing_entry(NULL, 0) == NULL);
     CHECK(pdtp_listing_complete(NULL) == 0 && pdtp_listing_path(NULL) == NULL);
     CHECK(pdtp_listing_count((pdtp_listing *)session) == 0);
@@ -260,7 +264,7 @@ static void events(void)
     CHECK(!pdtp_event_session(NULL) && !pdtp_event_listing(NULL) && !pdtp_event_take_listing(NULL));
     CHECK(!pdtp_event_transfer(NULL) && !pdtp_event_done(NULL) && !pdtp_event_progress(NULL));
     CHECK(!pdtp_event_file(NULL) && !pdtp_event_peer(NULL) && !pdtp_event_notice(NULL));
-    CHECK(!pdtp_event_overflow(NULL));
+    CHECK(!pdtp_event_overflow(NULL) && !pdtp_event_changed(NULL));
 }
 
 static void uris(void)

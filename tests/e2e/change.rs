@@ -52,6 +52,39 @@ fn replaced_by_another_file() {
 }
 
 #[test]
+fn who_has_begun_finishes_the_old_version_and_who_comes_gets_the_new() {
+    let served = make_tree(&[("big", SIZE)]);
+    let (server, here) = (Pdtpd::start(served.path(), &[""; 0]), scratch());
+    let (old, new) = (std::fs::read(served.path().join("big")).unwrap(), content(77, SIZE + 12_345));
+    let targets = [here.path().join("one"), here.path().join("two")];
+    let clients = targets.each_ref().map(|target| begun(&server, target));
+    replace(&server, &new);
+    let late = here.path().join("late");
+    pdtp(&["get", &server.uri("/big"), "-o", late.to_str().unwrap()]).expect(0);
+    assert_eq!(std::fs::read(late).unwrap(), new);
+    std::fs::remove_file(served.path().join("big")).unwrap();
+    for (client, target) in clients.into_iter().zip(&targets) {
+        client.finish(PATIENCE).expect(0);
+        assert!(std::fs::read(target).unwrap() == old, "not the version that was begun with");
+    }
+}
+
+#[test]
+fn an_old_version_is_not_given_when_the_operator_does_not_want_it() {
+    let served = make_tree(&[("big", SIZE)]);
+    let (server, here) = (Pdtpd::start(served.path(), &["--old-version-grace", "0"]), scratch());
+    let new = content(77, SIZE + 12_345);
+    let target = here.path().join("big");
+    let uri = server.uri("/big");
+    // Slow enough not to be done before anybody has looked.
+    let client = pdtp_start(&["get", "--json", "--limit-down", "1M", &uri, "-o", target.to_str().unwrap()]);
+    wait_until("begun", PATIENCE, || client.stdout().contains("\"progress\""));
+    replace(&server, &new);
+    client.finish(PATIENCE).expect(0);
+    assert_eq!(std::fs::read(target).unwrap(), new);
+}
+
+#[test]
 fn changed_in_place() {
     let served = make_tree(&[("big", SIZE)]);
     let (server, here) = (Pdtpd::start(served.path(), &[""; 0]), scratch());

@@ -33,6 +33,8 @@ Examples:
   pdtp get pdtp://mirror.example.org/iso/disk.iso        download a file, or go on with it
   pdtp get -r pdtp://mirror.example.org/photos/ -o pics  a directory and all below it
   pdtp cat pdtp://mirror.example.org/film.webm | mpv -   watch while it comes
+  pdtp mirror --delete pdtp://mirror.example.org/pub pub make ./pub like it, again and again
+  pdtp watch pdtp://mirror.example.org/                  what changes, as it changes
 
 `pdtp COMMAND --help` tells more about each of them.
 ";
@@ -103,6 +105,12 @@ pub(crate) enum Command {
     /// Write files to standard output, in order and verified, while they arrive
     #[command(after_help = after_help(CAT_EXAMPLES))]
     Cat(Cat),
+    /// Make a directory like one on the server, fetching only what differs
+    #[command(after_long_help = after_help(MIRROR_EXAMPLES), after_help = "More, with examples: pdtp mirror --help")]
+    Mirror(Mirror),
+    /// Tell what changes on the server, one line an event
+    #[command(after_help = after_help(WATCH_EXAMPLES))]
+    Watch(Watch),
 }
 
 const LS_EXAMPLES: &str = "\
@@ -131,6 +139,97 @@ Examples:
 
 No byte is written that was not verified. The first failure ends it.
 ";
+
+const MIRROR_EXAMPLES: &str = "\
+Examples:
+  pdtp mirror pdtp://host/pub /srv/pub                     what differs in size or date, and only that
+  pdtp mirror --delete -n pdtp://host/pub /srv/pub         what would be fetched and removed?
+  pdtp mirror --watch --delete pdtp://host/pub /srv/pub    and keep it so, as it changes
+  pdtp mirror --seed-for forever pdtp://host/pub /srv/pub  and give it to others from then on
+  pdtp mirror --exclude '*.iso' --exclude cache/ URI DIR   without these
+
+A file is compared by size and modification time, with --checksum by hash. Of a
+file that differs only the pieces that differ are fetched. It gets its name
+when all of it is verified, and the time of the original.
+
+Patterns: * any characters but /, ** any at all, ? one, [ab] {x,y} one of
+several. Without a / they are compared with the name, with one with the whole
+path below URI; one that ends in / is for directories only. What is below an
+excluded directory is excluded, and what is excluded is not deleted.
+
+Events of --json are those of `pdtp get`, and
+  file_done  path, size: was fetched, or would be
+  removed    path: was removed, or would be
+  done       fetched, removed, up_to_date: numbers of files; seconds, rate,
+             from_origin, from_peers, from_disk, uploaded, dry_run
+";
+
+#[derive(Debug, Args)]
+pub(crate) struct Mirror {
+    /// pdtp://host[:port]/path
+    pub(crate) uri: PdtpUri,
+    /// Directory to be made like it
+    pub(crate) dir: PathBuf,
+    /// Remove what is not on the server
+    #[arg(long)]
+    pub(crate) delete: bool,
+    /// Change nothing, and tell what would be done
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Compare by hash what has the right size and date, too
+    #[arg(short, long)]
+    pub(crate) checksum: bool,
+    /// Only files that match; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) include: Vec<String>,
+    /// Not what matches; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) exclude: Vec<String>,
+    /// Go on, and keep it so as it changes on the server
+    #[arg(short, long, conflicts_with = "dry_run")]
+    pub(crate) watch: bool,
+    /// Go on giving to others so long after the end: 90, 30m, 12h, forever; all of the copy is verified for that
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
+    pub(crate) seed_for: Duration,
+    /// Say nothing but errors
+    #[arg(short, long, conflicts_with_all = ["verbose", "json"])]
+    pub(crate) quiet: bool,
+    /// Name each file that is fetched or removed
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// One event a line on standard output, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) share: Share,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+const WATCH_EXAMPLES: &str = "\
+Examples:
+  pdtp watch pdtp://host/incoming/
+  pdtp watch --json pdtp://host/ | jq -r 'select(.event == \"file\").uri'
+
+Events, each with \"event\" and, of --json, path and uri:
+  watching   from here on changes are told
+  file       root, size, mtime: it is new, or another than before
+  dir        a new directory; what is in it is told one by one
+  removed    it is gone, with all below it
+  rescan     more may have changed, at or below it, than was told
+It goes on until Ctrl-C.
+";
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// pdtp://host[:port]/path
+    pub(crate) uri: PdtpUri,
+    /// One object a line, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct Get {

@@ -191,7 +191,7 @@ fn follow(link: &mut Link<'_>, transfer: &Transfer, report: &mut Report) -> Resu
 }
 
 /// Ends a download that is not to go on now, such that it can later.
-fn leave_resumable(transfer: &Transfer, failure: Failure) -> Failure {
+pub(crate) fn leave_resumable(transfer: &Transfer, failure: Failure) -> Failure {
     transfer.cancel(true);
     // How it ends does not matter; that it had the time to write down how far it got does.
     let _ = transfer.wait(Some(SAVE));
@@ -224,7 +224,7 @@ fn kept(progress: &Progress) -> Option<String> {
 }
 
 /// Goes on giving to others. Ctrl-C ends this, and is no failure: the download is complete.
-fn seed(app: &App, time: Duration, report: &Report) -> Result<(), Failure> {
+pub(crate) fn seed(app: &App, time: Duration, report: &Report) -> Result<(), Failure> {
     let begin = Instant::now();
     let mut told: Option<Instant> = None;
     while app.signals.asked().is_none() {
@@ -245,7 +245,7 @@ fn seed(app: &App, time: Duration, report: &Report) -> Result<(), Failure> {
 }
 
 /// Lets what others are just receiving from here reach them, for a while.
-fn finish_uploads(app: &App) {
+pub(crate) fn finish_uploads(app: &App) {
     let begin = Instant::now();
     while app.client.is_uploading() && begin.elapsed() < LAST_UPLOADS && app.signals.asked().is_none() {
         let _ = app.client.next_event(Some(POLL));

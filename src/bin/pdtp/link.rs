@@ -97,7 +97,10 @@ impl Link<'_> {
                 }
                 self.seen = now;
             }
-            EventBody::State { .. } | EventBody::FileDone { .. } | EventBody::Listing { .. } => self.moved(),
+            EventBody::State { .. }
+            | EventBody::FileDone { .. }
+            | EventBody::FileRemoved { .. }
+            | EventBody::Listing { .. } => self.moved(),
             _ => {}
         }
         Ok(())

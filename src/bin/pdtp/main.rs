@@ -11,9 +11,11 @@ mod cat;
 mod exit;
 mod get;
 mod link;
+mod mirror;
 mod report;
 mod signals;
 mod term;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
         Command::Ls(args) => browse::ls(args),
         Command::Stat(args) => browse::stat(args),
         Command::Cat(args) => cat::run(args),
+        Command::Mirror(args) => mirror::run(args),
+        Command::Watch(args) => watch::run(args),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };
     let message = match &failure {

@@ -236,7 +236,7 @@ impl Report {
     }
 
     /// A line for people.
-    fn line(&self, text: impl FnOnce() -> String) {
+    pub(crate) fn line(&self, text: impl FnOnce() -> String) {
         match &self.mode {
             Mode::People(Some(bar)) => bar.suspend(|| eprintln!("{}", text())),
             Mode::People(None) => eprintln!("{}", text()),
@@ -244,7 +244,7 @@ impl Report {
         }
     }
 
-    fn json(&self, value: impl FnOnce() -> Value) -> Result<(), Failure> {
+    pub(crate) fn json(&self, value: impl FnOnce() -> Value) -> Result<(), Failure> {
         if self.is_json() { emit(&value()) } else { Ok(()) }
     }
 }

@@ -116,6 +116,19 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) hidden: bool,
 
+    /// When a file that is being written counts as complete, if it is not closed: after so long without a write
+    /// [default: 2s]
+    ///
+    /// Where the system does not tell when files are closed (elsewhere than on Linux), this goes for all files.
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
+    pub(crate) settle: Option<Duration>,
+
+    /// How long a version that was replaced is given to those who are downloading it [default: 1h]
+    ///
+    /// Whoever asks anew gets the new one at once. A file that is overwritten in place has no old version.
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
+    pub(crate) old_version_grace: Option<Duration>,
+
     /// Greeting that clients show to their users
     #[arg(long, value_name = "TEXT")]
     pub(crate) notice: Option<String>,
@@ -149,6 +162,8 @@ pub(crate) struct Settings {
     pub(crate) piece_size: Option<PieceSize>,
     pub(crate) limit_up: Option<u64>,
     pub(crate) hidden: bool,
+    pub(crate) settle: Option<Duration>,
+    pub(crate) old_version_grace: Option<Duration>,
     pub(crate) notice: Option<String>,
     pub(crate) grace: Option<Duration>,
     pub(crate) json: bool,
@@ -180,6 +195,8 @@ impl Settings {
             piece_size: args.piece_size.or(file.piece_size),
             limit_up: args.limit_up.or(file.limit_up),
             hidden: args.hidden || file.hidden.unwrap_or(false),
+            settle: args.settle.or(file.settle),
+            old_version_grace: args.old_version_grace.or(file.old_version_grace),
             notice: args.notice.or(file.notice),
             grace: args.grace.or(file.grace),
             json: args.json || file.json.unwrap_or(false),

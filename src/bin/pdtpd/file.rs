@@ -12,8 +12,20 @@ use super::failure::Failure;
 use super::units;
 
 /// The keys there are, as they are written.
-pub(crate) const KEYS: [&str; 10] =
-    ["dir", "listen", "name", "state", "piece-size", "limit-up", "hidden", "notice", "grace", "json"];
+pub(crate) const KEYS: [&str; 12] = [
+    "dir",
+    "listen",
+    "name",
+    "state",
+    "piece-size",
+    "limit-up",
+    "hidden",
+    "settle",
+    "old-version-grace",
+    "notice",
+    "grace",
+    "json",
+];
 
 /// How alike a word must be to a key to be worth suggesting, 0 to 1.
 const ALIKE: f64 = 0.7;
@@ -28,6 +40,8 @@ pub(crate) struct File {
     pub(crate) piece_size: Option<PieceSize>,
     pub(crate) limit_up: Option<u64>,
     pub(crate) hidden: Option<bool>,
+    pub(crate) settle: Option<Duration>,
+    pub(crate) old_version_grace: Option<Duration>,
     pub(crate) notice: Option<String>,
     pub(crate) grace: Option<Duration>,
     pub(crate) json: Option<bool>,
@@ -76,10 +90,9 @@ impl File {
             }
             "hidden" => self.hidden = Some(boolean(value).map_err(wrong)?),
             "notice" => self.notice = Some(text(value).map_err(wrong)?),
-            "grace" => {
-                let time = text_or_number(value).and_then(|text| units::parse_duration(&text));
-                self.grace = Some(time.map_err(wrong)?);
-            }
+            "settle" => self.settle = Some(duration(value).map_err(wrong)?),
+            "old-version-grace" => self.old_version_grace = Some(duration(value).map_err(wrong)?),
+            "grace" => self.grace = Some(duration(value).map_err(wrong)?),
             "json" => self.json = Some(boolean(value).map_err(wrong)?),
             unknown => return Err(unknown_key(unknown)),
         }
@@ -111,6 +124,10 @@ fn text_or_number(value: Value) -> Result<String, String> {
         Value::Integer(number) => Ok(number.to_string()),
         other => text(other),
     }
+}
+
+fn duration(value: Value) -> Result<Duration, String> {
+    text_or_number(value).and_then(|text| units::parse_duration(&text))
 }
 
 fn boolean(value: Value) -> Result<bool, String> {

@@ -348,6 +348,11 @@ impl PieceStore {
         Some(FileSpan { file: Arc::clone(&self.file), offset: bytes.start, len: bytes.end - bytes.start })
     }
 
+    /// Whether it has its final name.
+    pub fn is_finished(&self) -> bool {
+        matches!(self.inner().place, Place::Final(_))
+    }
+
     /// Whether the file still is what was verified, so that it may be offered to others.
     pub fn is_offerable(&self) -> bool {
         match self.inner().place {
@@ -378,6 +383,10 @@ impl PieceStore {
     /// Writes the state file if something was verified since it was written last.
     pub fn save_state(&self) -> Result<(), StoreError> {
         let Some(names) = &self.names else { return Ok(()) };
+        if self.hashes.layout().count() < 2 {
+            // There is no part of one piece to be told of. Of thousands of small files it would be most of the work.
+            return Ok(());
+        }
         let done = {
             let inner = self.inner();
             if inner.place != Place::Part || inner.saved_bytes == Some(inner.verified_bytes) {
@@ -421,6 +430,19 @@ impl PieceStore {
         // The part file has gone; its lock would only keep others from the finished file.
         let _ = self.file.unlock();
         remove_if_there(&names.state)
+    }
+
+    /// Gives a file that was complete already the right modification time (Unix seconds), if it can have it.
+    pub fn set_time(&self, mtime: Option<i64>) {
+        let mut inner = self.inner();
+        let Place::Final(before) = inner.place else { return };
+        let Some(time) = mtime.and_then(system_time).filter(|time| before.modified != Some(*time)) else {
+            return;
+        };
+        // Somebody else's write, between the two looks, must not pass as our own.
+        if Stamp::of(&self.file).ok() == Some(before) && self.file.set_modified(time).is_ok() {
+            inner.place = Stamp::of(&self.file).map_or(Place::Retired, Place::Final);
+        }
     }
 
     /// Removes part and state files.

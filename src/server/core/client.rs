@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 
 use super::ConnId;
 use super::ranges::Ranges;
+use super::watches::Watching;
 use crate::swarm::{FileId, PeerId, Time, TransferId};
 use crate::wire::token::Secret;
 use crate::wire::{Message, Register, WireError};
@@ -76,6 +77,8 @@ pub(crate) struct Session {
     pub(crate) pending: usize,
     /// A GET of this client that waits, or soon will, for what the origin is first to send.
     pub(crate) early: Option<Early>,
+    /// What it watches.
+    pub(crate) watching: Watching,
 }
 
 /// An early GET, as the request that goes with it tells.

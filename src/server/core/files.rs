@@ -1,6 +1,6 @@
 //! Versions of files, and the messages about them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::client::{Client, ClientFile, Early};
 use super::ranges::Ranges;
 use super::{ConnId, Core, Credit, Output};
 use crate::content::Layout;
-use crate::hub::{FileVersion, HubError};
+use crate::hub::{Change, FileVersion, HubError};
 use crate::server::shelf::Shelf;
 use crate::swarm::{Event, FileId, Time};
 use crate::wire::{self, ByteRange, Digest, EntryKind, ErrorCode, Listing, UrlPath, limits, path_of_url};
@@ -29,7 +29,7 @@ const MAX_DEPTH: u32 = 64;
 
 /// Versions in memory, and lookups under way.
 pub(crate) struct Files {
-    by_path: HashMap<UrlPath, Vec<Held>>,
+    by_path: BTreeMap<UrlPath, Vec<Held>>,
     by_id: HashMap<FileId, Arc<FileVersion>>,
     next_id: u32,
     /// Versions held, and those of them the swarm does not know.
@@ -46,6 +46,8 @@ struct Held {
     /// Its number in the swarm, while it is there.
     file: Option<FileId>,
     last_used: Time,
+    /// Since when its path has been seen to lead to something else.
+    old_since: Option<Time>,
 }
 
 /// Somebody who waits for a path to be looked up.
@@ -95,7 +97,7 @@ impl Ask {
 impl Files {
     pub(super) fn new(shelf: Arc<Shelf>) -> Self {
         Self {
-            by_path: HashMap::new(),
+            by_path: BTreeMap::new(),
             by_id: HashMap::new(),
             next_id: 0,
             held: 0,
@@ -140,25 +142,68 @@ impl Files {
             .collect()
     }
 
+    /// The versions that the swarm knows at or below a path.
+    fn below(&self, path: &UrlPath) -> Vec<(FileId, Arc<FileVersion>)> {
+        let alike = self.by_path.range(path..).take_while(|(at, _)| at.as_str().starts_with(path.as_str()));
+        alike
+            .filter(|(at, _)| at.is_under(path))
+            .flat_map(|(_, all)| all)
+            .filter_map(|held| Some((held.file?, held.version.clone())))
+            .collect()
+    }
+
     /// The version of a path that was looked up last, if it is none of `files`.
     fn newest_but(&self, path: &UrlPath, files: &HashSet<FileId>) -> Option<Digest> {
         let newest = self.by_path.get(path)?.last()?;
         (!newest.file.is_some_and(|file| files.contains(&file))).then(|| newest.version.root())
     }
 
-    /// Takes a version in, or finds that it is here.
+    /// Takes the current version of a path in, or finds that it is here.
     fn keep(&mut self, version: &Arc<FileVersion>, now: Time) {
-        if self.find(&version.path, &version.root(), now).is_some() {
+        if let Some(known) = self.find(&version.path, &version.root(), now) {
+            if !Arc::ptr_eq(&known, version) {
+                self.renew(version);
+            }
             return;
         }
         if self.idle >= MAX_IDLE {
             self.drop_idle(|_| true);
         }
-        let held = Held { version: version.clone(), file: None, last_used: now };
+        let held = Held { version: version.clone(), file: None, last_used: now, old_since: None };
         self.by_path.entry(version.path.clone()).or_default().push(held);
         self.shelf.put(version.clone());
         self.held += 1;
         self.idle += 1;
+    }
+
+    /// The same bytes lie in another file, or in the same with other times: from now on they come from there.
+    fn renew(&mut self, version: &Arc<FileVersion>) {
+        let root = version.root();
+        let all = self.by_path.get_mut(&version.path).into_iter().flatten();
+        for held in all.filter(|held| held.version.root() == root) {
+            held.version = version.clone();
+            held.old_since = None;
+            if let Some(file) = held.file {
+                self.by_id.insert(file, version.clone());
+            }
+        }
+        self.shelf.remove(&version.path, &root);
+        self.shelf.put(version.clone());
+    }
+
+    /// The path of a version leads to something else.
+    fn grow_old(&mut self, file: FileId, now: Time) {
+        let Some(version) = self.by_id.get(&file) else { return };
+        let all = self.by_path.get_mut(&version.path).into_iter().flatten();
+        for held in all.filter(|held| held.file == Some(file)) {
+            held.old_since.get_or_insert(now);
+        }
+    }
+
+    /// What is distributed although its path leads to something else, and since when.
+    fn old(&self) -> Vec<(FileId, Time)> {
+        let all = self.by_path.values().flatten();
+        all.filter_map(|held| Some((held.file?, held.old_since?))).collect()
     }
 
     /// Gives a version a number. `true` when it is new.
@@ -329,6 +374,7 @@ impl Core {
         }
         // What is distributed under this path but is not what lies there: still whole, behind its descriptor?
         for (file, version) in self.files.others(path, current) {
+            self.files.grow_old(file, self.now.time);
             self.check(file, version);
         }
         for waiter in self.files.searches.remove(path).unwrap_or_default() {
@@ -592,6 +638,27 @@ impl Core {
         Some(file)
     }
 
+    /// What is distributed and no longer lies where it was: still whole, behind its descriptor?
+    pub(super) fn look_at_versions(&mut self, change: &Change) {
+        let others = match change {
+            Change::File { path, root, .. } => {
+                if self.files.file_of(path, root).is_some() {
+                    // The same bytes, but perhaps in another file.
+                    self.out.push(Output::Find { path: path.clone() });
+                }
+                self.files.others(path, Some(*root))
+            }
+            Change::Removed { path } | Change::Much { path } => self.files.below(path),
+            Change::Dir { .. } => Vec::new(),
+        };
+        for (file, version) in others {
+            if !matches!(change, Change::Much { .. }) {
+                self.files.grow_old(file, self.now.time);
+            }
+            self.check(file, version);
+        }
+    }
+
     /// Has a version compared with the disk, unless that is under way.
     pub(super) fn check(&mut self, file: FileId, version: Arc<FileVersion>) {
         if self.files.checking.insert(file) {
@@ -648,15 +715,42 @@ impl Core {
         }
         for (conn, url) in told {
             let root = path_of_url(&url).ok().and_then(|path| self.files.newest_but(&path, files));
-            self.send(conn, wire::Changed { url, root, removed: false });
+            self.send(conn, wire::Changed { url, root, ..Default::default() });
         }
         for &file in files {
             self.files.unnumber(file, self.now.time);
         }
     }
 
+    /// Lets go of replaced versions that nobody is downloading any more, or for too long.
+    fn look_over_old_versions(&mut self) {
+        let old = self.files.old();
+        if old.is_empty() {
+            return;
+        }
+        let sessions = self.clients.values().filter_map(Client::session);
+        let wanted = sessions.flat_map(|s| s.files.iter().filter(|(_, entry)| !entry.wants.is_empty()));
+        let mut taken: HashSet<FileId> = wanted.map(|(file, _)| *file).collect();
+        taken.extend(self.open_files());
+        let (now, grace) = (self.now.time, self.identity.old_grace_us);
+        let over: HashSet<FileId> = old
+            .into_iter()
+            .filter(|(file, since)| !taken.contains(file) || now.since(*since) >= grace)
+            .map(|(file, _)| file)
+            .collect();
+        let versions: Vec<_> = over.iter().filter_map(|file| self.files.version(*file).cloned()).collect();
+        if !over.is_empty() {
+            self.remove_from_swarm(&over, true);
+        }
+        for version in versions {
+            tracing::debug!(path = %version.path, root = %version.root(), "an old version is over");
+            self.files.discard(&version);
+        }
+    }
+
     /// Lets go of versions that nobody has to do with any more.
     pub(super) fn look_over_files(&mut self) {
+        self.look_over_old_versions();
         let unused: HashSet<_> =
             self.files.by_id.keys().copied().filter(|&file| !self.swarm.is_in_use(file)).collect();
         if !unused.is_empty() {

@@ -7,6 +7,7 @@
 //! - `client`: the plain data about a connection;
 //! - `session`: registering, pings, errors, leaving;
 //! - `files`: versions of files, and the messages about them;
+//! - `watches`: who watches what in the tree;
 //! - `transfers`: commands of the swarm, and the messages about transfers.
 
 mod client;
@@ -16,6 +17,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod transfers;
+mod watches;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -27,9 +29,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use self::client::{Claim, Client};
 use self::files::Files;
 use self::transfers::Open;
+use self::watches::Watches;
 use super::shelf::Shelf;
 use super::status::{ClientStatus, SwarmStatus};
-use crate::hub::{FileVersion, HubError};
+use crate::hub::{Change, FileVersion, HubError};
 use crate::swarm::{self, Command, Event, FileId, PeerId, PeerInfo, Swarm, TransferId};
 use crate::wire::token::Secret;
 use crate::wire::{Listing, Message, UrlPath, WireError};
@@ -70,6 +73,8 @@ pub(crate) struct Identity {
     pub(crate) notice: Option<String>,
     /// Bytes a second the origin sends at most; 0 = no limit.
     pub(crate) up_limit: u64,
+    /// How long a version that was replaced is given to those who are downloading it, microseconds.
+    pub(crate) old_grace_us: u64,
 }
 
 /// The right of a connection to have one more message in work; given back when dropped.
@@ -102,6 +107,10 @@ pub(crate) enum Input {
     Checked { file: FileId, good: bool },
     /// The bytes of a version were found not to be what was hashed.
     Suspect { version: Arc<FileVersion> },
+    /// Something in the tree has changed.
+    News(Change),
+    /// A connection for which changes wait has room for some.
+    Room { conn: ConnId },
     /// The server is going down.
     GoingDown,
     /// Only time has passed.
@@ -185,6 +194,7 @@ pub(crate) struct Core {
     /// Connections whose id somebody else claims.
     claims: HashMap<ConnId, Claim>,
     files: Files,
+    watches: Watches,
     open: HashMap<TransferId, Open>,
     next_housekeeping: Option<swarm::Time>,
     going_down: bool,
@@ -215,6 +225,7 @@ impl Core {
             unregistered: HashSet::new(),
             claims: HashMap::new(),
             files: Files::new(shelf),
+            watches: Watches::default(),
             open: HashMap::new(),
             next_housekeeping: None,
             going_down: false,
@@ -258,6 +269,8 @@ impl Core {
             Input::Probed { conn, ok } => self.probed(conn, ok),
             Input::Checked { file, good } => self.checked(file, good),
             Input::Suspect { version } => self.suspect(&version),
+            Input::News(change) => self.news(&change),
+            Input::Room { conn } => self.tell_watcher(conn),
             Input::GoingDown => self.say_goodbye(),
             Input::Tick => self.tick(),
         }

@@ -103,10 +103,8 @@ impl Core {
             Message::Register(_) => {
                 self.refuse(conn, ErrorCode::Protocol, "register comes first and once");
             }
-            Message::Watch(_) | Message::Unwatch(_) => {
-                let url = message.url().map(str::to_owned);
-                self.complain(conn, ErrorCode::Protocol, "not supported by this server", url, message.kind());
-            }
+            Message::Watch(m) => self.watch(conn, m),
+            Message::Unwatch(m) => self.unwatch(conn, &m),
             other => {
                 self.strike(conn, &format!("{} is for servers to say", other.kind()), Some(other.kind()))
             }
@@ -173,6 +171,7 @@ impl Core {
             outstanding: 0,
             pending: 0,
             early: None,
+            watching: Default::default(),
         }));
         self.ids.insert(register.client_id.clone(), conn);
         self.stats.registered += 1;
@@ -317,6 +316,7 @@ impl Core {
         if let State::Registered(session) = client.state {
             tracing::info!(client = ?session.id, address = %client.remote, "left");
             self.ids.remove(&session.id);
+            self.forget_watches(conn, &session.watching);
             self.tell_swarm(Event::PeerLeft { peer: session.peer });
             for transfer in session.open {
                 self.close_transfer(transfer);

@@ -12,6 +12,8 @@ use crate::swarm::{FailureKind, Time};
 use crate::wire::token::{Method, TokenScope, check_token, make_proof};
 use crate::wire::{self, ByteRange, Digest, EntryKind, ErrorCode, TransferMethod, limits};
 
+mod watches;
+
 const SECOND: u64 = 1_000_000;
 const A: ConnId = ConnId(1);
 const B: ConnId = ConnId(2);
@@ -51,6 +53,7 @@ impl Rig {
             features: Vec::new(),
             notice: None,
             up_limit: 0,
+            old_grace_us: 60 * SECOND,
         };
         let mut counter = 0u8;
         let random = Box::new(move |out: &mut [u8]| {
@@ -64,7 +67,11 @@ impl Rig {
             now,
             hub,
             dir,
-            runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap(),
+            runtime: tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_time()
+                .build()
+                .unwrap(),
             said: HashMap::new(),
             closed: Vec::new(),
             probes: Vec::new(),
@@ -498,8 +505,8 @@ fn what_only_servers_say_is_a_mistake() {
     rig.join_v3(A, "a");
     rig.say(A, wire::Goaway::default());
     assert_eq!(rig.error(A).code, ErrorCode::Protocol);
-    rig.say(A, wire::Watch { url: url("f") });
-    assert_eq!(rig.error(A).re.as_deref(), Some("watch"));
+    rig.say(A, wire::Changed { url: url("f"), ..Default::default() });
+    assert_eq!(rig.error(A).re.as_deref(), Some("changed"));
     rig.say(A, v3("a"));
     assert_eq!(rig.error(A).code, ErrorCode::Protocol);
     assert_eq!(rig.closed, [A], "register comes once");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::client::Client;
 use super::{ConnId, Core, Grant, ORIGIN, Output};
 use crate::hub::FileVersion;
-use crate::swarm::{Assignment, Command, Event, FailureKind, PeerId, Time, TransferId};
+use crate::swarm::{Assignment, Command, Event, FailureKind, FileId, PeerId, Time, TransferId};
 use crate::wire::token::{Method, TokenScope, make_proof, make_token};
 use crate::wire::{self, ByteRange, Digest, TransferMethod, UrlPath, file_url, limits, path_of_url};
 
@@ -144,6 +144,11 @@ impl Core {
             self.send(conn, message);
         }
         Some(())
+    }
+
+    /// Files of which something is under way.
+    pub(super) fn open_files(&self) -> impl Iterator<Item = FileId> + '_ {
+        self.open.values().map(|open| open.assignment.file)
     }
 
     /// Strikes a transfer off the books.

@@ -175,7 +175,7 @@ pub struct Entry {
     pub signed: bool,
 }
 
-/// client: tell me what changes at or below this URL.
+/// client: tell me by `changed` what changes at or below this URL.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Watch {
     /// File or directory.
@@ -189,15 +189,27 @@ pub struct Unwatch {
     pub url: String,
 }
 
-/// server: a file you have to do with is another one now, or gone.
+/// server: a file you have to do with, or something you watch, is another one now, or gone.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Changed {
-    /// File.
+    /// File or directory.
     pub url: String,
     /// Its new version, if already known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<Digest>,
-    /// It is gone.
+    /// Bytes, with `root`, of what is watched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Modification time, Unix seconds; the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtime: Option<i64>,
+    /// `dir`: a directory that is new.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<EntryKind>,
+    /// It is gone, with all below it.
     #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
     pub removed: bool,
+    /// More has changed at or below it than is told one by one.
+    #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub rescan: bool,
 }

@@ -41,11 +41,17 @@ pub(super) fn each_type() -> Vec<BoxedStrategy<Message>> {
         ),
         message(url().prop_map(|url| Watch { url })),
         message(url().prop_map(|url| Unwatch { url })),
-        message((url(), of(digest()), any::<bool>()).prop_map(|(url, root, removed)| Changed {
-            url,
-            root,
-            removed,
-        })),
+        message((url(), of(digest()), any::<(Option<u64>, Option<i64>)>(), any::<[bool; 3]>()).prop_map(
+            |(url, root, (size, mtime), [is_dir, removed, rescan])| Changed {
+                url,
+                root,
+                size,
+                mtime,
+                kind: is_dir.then_some(EntryKind::Dir),
+                removed,
+                rescan,
+            },
+        )),
         message(
             (url(), of(range()), of(digest()), of(order()), any::<[Option<u64>; 2]>(), of("[!-~]{1,80}"))
                 .prop_map(|(url, range, root, order, [position, window], early)| Request {
