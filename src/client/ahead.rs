@@ -154,8 +154,11 @@ pub(super) struct Early {
 }
 
 impl Early {
-    /// `None` without randomness.
+    /// `None` without randomness, and with servers that know nothing of it.
     fn start(link: &LinkUser, path: &UrlPath) -> Option<Self> {
+        if link.is_in_lines() {
+            return None;
+        }
         let mut name = [0; 16];
         getrandom::fill(&mut name).ok()?;
         let name = format!("{:032x}", u128::from_ne_bytes(name));

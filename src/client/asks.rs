@@ -233,6 +233,23 @@ impl Asks {
         found
     }
 
+    /// Whether somebody waits to hear about a URL.
+    pub(super) fn awaits_info(&self, url: &str) -> bool {
+        self.waiting().infos.contains_key(url)
+    }
+
+    /// The server turned out to be of version 2: what it does not know, it will not answer.
+    pub(super) fn end_unheard_of(&self) {
+        let refusal = Refusal { code: ErrorCode::Protocol, message: String::new() };
+        let mut waiting = self.waiting();
+        for (_, (answer, _permit)) in waiting.lists.drain() {
+            let _ = answer.send(Err(refusal.clone()));
+        }
+        for (_, (answer, _permit)) in waiting.hashes.drain() {
+            let _ = answer.send(Err(refusal.clone()));
+        }
+    }
+
     /// The connection has ended: all questions end, and no new ones are taken.
     pub(super) fn close(&self) {
         self.in_flight.close();

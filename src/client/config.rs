@@ -17,6 +17,18 @@ pub enum Seeding {
     Always,
 }
 
+/// How servers are spoken to (docs/protocol.md, section 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DialectChoice {
+    /// In frames; in lines where that does not work. What has worked is remembered for each server.
+    #[default]
+    Auto,
+    /// In frames.
+    Framed,
+    /// In lines, as DistribuStream 0.1.0 does, and as version 2.
+    Line,
+}
+
 /// How a client behaves.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -38,6 +50,8 @@ pub struct Config {
     pub agent: String,
     /// Dial peers at private addresses even if the server is at a public one.
     pub allow_private: bool,
+    /// See [`DialectChoice`].
+    pub dialect: DialectChoice,
     /// Files of a tree downloaded at once.
     pub parallel_files: u32,
     /// Events held for the application before droppable ones are dropped.
@@ -68,6 +82,7 @@ impl Default for Config {
             grace: Duration::from_secs(3),
             agent: String::new(),
             allow_private: false,
+            dialect: DialectChoice::Auto,
             parallel_files: 32,
             event_queue: 1024,
             verify: Policy::Ask,
@@ -160,6 +175,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         runtime: false,
     },
     OptionSpec {
+        name: "dialect",
+        kind: OptionKind::Word,
+        help: "how servers are spoken to: auto, framed, line (DistribuStream 0.1)",
+        runtime: false,
+    },
+    OptionSpec {
         name: "cache_dir",
         kind: OptionKind::Text,
         help: "directory for temporary pieces of streams",
@@ -240,6 +261,14 @@ impl Config {
                     .ok_or_else(|| bad(&format!("a number from 1 to {MAX_PARALLEL_FILES}")))?;
             }
             "allow_private" => self.allow_private = boolean(value).ok_or_else(|| bad("yes or no"))?,
+            "dialect" => {
+                self.dialect = match value {
+                    "auto" => DialectChoice::Auto,
+                    "framed" => DialectChoice::Framed,
+                    "line" => DialectChoice::Line,
+                    _ => return Err(bad("one of auto, framed, line")),
+                }
+            }
             "cache_dir" => self.cache_dir = (!value.is_empty()).then(|| value.into()),
             "agent" => {
                 if value.len() > MAX_AGENT || value.chars().any(char::is_control) {
@@ -282,6 +311,12 @@ impl Config {
             "grace" => format_duration(self.grace),
             "parallel_files" => self.parallel_files.to_string(),
             "allow_private" => if self.allow_private { "yes" } else { "no" }.to_owned(),
+            "dialect" => match self.dialect {
+                DialectChoice::Auto => "auto",
+                DialectChoice::Framed => "framed",
+                DialectChoice::Line => "line",
+            }
+            .to_owned(),
             "cache_dir" => {
                 self.cache_dir.as_ref().map(|d| d.to_string_lossy().into_owned()).unwrap_or_default()
             }
@@ -447,6 +482,7 @@ mod tests {
             ("parallel_files", "1025"),
             ("event_queue", "15"),
             ("seeding", "Always"),
+            ("dialect", "lines"),
             ("allow_private", "maybe"),
             ("agent", "a\nb"),
         ] {

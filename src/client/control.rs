@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::{Error, ErrorKind};
-use crate::wire::{Dialect, FrameReader, Message, WireError, encode_frame, limits};
+use crate::wire::{Dialect, FrameReader, Message, WireError, limits};
 
 /// Head start of one address before the next is tried beside it (RFC 8305 calls it Connection Attempt Delay).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -113,6 +113,7 @@ async fn connect_any(mut left: VecDeque<SocketAddr>) -> io::Result<TcpStream> {
 /// Cuts messages out of what a server sends.
 pub(super) struct Incoming {
     stream: OwnedReadHalf,
+    dialect: Dialect,
     frames: FrameReader,
 }
 
@@ -126,15 +127,15 @@ pub(super) enum ReadError {
 }
 
 impl Incoming {
-    pub(super) fn new(stream: OwnedReadHalf) -> Self {
-        Self { stream, frames: FrameReader::new(Dialect::Framed) }
+    pub(super) fn new(stream: OwnedReadHalf, dialect: Dialect) -> Self {
+        Self { stream, dialect, frames: FrameReader::new(dialect) }
     }
 
     /// The next message; a recoverable error stands for one that is not understood. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Result<Message, WireError>, ReadError> {
         loop {
             if let Some(body) = self.frames.next_body().map_err(ReadError::Wire)? {
-                return match Message::parse(&body) {
+                return match Message::parse_as(self.dialect, &body) {
                     Err(error) if error.is_fatal() => Err(ReadError::Wire(error)),
                     parsed => Ok(parsed),
                 };
@@ -151,18 +152,19 @@ impl Incoming {
 /// Writes what comes out of the queue until `None` does (then `Ok`) or the connection breaks.
 pub(super) async fn write_messages(
     mut stream: OwnedWriteHalf,
+    dialect: Dialect,
     mut queue: mpsc::Receiver<Option<Message>>,
 ) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     let mut ended = false;
     while !ended && let Some(Some(message)) = queue.recv().await {
-        encode(&message, &mut buffer);
+        encode(&message, dialect, &mut buffer);
         // What else is there goes with it.
         while buffer.len() < WRITE_BATCH
             && let Ok(next) = queue.try_recv()
         {
             match next {
-                Some(message) => encode(&message, &mut buffer),
+                Some(message) => encode(&message, dialect, &mut buffer),
                 None => {
                     ended = true;
                     break;
@@ -182,9 +184,8 @@ pub(super) async fn write_messages(
     Ok(())
 }
 
-fn encode(message: &Message, buffer: &mut BytesMut) {
-    let written = message.to_json().and_then(|json| encode_frame(Dialect::Framed, &json, buffer));
-    if let Err(error) = written {
+fn encode(message: &Message, dialect: Dialect, buffer: &mut BytesMut) {
+    if let Err(error) = message.encode(dialect, buffer) {
         // Whoever made the message bounds it; one that is too long all the same is not worth the connection.
         tracing::error!(kind = message.kind(), %error, "message not sent");
     }
@@ -234,13 +235,13 @@ mod tests {
         let dialled = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
         let (sender, queue) = mpsc::channel(8);
-        let writer = tokio::spawn(write_messages(dialled.into_split().1, queue));
+        let writer = tokio::spawn(write_messages(dialled.into_split().1, Dialect::Framed, queue));
         let long = Message::from(Notice { message: "x".repeat(60_000) });
         let too_long = Message::from(Notice { message: "x".repeat(70_000) });
         for message in [Some(long.clone()), Some(too_long), Some(Ping {}.into()), None] {
             sender.send(message).await.unwrap();
         }
-        let mut incoming = Incoming::new(accepted.into_split().0);
+        let mut incoming = Incoming::new(accepted.into_split().0, Dialect::Framed);
         assert_eq!(incoming.next().await.unwrap().unwrap(), long);
         assert_eq!(incoming.next().await.unwrap().unwrap(), Message::from(Ping {}));
         writer.await.unwrap().unwrap();

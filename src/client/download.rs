@@ -19,8 +19,9 @@ use super::event::EventBody;
 use super::files::{Held, Owner, Upset};
 use super::inner::Inner;
 use super::mirror::{Mirror, Rules};
+use super::old;
 use super::progress::Source;
-use super::session::{Conn, Gone, LinkUser};
+use super::session::{Conn, Gone, Link, LinkUser};
 use super::store::StoreError;
 use super::stream::{self, Finished, Function, Position};
 use super::transfer::{Shared, Wish};
@@ -76,7 +77,8 @@ pub(super) struct Job {
 /// One version of a file, as the server tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Version {
-    pub(super) root: Digest,
+    /// `None` where the server, of version 2, has no versions.
+    pub(super) root: Option<Digest>,
     pub(super) layout: Layout,
     pub(super) mtime: Option<i64>,
 }
@@ -88,9 +90,10 @@ impl Version {
         root: Option<Digest>,
         piece_size: Option<u32>,
         mtime: Option<i64>,
+        any_pieces: bool,
     ) -> Option<Self> {
-        let layout = Layout::new(size?, PieceSize::new(piece_size?)?)?;
-        Some(Self { root: root?, layout, mtime })
+        let piece = if any_pieces { PieceSize::any(piece_size?) } else { PieceSize::new(piece_size?) };
+        Some(Self { root: Some(root?), layout: Layout::new(size?, piece?)?, mtime })
     }
 }
 
@@ -224,7 +227,7 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
         Error::new(ErrorKind::Argument, text)
     };
     let info = shared.unless_cancelled(asking).await??;
-    let version = info.clone().map(version_of).transpose()?;
+    let version = info.as_ref().map(|info| version_of(&link, &path, info)).transpose()?;
     let place = match (target, &info) {
         (Target::Dir(dir), None) if recursive => {
             if expect_root.is_some() {
@@ -261,9 +264,16 @@ pub(super) async fn blocking<T: Send + 'static>(
     })
 }
 
-fn version_of(info: wire::TellInfo) -> Result<(Version, Vec<FileSignature>), Error> {
-    let version = Version::known(info.size, info.root, info.chunk_size, info.mtime);
-    version.map(|version| (version, info.signatures)).ok_or_else(|| {
+fn version_of(
+    link: &Link,
+    path: &UrlPath,
+    info: &wire::TellInfo,
+) -> Result<(Version, Vec<FileSignature>), Error> {
+    if info.root.is_none() && link.is_old() {
+        return Ok((old::version_of(path, info)?, Vec::new()));
+    }
+    let version = Version::known(info.size, info.root, info.chunk_size, info.mtime, link.takes_any_pieces());
+    version.map(|version| (version, info.signatures.clone())).ok_or_else(|| {
         let text = format!("the server describes {} in a way that makes no sense", printable(&info.url));
         Error::new(ErrorKind::Protocol, text)
     })
@@ -289,13 +299,17 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
             Some(version) => version,
             None => {
                 let asking = job.link.ask_info(&path, Some(Arc::clone(&job.shared.numbers)));
-                version_of(job.shared.unless_cancelled(asking).await??)?
+                version_of(&job.link, &path, &job.shared.unless_cancelled(asking).await??)?
             }
         };
         job.shared.numbers.hashing(None);
-        if let Some(wanted) = expect_root.filter(|wanted| *wanted != version.root) {
-            let text = format!("{path}: the server has version {}, not {wanted}", version.root);
-            return Err(Error::new(ErrorKind::Changed, text));
+        match (expect_root, version.root) {
+            (Some(_), None) => return Err(old::no_versions(&job.link.host)),
+            (Some(wanted), Some(root)) if root != wanted => {
+                let text = format!("{path}: the server has version {root}, not {wanted}");
+                return Err(Error::new(ErrorKind::Changed, text));
+            }
+            _ => {}
         }
         // Before anything is asked for: what comes is verified against this root, so what is handed on of it is signed
         // from the first piece.
@@ -315,9 +329,9 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
         };
         let start = Start { hashes, overwrite, verdict, ahead: ahead.take() };
         match attempt(job, &path, place, &version, start).await {
-            Attempt::Done { was_here } => {
+            Attempt::Done { root, was_here } => {
                 job.shared.numbers.file_done();
-                return Ok(Got { root: version.root, was_here });
+                return Ok(Got { root, was_here });
             }
             Attempt::Failed(error) => return Err(error),
             Attempt::Again(same_place) => place = same_place,
@@ -338,6 +352,7 @@ async fn fetch_hashes(
     told: Option<Vec<u8>>,
 ) -> Result<Arc<PieceHashes>, Stop> {
     let Version { root, layout, .. } = *version;
+    let Some(root) = root else { return Ok(Arc::new(PieceHashes::untold(layout))) };
     let lie = || {
         let text = format!("the piece hashes that the server gives for {path} do not belong to its version");
         Stop::Failed(Error::new(ErrorKind::Hash, text))
@@ -392,7 +407,9 @@ async fn fetch_hashes(
 
 /// How one attempt at a version ended.
 enum Attempt {
+    /// All of this version is here.
     Done {
+        root: Digest,
         was_here: bool,
     },
     Failed(Error),
@@ -431,7 +448,7 @@ async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version
         Arc::clone(&job.shared.numbers),
     ));
     if let Some(before) = job.link.files.get(path) {
-        if before.root == held.root && !store.is_complete() {
+        if version.root == Some(before.root) && !store.is_complete() {
             copy_from(&job.link, &before, &held).await;
         }
         // What the server believes to be here, it would not send again; what is here is said anew.
@@ -456,7 +473,7 @@ async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version
         }
     };
     let stop = match result {
-        Ok(()) => return Attempt::Done { was_here },
+        Ok(()) => return Attempt::Done { root: store.root().unwrap_or_default(), was_here },
         Err(stop) => stop,
     };
     let credited = held.credited();
@@ -839,6 +856,11 @@ async fn receive(
                 _ = ears.save.tick() => save_state(store).await,
             }
         };
+        // Nobody would say so.
+        let is_unsure = lost.is_some() && !held.is_told();
+        if is_unsure && !job.shared.unless_cancelled(old::is_unchanged(&job.link, held)).await?? {
+            return Err(Stop::Stale);
+        }
         let asked = already.take().filter(|already| Arc::ptr_eq(&already.conn, &conn));
         let asked = asked.map(|already| Asked::already(already.bytes, held)).unwrap_or_default();
         match converse(job, held, store, want, &conn, asked, &mut ears).await? {
@@ -864,7 +886,7 @@ async fn converse(
     mut asked: Asked,
     Ears { wish, save }: &mut Ears,
 ) -> Result<Result<(), Gone>, Stop> {
-    if job.is_single && !store.is_complete() {
+    if job.is_single && !store.is_complete() && conn.old().is_none() {
         job.inner.pool.warm(conn.server);
     }
     if provide(job, conn, held, store).await == Err(Gone) {
@@ -1011,11 +1033,13 @@ mod tests {
     #[test]
     fn a_version_needs_all_its_parts() {
         let root = Some(Digest::default());
-        assert!(Version::known(Some(5), root, Some(65536), None).is_some());
-        assert!(Version::known(None, root, Some(65536), None).is_none());
-        assert!(Version::known(Some(5), None, Some(65536), None).is_none());
-        assert!(Version::known(Some(5), root, None, None).is_none());
-        assert!(Version::known(Some(5), root, Some(1000), None).is_none(), "not a piece size");
-        assert!(Version::known(Some(u64::MAX), root, Some(16384), None).is_none(), "too many pieces");
+        assert!(Version::known(Some(5), root, Some(65536), None, false).is_some());
+        assert!(Version::known(None, root, Some(65536), None, false).is_none());
+        assert!(Version::known(Some(5), None, Some(65536), None, false).is_none());
+        assert!(Version::known(Some(5), root, None, None, false).is_none());
+        assert!(Version::known(Some(5), root, Some(5000), None, false).is_none(), "not a piece size");
+        assert!(Version::known(Some(5), root, Some(5000), None, true).is_some(), "it is one here");
+        assert!(Version::known(Some(5), root, Some(1000), None, true).is_none(), "nowhere");
+        assert!(Version::known(Some(u64::MAX), root, Some(16384), None, false).is_none(), "too many pieces");
     }
 }

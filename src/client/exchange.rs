@@ -7,7 +7,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,13 +16,14 @@ use tokio::sync::{Notify, mpsc};
 use super::ahead::Early;
 use super::event::{EventBody, EventMask};
 use super::files::{Belongs, Held, Owner, Upset};
+use super::old::{self, Old};
 use super::progress::Source;
 use super::session::{Conn, Link};
 use super::{Error, PeerTransfer};
 use crate::content::PieceSet;
 use crate::peer::connect::{Begun, Errand};
 use crate::peer::{ReceiveError, Received};
-use crate::wire::{self, ByteRange, FailureKind, TransferMethod};
+use crate::wire::{self, ByteRange, Digest, FailureKind, TransferMethod};
 
 /// Exchanges of one link under way or waiting in line. The server plans a few for each peer; many more are a mistake.
 const MAX_QUEUED: usize = 1024;
@@ -42,13 +43,17 @@ pub(super) struct Exchange {
     pub(super) held: Arc<Held>,
     pub(super) pieces: Range<u32>,
     pub(super) peer_id: String,
+    /// Its address.
+    pub(super) peer: IpAddr,
     pub(super) source: Source,
     pub(super) received: bool,
     pub(super) reason: Option<wire::Reason>,
+    /// Version 2: the server was told the hash of what came, which is its `completed`.
+    pub(super) is_told: AtomicBool,
 }
 
 impl Exchange {
-    fn range(&self) -> ByteRange {
+    pub(super) fn range(&self) -> ByteRange {
         let bytes = self.held.layout.bytes_of_run(self.pieces.clone());
         ByteRange::new(bytes.start, bytes.end.saturating_sub(1))
     }
@@ -84,13 +89,31 @@ impl Exchange {
         }
     }
 
+    /// Tells a server of version 2 the hash of what came: the end, as far as that server is concerned.
+    pub(super) async fn report_hash(&self, conn: &Conn, digest: Digest) {
+        self.is_told.store(true, Ordering::Relaxed);
+        let completed = wire::Completed {
+            url: self.held.url.clone(),
+            range: self.range(),
+            peer_id: self.peer_id.clone(),
+            peer: Some(self.peer.to_string()),
+            hash: Some(digest.to_string()),
+            ..wire::Completed::default()
+        };
+        let _ = conn.send(completed).await;
+    }
+
     /// Tells the server and the application how it ended.
     pub(super) async fn report_end(&self, bytes: u64, elapsed: Duration, error: Option<FailureKind>) {
         let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         let inner = &self.link.inner;
-        if let Some(conn) = self.known_on() {
+        if let Some(conn) = self.known_on()
+            && !self.is_told.load(Ordering::Relaxed)
+        {
             let completed = wire::Completed {
                 id: self.id,
+                // For version 2.
+                peer: self.id.is_none().then(|| self.peer.to_string()),
                 url: self.held.url.clone(),
                 range: self.range(),
                 peer_id: self.peer_id.clone(),
@@ -297,7 +320,14 @@ pub(super) fn accept(link: &Arc<Link>, conn: &Arc<Conn>, transfer: wire::Transfe
             ..wire::Completed::default()
         };
         let conn = Arc::clone(conn);
+        // A server of version 2 has a few under way at a time. One that has more does not care what becomes of them.
+        let place = conn.old().map(Old::place);
+        if place.as_ref().is_some_and(Option::is_none) {
+            return;
+        }
         tokio::spawn(async move {
+            let _place = place;
+            old::pause(&conn, &completed.peer_id, kind).await;
             let _ = conn.send(completed).await;
         });
     };
@@ -308,7 +338,10 @@ pub(super) fn accept(link: &Arc<Link>, conn: &Arc<Conn>, transfer: wire::Transfe
         });
     };
     // Version 3 servers number their transfers; without a number it could neither be called off nor reported.
-    let Some(id) = id else { return refuse(FailureKind::Refused) };
+    let place = conn.old().map(Old::place);
+    if place.is_some() == id.is_some() || place.as_ref().is_some_and(Option::is_none) {
+        return refuse(FailureKind::Refused);
+    }
     if known >= MAX_QUEUED {
         return refuse(FailureKind::Refused);
     }
@@ -318,6 +351,11 @@ pub(super) fn accept(link: &Arc<Link>, conn: &Arc<Conn>, transfer: wire::Transfe
     if bytes != Some(held.layout.bytes_of_run(pieces.clone())) {
         return refuse(FailureKind::Refused);
     }
+    // Of version 2 nobody takes what is brought (DistribuStream 0.1.0 calls it a failure), and a piece is judged as a
+    // whole.
+    if conn.old().is_some() && (transfer.method == TransferMethod::Put || pieces.len() != 1) {
+        return refuse(FailureKind::Refused);
+    }
     let source = if conn.is_origin(&transfer.peer_id) { Source::Origin } else { Source::Peer };
     let peer = match source {
         // The origin is where the server is, whatever either of them believes its address to be.
@@ -325,34 +363,43 @@ pub(super) fn accept(link: &Arc<Link>, conn: &Arc<Conn>, transfer: wire::Transfe
         Source::Peer => transfer.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, transfer.port)),
     };
     let Some(peer) = peer else { return refuse(FailureKind::Unreachable) };
+    // A server that gives by itself, but does not say so.
+    let source = if peer == conn.server { Source::Origin } else { source };
     let exchange = Exchange {
         link: Arc::clone(link),
         conn: Some(Arc::clone(conn)),
-        id: Some(id),
+        id,
         held,
         pieces,
         peer_id: transfer.peer_id,
+        peer: peer.ip().to_canonical(),
         source,
         received: transfer.method == TransferMethod::Get,
         reason: transfer.reason,
+        is_told: AtomicBool::new(false),
     };
     let errand = Errand {
         peer,
         host: wire_host(&link.host),
         path: exchange.held.path.clone(),
-        root: Some(exchange.held.root),
+        // Only who has a token to check knows of versions.
+        root: transfer.token.as_ref().map(|_| exchange.held.root),
         bytes: bytes.unwrap_or_default(),
         size: exchange.held.layout.size(),
-        own_id: link.client_id.clone(),
-        transfer: Some(id),
+        own_id: conn.own_id.clone(),
+        transfer: id.filter(|_| transfer.token.is_some()),
         token: transfer.token,
         proof: transfer.proof,
     };
     let early = if transfer.early { exchange.held.take_early() } else { None };
     let called_off = Arc::new(Notify::new());
-    link.exchanges().insert(id, Arc::clone(&called_off));
+    if let Some(id) = id {
+        link.exchanges().insert(id, Arc::clone(&called_off));
+    }
     tokio::spawn(async move {
+        let _place = place;
         run(&exchange, &errand, early, &called_off).await;
+        let Some(id) = id else { return };
         let mut exchanges = exchange.link.exchanges();
         // After a reconnect the number may stand for another one.
         if exchanges.get(&id).is_some_and(|known| Arc::ptr_eq(known, &called_off)) {
@@ -390,6 +437,11 @@ async fn run(exchange: &Exchange, errand: &Errand, early: Option<Early>, called_
     if exchange.received {
         let Some(store) = exchange.held.store() else { return end(exchange, FailureKind::Cancelled).await };
         let result = take_from(exchange, called_off, async |verified| {
+            if let Some(conn) = &exchange.conn
+                && let Some(old) = conn.old()
+            {
+                return old::receive(conn, old, exchange, errand, store, verified).await;
+            }
             let pieces = || exchange.pieces.clone();
             let on_piece = |verified: mpsc::UnboundedSender<u32>| {
                 move |piece| {
@@ -422,6 +474,9 @@ async fn begun(early: Option<Early>) -> Option<Begun> {
 }
 
 async fn end(exchange: &Exchange, kind: FailureKind) {
+    if let Some(conn) = &exchange.conn {
+        old::pause(conn, &exchange.peer_id, kind).await;
+    }
     exchange.report_end(0, Duration::ZERO, Some(kind)).await;
 }
 

@@ -235,6 +235,16 @@ impl Held {
         let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
     }
 
+    /// Whether its piece hashes, and so its root, are known.
+    pub(super) fn is_told(&self) -> bool {
+        self.hashes.is_told()
+    }
+
+    /// Whether it can be closed, and verified when it is opened again.
+    fn can_be_parked(&self) -> bool {
+        self.layout.size() <= MAX_PARKED_SIZE && self.hashes.is_told()
+    }
+
     fn park(&self, target: PathBuf) {
         *self.slot() = Slot::Parked { target };
     }
@@ -442,9 +452,8 @@ impl Table {
         if self.open.len() <= MAX_OPEN_SHARES {
             return;
         }
-        let parkable = |(held, _): &(Weak<Held>, PathBuf)| {
-            held.upgrade().is_none_or(|held| held.layout.size() <= MAX_PARKED_SIZE)
-        };
+        let parkable =
+            |(held, _): &(Weak<Held>, PathBuf)| held.upgrade().is_none_or(|held| held.can_be_parked());
         let oldest = self.open.iter().position(parkable).and_then(|at| self.open.remove(at));
         if let Some((held, target)) = oldest
             && let Some(held) = held.upgrade()
@@ -458,7 +467,7 @@ impl Table {
         while self.open.len() > MAX_OPEN_SHARES {
             let Some((oldest, target)) = self.open.pop_front() else { break };
             match oldest.upgrade() {
-                Some(held) if held.layout.size() <= MAX_PARKED_SIZE => held.park(target),
+                Some(held) if held.can_be_parked() => held.park(target),
                 Some(held) => given_up.push(held),
                 None => {}
             }

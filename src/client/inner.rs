@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 use super::dial::DialRules;
+use super::dialect::Spoken;
 use super::progress::{Meter, Source};
 use super::queue::Queue;
 use super::session::{Link, LinkUser};
@@ -47,6 +48,7 @@ pub(super) struct Inner {
     pub(super) dial: Mutex<DialRules>,
     pub(super) listener: Listener,
     pub(super) verifier: Verifier,
+    pub(super) spoken: Spoken,
     links: Mutex<HashMap<(String, u16), Arc<Link>>>,
     /// Links kept because something is shared for good.
     kept: Mutex<Vec<LinkUser>>,
@@ -327,6 +329,7 @@ impl Runtime {
             dial: Mutex::default(),
             listener: Listener::default(),
             verifier,
+            spoken: Spoken::default(),
             links: Mutex::default(),
             kept: Mutex::default(),
             next_id: AtomicU64::new(1),

@@ -8,6 +8,7 @@ mod asks;
 mod config;
 mod control;
 mod dial;
+mod dialect;
 mod download;
 mod error;
 mod event;
@@ -16,6 +17,7 @@ mod files;
 mod inner;
 mod mirror;
 mod names;
+mod old;
 mod progress;
 mod queue;
 mod session;
@@ -29,7 +31,7 @@ mod verify;
 mod wake;
 mod watches;
 
-pub use config::{Config, OPTIONS, OptionKind, OptionSpec, Seeding, policy};
+pub use config::{Config, DialectChoice, OPTIONS, OptionKind, OptionSpec, Seeding, policy};
 pub use error::{Error, ErrorKind};
 pub use event::{Change, Event, EventBody, EventMask};
 pub use mirror::{Mirror, Pick};
@@ -176,9 +178,10 @@ impl Session {
         self.inner.id
     }
 
-    /// The name by which the server and peers know this end: what [`PeerTransfer::peer_id`] is on the other side.
+    /// The name by which the server and peers know this end: what [`PeerTransfer::peer_id`] is on the other side. With a
+    /// server that is spoken to in lines it is another one on each connection, since such servers never free a name.
     pub fn client_id(&self) -> String {
-        self.inner.link.client_id.clone()
+        self.inner.link.known_as()
     }
 
     /// How things stand.

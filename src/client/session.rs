@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,15 +16,17 @@ use tokio::time::{sleep, timeout, timeout_at};
 use super::ahead::Early;
 use super::asks::{AskError, Asked, Asks, Refusal, printable};
 use super::control::{self, Incoming, ReadError};
+use super::dialect::Opening;
 use super::event::EventBody;
 use super::exchange;
 use super::files::{Files, Held, Upset};
 use super::inner::Inner;
+use super::old::{self, Old};
 use super::progress::Numbers;
 use super::watches::Watches;
 use super::{Error, ErrorKind, Seeding, ServerInfo, SessionState};
 use crate::wire::token::Secret;
-use crate::wire::{self, ErrorCode, Message, UrlPath, limits};
+use crate::wire::{self, Dialect, ErrorCode, Message, UrlPath, limits};
 
 /// Longest wait between two attempts to connect.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
@@ -55,11 +57,17 @@ const BUSY_DELAY: Duration = Duration::from_secs(1);
 pub(super) struct Conn {
     /// Where it goes to: the origin's peer address, too.
     pub(super) server: SocketAddr,
+    /// The name under which the server knows this client.
+    pub(super) own_id: String,
     out: mpsc::Sender<Option<Message>>,
     closed: watch::Sender<bool>,
     pub(super) asks: Asks,
     /// The server's own peer id, once registered.
     server_id: OnceLock<String>,
+    /// There when the server has turned out to be of version 2.
+    old: OnceLock<Old>,
+    /// The server cuts files into pieces of any size.
+    any_pieces: AtomicBool,
 }
 
 /// The connection has ended.
@@ -67,8 +75,19 @@ pub(super) struct Conn {
 pub(super) struct Gone;
 
 impl Conn {
+    /// Sends a message, in the words of version 2 to a server that speaks that; what cannot be said in them is not.
     pub(super) async fn send(&self, message: impl Into<Message>) -> Result<(), Gone> {
-        self.out.send(Some(message.into())).await.map_err(|_| Gone)
+        let message = message.into();
+        let message = if self.old().is_some() { old::said_to(message) } else { Some(message) };
+        match message {
+            Some(message) => self.out.send(Some(message)).await.map_err(|_| Gone),
+            None => Ok(()),
+        }
+    }
+
+    /// What belongs to a connection with a server of version 2; `None` for others, and before that is known.
+    pub(super) fn old(&self) -> Option<&Old> {
+        self.old.get()
     }
 
     pub(super) async fn closed(&self) {
@@ -155,6 +174,11 @@ pub(super) struct Link {
 #[derive(Debug)]
 enum Ended {
     Lost(Error),
+    /// Nobody has answered in this dialect, but maybe in the other. `is_silent`: the connection was not closed.
+    Unanswered {
+        error: Error,
+        is_silent: bool,
+    },
     Refused(Error),
     /// This side wants to register anew.
     Again,
@@ -258,6 +282,11 @@ impl Link {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The name under which the server and peers know this end now.
+    pub(super) fn known_as(&self) -> String {
+        self.conn_now().map_or_else(|| self.client_id.clone(), |conn| conn.own_id.clone())
+    }
+
     // ---------------------------------------------------------------------------------------------- for jobs
 
     /// A path of this server as a URL in messages.
@@ -300,6 +329,22 @@ impl Link {
     /// The present connection, if there is one.
     pub(super) fn conn_now(&self) -> Option<Arc<Conn>> {
         self.status.borrow().conn.clone().filter(|conn| !conn.is_closed())
+    }
+
+    /// Whether the server at the other end, now or last, is of version 2.
+    pub(super) fn is_old(&self) -> bool {
+        self.info().is_some_and(|info| info.version == 2)
+    }
+
+    /// Whether the server may cut files into pieces of any size.
+    pub(super) fn takes_any_pieces(&self) -> bool {
+        self.conn_now().is_some_and(|conn| conn.any_pieces.load(Ordering::Relaxed))
+    }
+
+    /// Whether the server is known to speak lines, and so version 2.
+    pub(super) fn is_in_lines(&self) -> bool {
+        let choice = self.inner.config().dialect;
+        self.inner.spoken.opening(choice, &self.host, self.port) == Opening::Lines
     }
 
     /// Where the server is, or will be dialled first.
@@ -375,9 +420,14 @@ impl Link {
         let mut tries = Tries::of(path);
         loop {
             let conn = self.conn().await?;
+            if conn.old().is_some() {
+                return Err(old::no_listing(self, path).await);
+            }
             let asked = conn.asks.list(list.clone()).await;
             match put(&conn, asked).await {
                 Ok(listing) => return Ok(listing),
+                // Meanwhile it is known whom the question went to.
+                Err(_) if conn.old().is_some() => {}
                 Err(error) => tries.after(&conn, error).await?,
             }
         }
@@ -461,11 +511,34 @@ impl Link {
 
     async fn run(self: Arc<Self>) {
         let mut failures = 0u32;
+        let first = || self.inner.spoken.opening(self.inner.config().dialect, &self.host, self.port);
+        let mut opening = first();
+        // Why frames were not answered, while lines are tried.
+        let mut unanswered: Option<(Error, bool)> = None;
         loop {
             let started = Instant::now();
-            let error = match self.attempt().await {
+            let ended = self.attempt(opening).await;
+            let (tried, before) = (std::mem::replace(&mut opening, first()), unanswered.take());
+            let error = match ended {
                 Ended::Stopped => break,
                 Ended::Again => continue,
+                Ended::Unanswered { error, is_silent } if tried.is_trial() => {
+                    unanswered = Some((error, is_silent));
+                    opening = Opening::TryLines;
+                    continue;
+                }
+                Ended::Lost(error) | Ended::Unanswered { error, .. } if tried == Opening::TryLines => {
+                    match before {
+                        // Not lines, then; but it may just be slow.
+                        Some((_, true)) => {
+                            opening = Opening::Framed { is_trial: false };
+                            continue;
+                        }
+                        Some((first_error, false)) => first_error,
+                        None => error,
+                    }
+                }
+                Ended::Unanswered { error, .. } => error,
                 Ended::Refused(error) => {
                     failures = 0;
                     self.set_state(SessionState::Refused { error }, None);
@@ -505,7 +578,7 @@ impl Link {
     }
 
     /// One connection, from dialling to its end.
-    async fn attempt(self: &Arc<Self>) -> Ended {
+    async fn attempt(self: &Arc<Self>, opening: Opening) -> Ended {
         let on_first = |address| {
             self.dialled.send_replace(Some(address));
         };
@@ -522,25 +595,38 @@ impl Link {
             Ok(done) => done,
             Err(error) => return Ended::Lost(error),
         };
+        // Version 2 has no ping. Without this it is only noticed later that such a server has gone.
+        let _ = socket2::SockRef::from(&stream)
+            .set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(2 * limits::KEEPALIVE));
         let (reader, writer) = stream.into_split();
         let (out, queue) = mpsc::channel(OUT_QUEUE);
+        let register = match self.registration(opening).await {
+            Ok(register) => register,
+            Err(error) => return Ended::Lost(error),
+        };
         let conn = Arc::new(Conn {
             server,
+            own_id: register.client_id.clone(),
             out,
             closed: watch::Sender::new(false),
             asks: Asks::new(),
             server_id: OnceLock::new(),
+            old: OnceLock::new(),
+            any_pieces: AtomicBool::new(false),
         });
-        let register = self.registration().await;
         // An empty queue takes a message.
         let _ = conn.out.try_send(Some(register.into()));
-        // From here on others may ask their questions, in the same flight.
-        self.status.send_modify(|status| status.conn = Some(Arc::clone(&conn)));
+        match opening {
+            Opening::Framed { .. } => self.publish(&conn),
+            // Once it is known who answers.
+            Opening::TryLines => {}
+            Opening::Lines => self.take_as_old(&conn),
+        }
 
-        let mut incoming = Incoming::new(reader);
+        let mut incoming = Incoming::new(reader, opening.dialect());
         let ended = {
-            let conversing = self.converse(&conn, &mut incoming);
-            let writing = control::write_messages(writer, queue);
+            let conversing = self.converse(&conn, &mut incoming, opening);
+            let writing = control::write_messages(writer, opening.dialect(), queue);
             tokio::pin!(conversing, writing);
             let ended = tokio::select! {
                 ended = &mut conversing => ended,
@@ -567,7 +653,12 @@ impl Link {
         ended
     }
 
-    async fn registration(self: &Arc<Self>) -> wire::Register {
+    /// From here on others may ask their questions; in one flight with the registration, if it is not answered yet.
+    fn publish(&self, conn: &Arc<Conn>) {
+        self.status.send_modify(|status| status.conn = Some(Arc::clone(conn)));
+    }
+
+    async fn registration(self: &Arc<Self>, opening: Opening) -> Result<wire::Register, Error> {
         let config = self.inner.config();
         let mut features = vec![wire::FEATURE_RUNS.to_owned()];
         let mut listen_port = 0;
@@ -581,9 +672,13 @@ impl Link {
                 }
             }
         }
+        if opening == Opening::Lines {
+            // Servers that know nothing else never free a name (DistribuStream 0.1.0).
+            return Ok(wire::Register { client_id: random_id()?, listen_port, ..wire::Register::default() });
+        }
         let library = concat!("libpdtp/", env!("CARGO_PKG_VERSION"));
         let agent = format!("{} {library}", config.agent);
-        wire::Register {
+        Ok(wire::Register {
             client_id: self.client_id.clone(),
             listen_port,
             version: Some(wire::PROTOCOL_VERSION),
@@ -592,13 +687,23 @@ impl Link {
             role: Some("client".to_owned()),
             up_limit: (config.up_limit > 0).then_some(config.up_limit),
             down_limit: (config.down_limit > 0).then_some(config.down_limit),
-        }
+        })
     }
 
-    async fn converse(self: &Arc<Self>, conn: &Arc<Conn>, incoming: &mut Incoming) -> Ended {
-        let keepalive = match self.introduce(conn, incoming).await {
+    async fn converse(
+        self: &Arc<Self>,
+        conn: &Arc<Conn>,
+        incoming: &mut Incoming,
+        opening: Opening,
+    ) -> Ended {
+        let keepalive = match self.introduce(conn, incoming, opening).await {
             Ok(keepalive) => keepalive,
-            Err(ended) => return ended,
+            Err(ended) => {
+                if opening == Opening::Lines {
+                    self.inner.spoken.forget(&self.host, self.port);
+                }
+                return ended;
+            }
         };
         let mut missed = 0;
         loop {
@@ -615,6 +720,8 @@ impl Link {
                     tracing::debug!(%error, "message not understood");
                 }
                 Ok(Err(error)) => return lost("the connection to the server broke", Some(io_of(error))),
+                // It has no ping, and may have nothing to say.
+                Err(_) if conn.old().is_some() => {}
                 Err(_) if missed >= MAX_MISSED => {
                     let error = Error::new(ErrorKind::Lost, "the server does not answer any more");
                     return Ended::Lost(error);
@@ -634,20 +741,44 @@ impl Link {
         self: &Arc<Self>,
         conn: &Arc<Conn>,
         incoming: &mut Incoming,
+        opening: Opening,
     ) -> Result<Duration, Ended> {
-        let deadline = tokio::time::Instant::now() + limits::REGISTER_TIMEOUT;
+        let started = tokio::time::Instant::now();
+        let deadline = started + opening.patience();
+        // Version 2 does not answer a registration, but any question, and this one changes nothing.
+        let probe = wire::AskInfo { url: self.url(&UrlPath::root()), hashes: false };
+        let mut probe_at = Some(started + opening.probe_after());
         let refused = |kind, text: &str| Ended::Refused(Error::new(kind, format!("{}: {text}", self.host)));
+        let is_trial = opening.is_trial() || opening == Opening::TryLines;
         loop {
-            let message = match timeout_at(deadline, incoming.next()).await {
+            let message = match timeout_at(probe_at.unwrap_or(deadline), incoming.next()).await {
+                Err(_) if probe_at.take().is_some() => {
+                    let _ = conn.out.try_send(Some(probe.clone().into()));
+                    continue;
+                }
                 Err(_) => {
                     let text = format!("{} does not answer as a PDTP server would", self.host);
-                    return Err(Ended::Lost(Error::new(ErrorKind::Timeout, text)));
+                    let error = Error::new(ErrorKind::Timeout, text);
+                    return Err(if is_trial {
+                        Ended::Unanswered { error, is_silent: true }
+                    } else {
+                        Ended::Lost(error)
+                    });
+                }
+                Ok(Err(ReadError::Wire(error))) if opening == Opening::TryLines => {
+                    let error = Error::new(ErrorKind::Protocol, error.to_string());
+                    return Err(Ended::Unanswered { error, is_silent: false });
                 }
                 Ok(Err(ReadError::Wire(_))) => {
                     return Err(refused(ErrorKind::Protocol, "this is not a PDTP server"));
                 }
                 Ok(Err(ReadError::Io(error))) => {
-                    return Err(lost("the server closed the connection before the greeting", Some(error)));
+                    return Err(
+                        match lost("the server closed the connection before the greeting", Some(error)) {
+                            Ended::Lost(error) if is_trial => Ended::Unanswered { error, is_silent: false },
+                            ended => ended,
+                        },
+                    );
                 }
                 Ok(Ok(Err(error))) => {
                     tracing::debug!(%error, "message not understood");
@@ -656,8 +787,11 @@ impl Link {
                 Ok(Ok(Ok(message))) => message,
             };
             match message {
-                Message::Registered(registered) => {
-                    return self.on_registered(conn, registered).map_err(Ended::Refused);
+                Message::Registered(registered) if opening != Opening::Lines => {
+                    let keepalive = self.on_registered(conn, registered).map_err(Ended::Refused)?;
+                    // A server of version 3 takes either dialect; frames are what it prefers next time.
+                    self.inner.spoken.remember(&self.host, self.port, Dialect::Framed);
+                    return Ok(keepalive);
                 }
                 Message::Ping(_) => {
                     let _ = conn.send(wire::Pong {}).await;
@@ -684,8 +818,19 @@ impl Link {
                     let text = format!("the server sends us to {} port {}", printable(&to.host), to.port);
                     return Err(refused(ErrorKind::Unsupported, &text));
                 }
+                Message::ProtocolError(error) => {
+                    let text = printable(error.message.as_deref().unwrap_or("it does not say why"));
+                    return Err(refused(ErrorKind::Protocol, &format!("the server refuses: {text}")));
+                }
+                answer if old::is_shown_by(&answer, |url| url == probe.url || conn.asks.awaits_info(url)) => {
+                    self.inner.spoken.remember(&self.host, self.port, opening.dialect());
+                    self.on_old(conn);
+                    // It can only be gone, which is noticed soon enough.
+                    let _ = self.dispatch(conn, answer).await;
+                    return Ok(limits::KEEPALIVE);
+                }
                 _ => {
-                    let text = "the server speaks version 2 of PDTP only, this client version 3";
+                    let text = "this is not how a PDTP server answers";
                     return Err(refused(ErrorKind::Unsupported, text));
                 }
             }
@@ -713,6 +858,8 @@ impl Link {
         }
         // Only set here, and once for each connection.
         let _ = conn.server_id.set(registered.server);
+        let any_pieces = registered.features.iter().any(|feature| feature == wire::FEATURE_PIECES);
+        conn.any_pieces.store(any_pieces, Ordering::Relaxed);
         conn.asks.limit(registered.limits.outstanding);
         let notice = registered.notice.as_deref().map(printable);
         *self.info.lock().unwrap_or_else(PoisonError::into_inner) = Some(ServerInfo {
@@ -723,6 +870,7 @@ impl Link {
             reachable: None,
         });
         let is_back = self.status.borrow().was_ready;
+        self.publish(conn);
         self.set_state(SessionState::Ready, None);
         {
             let (link, conn) = (Arc::clone(self), Arc::clone(conn));
@@ -731,12 +879,36 @@ impl Link {
         if let Some(notice) = notice {
             self.on_notice(&notice);
         }
+        self.give_shares(conn);
+        let keepalive = registered.keepalive_s.clamp(*KEEPALIVE.start(), *KEEPALIVE.end());
+        Ok(Duration::from_secs(u64::from(keepalive)))
+    }
+
+    /// The server at the other end is of version 2, or is believed to be: it is spoken to like that from here on.
+    fn take_as_old(&self, conn: &Arc<Conn>) {
+        // Once for each connection.
+        let _ = conn.old.set(Old::new());
+        conn.asks.end_unheard_of();
+        *self.info.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(ServerInfo { version: 2, ..ServerInfo::default() });
+        self.publish(conn);
+    }
+
+    /// A server of version 2 has answered.
+    fn on_old(self: &Arc<Self>, conn: &Arc<Conn>) {
+        if conn.old().is_none() {
+            self.take_as_old(conn);
+        }
+        self.refuse_watches();
+        self.set_state(SessionState::Ready, None);
+        self.give_shares(conn);
+    }
+
+    fn give_shares(self: &Arc<Self>, conn: &Arc<Conn>) {
         if self.gives() {
             let (link, conn) = (Arc::clone(self), Arc::clone(conn));
             tokio::spawn(async move { link.provide_shares(&conn).await });
         }
-        let keepalive = registered.keepalive_s.clamp(*KEEPALIVE.start(), *KEEPALIVE.end());
-        Ok(Duration::from_secs(u64::from(keepalive)))
     }
 
     /// Tells a server that has just come (back) what is complete here. What is still being received, its job tells.
@@ -752,7 +924,16 @@ impl Link {
     async fn dispatch(self: &Arc<Self>, conn: &Arc<Conn>, message: Message) -> Result<(), Gone> {
         match message {
             Message::Ping(_) => conn.send(wire::Pong {}).await?,
+            Message::TellInfo(info) if conn.old().is_some() => {
+                // Who says why there is nothing says it in words of its own.
+                conn.asks.on_info(&wire::TellInfo { error: None, ..info });
+            }
             Message::TellInfo(info) => conn.asks.on_info(&info),
+            Message::HashVerify(verdict) => {
+                if let Some(old) = conn.old() {
+                    old.on_judged(&verdict);
+                }
+            }
             Message::Hashing(hashing) => conn.asks.on_hashing(&hashing),
             Message::TellHashes(hashes) => conn.asks.on_hashes(hashes),
             Message::Listing(listing) => conn.asks.on_listing(listing),
@@ -776,7 +957,12 @@ impl Link {
             Message::Notice(notice) => self.on_notice(&notice.message),
             Message::Goaway(goaway) => self.on_goaway(&goaway),
             Message::Error(error) => self.on_error(conn, &error),
-            // Pongs have done their duty by arriving; the rest is for servers, or of version 2.
+            Message::ProtocolWarn(wire::ProtocolWarn { message })
+            | Message::ProtocolError(wire::ProtocolError { message }) => {
+                let message = printable(&message.unwrap_or_default());
+                tracing::warn!(%message, "the server complains");
+            }
+            // Pongs have done their duty by arriving; the rest is for servers.
             _ => {}
         }
         Ok(())
@@ -931,6 +1117,13 @@ fn backoff(failures: u32, random: f64) -> Duration {
     full.div_f64(2.0) + full.div_f64(2.0).mul_f64(random.clamp(0.0, 1.0))
 }
 
+fn random_id() -> Result<String, Error> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id)
+        .map_err(|error| Error::new(ErrorKind::Internal, format!("no random numbers: {error}")))?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(id)))
+}
+
 fn random_unit() -> f64 {
     let mut bytes = [0; 4];
     // Without randomness the crowd comes back as one; no reason to fail.
@@ -953,10 +1146,7 @@ impl LinkUser {
             link.users.fetch_add(1, Ordering::Relaxed);
             return Ok(Self(Arc::clone(link)));
         }
-        let mut id = [0; 16];
-        getrandom::fill(&mut id)
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("no random numbers: {error}")))?;
-        let id = format!("{:032x}", u128::from_ne_bytes(id));
+        let id = random_id()?;
         let link = Arc::new(Link::new(Arc::clone(inner), host.to_owned(), port, id));
         link.users.store(1, Ordering::Relaxed);
         links.insert(key, Arc::clone(&link));

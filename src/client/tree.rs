@@ -151,7 +151,8 @@ async fn one(
     };
     // A listing says that there are signatures, not which.
     let is_known = !entry.signed || !job.demand.is_interested();
-    let version = Version::known(Some(entry.size), entry.root, entry.chunk_size, entry.mtime);
+    let any_pieces = job.link.takes_any_pieces();
+    let version = Version::known(Some(entry.size), entry.root, entry.chunk_size, entry.mtime, any_pieces);
     let file = File {
         path: path.clone(),
         place: Place::File(place),

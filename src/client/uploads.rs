@@ -6,8 +6,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
@@ -15,10 +16,9 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::timeout;
 
 use super::exchange::{self, Exchange};
-use super::files::Held;
 use super::inner::Inner;
 use super::progress::Source;
-use super::session::{Key, Link};
+use super::session::Key;
 use super::{Error, ErrorKind};
 use crate::peer::head::Fields;
 use crate::peer::serve::{Body, Request, Response, Service, serve_connection};
@@ -178,14 +178,17 @@ impl Service for PeerService {
         if request.head.path() == "/.pdtp/hello" {
             return self.hello(&request).await;
         }
-        let wanted = match Wanted::read(&request) {
-            Ok(wanted) => wanted,
-            Err(refused) => return refused,
+        // Programs of 2007 ask once on a connection, and wait for its end.
+        let is_single = request.head.fields.get(field::TOKEN).is_none();
+        let mut response = match Wanted::read(&request) {
+            Ok(wanted) => match &wanted.token {
+                Some(token) => self.known(&mut request, &wanted, token).await,
+                None => self.stranger(&request, &wanted).await,
+            },
+            Err(refused) => refused,
         };
-        match &wanted.token {
-            Some(token) => self.known(&mut request, &wanted, token).await,
-            None => self.stranger(&request, &wanted).await,
-        }
+        response.close |= is_single;
+        response
     }
 }
 
@@ -299,9 +302,11 @@ impl PeerService {
             held,
             pieces,
             peer_id: wanted.peer_id.clone(),
+            peer: request.remote.ip().to_canonical(),
             source: Source::Peer,
             received: wanted.method == Method::Put,
             reason: None,
+            is_told: AtomicBool::new(false),
             link,
         };
         match wanted.method {
@@ -310,12 +315,18 @@ impl PeerService {
         }
     }
 
-    /// Somebody of version 2: the server is asked whether this is meant to be.
+    /// Somebody of version 2: the server is asked whether this is meant to be, once for each request. Whatever comes of
+    /// it, the server hears the end of it, and the connection is closed.
     async fn stranger(&self, request: &Request<'_>, wanted: &Wanted) -> Response {
         if wanted.method == Method::Put {
-            return Response::text(403, "no token");
+            return Response::text(400, "pieces are brought with a token only");
         }
-        let host = request.head.fields.get("Host").unwrap_or_default();
+        let (Some(host), Some((min, max))) = (request.head.fields.get("Host"), wanted.range) else {
+            return Response::text(400, "a host and a range with both ends are wanted");
+        };
+        if request.head.names_other_port(request.local.port()) {
+            return Response::text(403, "this is the name of another server");
+        }
         let mut links = self.inner.all_links();
         links.sort_by_key(|link| !link.host.eq_ignore_ascii_case(host));
         let found = links
@@ -326,45 +337,42 @@ impl PeerService {
         if wanted.root.is_some_and(|root| root != held.root) {
             return Response::text(412, "another version is here");
         }
-        let size = held.layout.size();
-        let (min, max) = wanted.range.unwrap_or((0, size.saturating_sub(1)));
-        if size == 0 || max >= size {
-            return Response::text(416, "no such bytes");
-        }
-        let Some(upload) = self.inner.try_upload() else { return Response::text(503, "busy") };
-        if !self.is_meant(&link, &held, request.remote, (min, max), &wanted.peer_id).await {
-            return Response::text(403, "the server knows nothing of this");
-        }
         let pieces = held.layout.touched(min..max + 1);
-        let conn = link.conn_now();
+        let is_inside = max < held.layout.size();
         let exchange = Exchange {
-            conn,
+            conn: link.conn_now(),
             id: None,
             held,
             pieces,
             peer_id: wanted.peer_id.clone(),
+            peer: request.remote.ip().to_canonical(),
             source: Source::Peer,
             received: false,
             reason: None,
+            is_told: AtomicBool::new(false),
             link,
         };
+        let refuse = async |status, text: &str| {
+            exchange.report_end(0, Duration::ZERO, Some(FailureKind::Refused)).await;
+            Response::text(status, text)
+        };
+        let Some(upload) = self.inner.try_upload() else { return refuse(503, "busy").await };
+        if !self.is_meant(&exchange, (min, max)).await {
+            return Response::text(403, "the server knows nothing of this");
+        }
+        if !is_inside {
+            return refuse(416, "no such bytes").await;
+        }
         self.give(exchange, min..max + 1, None, upload).await
     }
 
-    async fn is_meant(
-        &self,
-        link: &Link,
-        held: &Held,
-        remote: SocketAddr,
-        (min, max): (u64, u64),
-        peer_id: &str,
-    ) -> bool {
-        let Some(conn) = link.conn_now() else { return false };
+    async fn is_meant(&self, exchange: &Exchange, (min, max): (u64, u64)) -> bool {
+        let Some(conn) = &exchange.conn else { return false };
         let ask = wire::AskVerify {
-            peer: remote.ip().to_canonical().to_string(),
-            url: held.url.clone(),
+            peer: exchange.peer.to_string(),
+            url: exchange.held.url.clone(),
             range: ByteRange::new(min, max),
-            peer_id: peer_id.to_owned(),
+            peer_id: exchange.peer_id.clone(),
         };
         let verdict = async {
             let (verdict, message) = conn.asks.verify(ask).await.ok()?;
@@ -398,7 +406,9 @@ impl PeerService {
         let is_whole = proof.is_some() && bytes == (0..size);
         let mut fields = Fields::default();
         let mut add = |name: &str, value| fields.0.push((name.to_owned(), value));
-        add("ETag", etag(&exchange.held.root));
+        if exchange.held.is_told() {
+            add("ETag", etag(&exchange.held.root));
+        }
         if !is_whole {
             add("Content-Range", format!("bytes {}-{}/{size}", bytes.start, bytes.end - 1));
         }
@@ -413,11 +423,16 @@ impl PeerService {
             close: false,
             on_sent: Some(Box::new(move |sent| {
                 exchange.link.inner.totals.sent(sent.bytes);
-                handle.spawn(async move {
+                let mut report = Box::pin(async move {
                     let error = (!sent.complete).then_some(FailureKind::Gone);
                     exchange.report_end(sent.bytes, sent.elapsed, error).await;
                     drop(upload);
                 });
+                // At once, if the queue to the server has room: to version 2 this ends the permission, and must not come
+                // after the question for one who sees the end of the body and asks again.
+                if report.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                    handle.spawn(report);
+                }
             })),
         }
     }

@@ -203,7 +203,8 @@ pub(super) async fn admit(
                 port: job.link.port,
                 path: &path,
                 layout: version.layout,
-                root: version.root,
+                // A server of version 2 tells no root, and no signatures either.
+                root: version.root.unwrap_or_default(),
                 signatures: &signatures,
                 pinned: &job.demand.pinned,
                 now,
@@ -255,7 +256,8 @@ pub(super) async fn judge(
     path: &UrlPath,
     info: &TellInfo,
 ) -> Result<Option<Verdict>, Error> {
-    let version = Version::known(info.size, info.root, info.chunk_size, info.mtime);
+    let any_pieces = link.takes_any_pieces();
+    let version = Version::known(info.size, info.root, info.chunk_size, info.mtime, any_pieces);
     let Some((version, now)) = version.zip(now()) else { return Ok(None) };
     let (link, path, signatures) = (link.clone(), path.clone(), info.signatures.clone());
     // To check a key that is seen for the first time takes some milliseconds.
@@ -265,7 +267,7 @@ pub(super) async fn judge(
             port: link.port,
             path: &path,
             layout: version.layout,
-            root: version.root,
+            root: version.root.unwrap_or_default(),
             signatures: &signatures,
             pinned: &[],
             now,

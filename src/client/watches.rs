@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::event::{Change, EventBody};
+use super::old;
 use super::session::{Conn, Link};
 use super::{Error, ErrorKind};
 use crate::wire::{self, EntryKind, UrlPath, limits};
@@ -35,6 +36,9 @@ impl Link {
         path: &UrlPath,
         user_data: usize,
     ) -> Result<(), Error> {
+        if self.conn_now().is_some_and(|conn| conn.old().is_some()) {
+            return Err(old::no_watching(&self.host));
+        }
         {
             let mut watches = self.watches.lock();
             if watches.len() >= limits::MAX_WATCHES {
@@ -119,6 +123,14 @@ impl Link {
         let refused: Vec<Watch> = self.watches.lock().extract_if(.., |watch| watch.path == *path).collect();
         for watch in refused {
             self.tell(&watch, path.clone(), Change::Refused(error.clone()));
+        }
+    }
+
+    /// The server, of version 2, knows nothing of watching.
+    pub(super) fn refuse_watches(&self) {
+        let refused = std::mem::take(&mut *self.watches.lock());
+        for watch in refused {
+            self.tell(&watch, watch.path.clone(), Change::Refused(old::no_watching(&self.host)));
         }
     }
 

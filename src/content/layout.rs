@@ -1,8 +1,8 @@
 use std::ops::Range;
 
-use crate::wire::limits::{MAX_PIECE_SIZE, MAX_PIECES, MIN_PIECE_SIZE};
+use crate::wire::limits::{MAX_PIECE_SIZE, MAX_PIECES, MIN_ANY_PIECE_SIZE, MIN_PIECE_SIZE};
 
-/// Bytes in a piece: a power of two from 16 KiB to 4 MiB.
+/// Bytes in a piece: a power of two from 16 KiB to 4 MiB, unless it is [`PieceSize::any`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PieceSize(u32);
 
@@ -10,6 +10,17 @@ impl PieceSize {
     /// Checks that `bytes` is a piece size.
     pub fn new(bytes: u32) -> Option<Self> {
         (bytes.is_power_of_two() && (MIN_PIECE_SIZE..=MAX_PIECE_SIZE).contains(&bytes)).then_some(Self(bytes))
+    }
+
+    /// The same for those who cut as they like: servers of version 2, and operators who have to match them. From 1 KiB
+    /// to 4 MiB.
+    pub fn any(bytes: u32) -> Option<Self> {
+        (MIN_ANY_PIECE_SIZE..=MAX_PIECE_SIZE).contains(&bytes).then_some(Self(bytes))
+    }
+
+    /// Whether [`PieceSize::new`] would take it.
+    pub fn is_usual(self) -> bool {
+        Self::new(self.0).is_some()
     }
 
     /// The size for a file of `size` bytes where the operator fixed none: about 512 pieces a file, which is enough
@@ -115,6 +126,13 @@ mod tests {
         for bad in [0, 1, 8 * 1024, 16 * 1024 - 1, 16 * 1024 + 1, 100_000, 8 * 1024 * 1024, u32::MAX] {
             assert_eq!(PieceSize::new(bad), None, "{bad}");
         }
+        for odd in [1024, 5000, 100_000, 250_000, 4 * 1024 * 1024] {
+            assert_eq!(PieceSize::any(odd).unwrap().bytes(), odd);
+            assert_eq!(PieceSize::any(odd).unwrap().is_usual(), odd.is_power_of_two() && odd >= 16 * 1024);
+        }
+        for bad in [0, 1023, 4 * 1024 * 1024 + 1, u32::MAX] {
+            assert_eq!(PieceSize::any(bad), None, "{bad}");
+        }
     }
 
     #[test]
@@ -197,8 +215,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_cover_the_file_once(size in 0u64..3_000_000, shift in 14u32..18) {
-            let file = layout(size, 1 << shift);
+        fn pieces_cover_the_file_once(size in 0u64..3_000_000, piece in 4096u32..260_000) {
+            let file = Layout::new(size, PieceSize::any(piece).unwrap()).unwrap();
             let mut at = 0;
             for piece in 0..file.count() {
                 let bytes = file.bytes_of(piece);

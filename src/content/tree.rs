@@ -39,6 +39,7 @@ pub struct PieceHashes {
     layout: Layout,
     hashes: Box<[Digest]>,
     root: Digest,
+    is_told: bool,
 }
 
 impl PieceHashes {
@@ -46,7 +47,7 @@ impl PieceHashes {
     pub fn new(layout: Layout, hashes: Vec<Digest>) -> Option<Self> {
         (hashes.len() == layout.count() as usize).then(|| {
             let root = merkle_root(&hashes);
-            Self { layout, hashes: hashes.into(), root }
+            Self { layout, hashes: hashes.into(), root, is_told: true }
         })
     }
 
@@ -59,7 +60,18 @@ impl PieceHashes {
     /// [`root_of_single`] of what came. [`PieceHashes::all`] is empty then. `None` for a layout of other than one
     /// piece.
     pub fn from_single_root(layout: Layout, root: Digest) -> Option<Self> {
-        (layout.count() == 1).then(|| Self { layout, hashes: Box::default(), root })
+        (layout.count() == 1).then(|| Self { layout, hashes: Box::default(), root, is_told: true })
+    }
+
+    /// Of a version whose hashes nobody tells (servers of version 2 only judge): no piece is right, and the root stands
+    /// for nothing.
+    pub fn untold(layout: Layout) -> Self {
+        Self { layout, hashes: Box::default(), root: Digest::default(), is_told: false }
+    }
+
+    /// Whether they are known at all.
+    pub fn is_told(&self) -> bool {
+        self.is_told
     }
 
     /// How the file is cut.
@@ -81,7 +93,9 @@ impl PieceHashes {
     pub fn is_right(&self, piece: u32, digest: &Digest) -> bool {
         match self.hashes.get(piece as usize) {
             Some(right) => right == digest,
-            None => piece == 0 && self.layout.count() == 1 && self.root == root_of_single(digest),
+            None => {
+                self.is_told && piece == 0 && self.layout.count() == 1 && self.root == root_of_single(digest)
+            }
         }
     }
 }

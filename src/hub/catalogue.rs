@@ -360,7 +360,7 @@ impl Record {
         };
         Some(Self {
             stamp: *stamp,
-            piece: PieceSize::new(u32::from_le_bytes(*piece))?,
+            piece: PieceSize::any(u32::from_le_bytes(*piece))?,
             root: Digest(*root),
             only,
         })

@@ -367,6 +367,11 @@ impl Hub {
         self.owner.shared.signatures.public_key()
     }
 
+    /// Whether files are cut into pieces of another size than a power of two, because the operator wants it so.
+    pub fn has_odd_pieces(&self) -> bool {
+        self.owner.shared.piece_size.is_some_and(|size| !size.is_usual())
+    }
+
     /// Numbers.
     pub fn stats(&self) -> HubStats {
         let shared = &self.owner.shared;

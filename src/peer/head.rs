@@ -67,6 +67,13 @@ impl RequestHead {
         self.split().0
     }
 
+    /// Whether `Host` has a port that is not `own`. Between peers it has none.
+    pub fn names_other_port(&self, own: u16) -> bool {
+        let host = self.fields.get("host").unwrap_or_default().trim();
+        let port = host.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
+        port.is_some_and(|port| port.parse() != Ok(own))
+    }
+
     /// The query of the target, without `?`.
     pub fn query(&self) -> Option<&str> {
         self.split().1

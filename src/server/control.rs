@@ -71,7 +71,7 @@ async fn read(
         loop {
             outbox.has_room().await;
             let message = match frames.next_body() {
-                Ok(Some(body)) => Message::parse(&body),
+                Ok(Some(body)) => Message::parse_as(dialect, &body),
                 Ok(None) => break,
                 Err(error) => Err(error),
             };

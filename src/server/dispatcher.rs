@@ -23,7 +23,7 @@ use super::probe::probe;
 use super::status::{Counters, SwarmStatus};
 use crate::hub::{FileVersion, Hub, HubError};
 use crate::swarm::Time;
-use crate::wire::{Error, ErrorCode, Message, UrlPath, limits};
+use crate::wire::{ErrorCode, Message, UrlPath, limits};
 
 /// Events waiting for the dispatcher; whoever has more to say waits.
 pub(super) const QUEUE: usize = 256;
@@ -282,13 +282,8 @@ impl Dispatcher {
             Err(Overflow) => {
                 tracing::info!(?conn, "reads too slowly: dropped");
                 Counters::add(&self.counters.slow_consumers, 1);
-                outbox.push_last(&Message::Error(Error {
-                    code: ErrorCode::SlowConsumer,
-                    message: "you read more slowly than you ask".to_owned(),
-                    url: None,
-                    re: None,
-                    id: None,
-                }));
+                let why = "you read more slowly than you ask";
+                outbox.push_last(&self.core.last_word(conn, ErrorCode::SlowConsumer, why));
                 self.outboxes.remove(&conn);
                 Some(Input::Closed { conn })
             }

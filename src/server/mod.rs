@@ -50,8 +50,8 @@ use self::status::Counters;
 use crate::hub::Hub;
 use crate::peer::RateLimiter;
 use crate::swarm;
-use crate::wire::limits;
 use crate::wire::token::Secret;
+use crate::wire::{FEATURE_PIECES, limits};
 
 /// For control connections to hear the last word at the end.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -143,6 +143,7 @@ impl Server {
             id: random.array::<16>().iter().map(|b| format!("{b:02x}")).collect(),
             secret: Secret(random.array()),
             agent: concat!("pdtpd/", env!("CARGO_PKG_VERSION")).to_owned(),
+            features: hub.has_odd_pieces().then(|| FEATURE_PIECES.to_owned()).into_iter().collect(),
             notice: config.notice.clone(),
             up_limit: config.up_limit,
             old_grace_us: u64::try_from(config.old_version_grace.as_micros()).unwrap_or(u64::MAX),

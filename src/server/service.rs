@@ -1,6 +1,7 @@
 //! What HTTP requests get: pieces for clients that have a right to them, the server's own pages under `/.pdtp/`, and
 //! everything else from the [`Face`].
 
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,6 +27,9 @@ use crate::wire::{Digest, UrlPath, limits};
 /// Names under this are the server's own.
 const OWN_PREFIX: &str = "/.pdtp/";
 
+/// Where earlier PDTP servers had their status page. A file or directory of that name comes first.
+const OLD_STATUS: [&str; 3] = ["/stats", "/status", "/status/"];
+
 /// Everything that is served over HTTP.
 pub(super) struct Site {
     pub(super) name: String,
@@ -48,16 +52,21 @@ impl Service for Site {
         let head = &request.head;
         let response = if head.fields.get(field::TOKEN).is_some() || head.fields.get(field::PEER_ID).is_some()
         {
-            match self.piece(head).await {
+            let mut response = match self.piece(head, request.local).await {
                 Ok(response) => response,
                 Err(refusal) => {
                     Counters::add(&self.counters.refused_pieces, 1);
                     tracing::debug!(remote = %request.remote, ?refusal, "pieces refused");
                     refusal.into()
                 }
-            }
+            };
+            // Programs of 2007 ask once on a connection, and wait for its end.
+            response.close |= head.fields.get(field::TOKEN).is_none();
+            response
         } else if let Some(page) = head.path().strip_prefix(OWN_PREFIX) {
             self.own_page(head, page).await
+        } else if OLD_STATUS.contains(&head.path()) && !self.serves(head.path()).await {
+            self.own_page(head, "status").await
         } else {
             self.count_http_bytes(self.face.answer(head).await)
         };
@@ -104,7 +113,7 @@ impl From<Refusal> for Response {
 
 impl Site {
     /// Pieces from the origin, for the client whom a transfer tells to fetch them.
-    async fn piece(&self, head: &RequestHead) -> Result<Response, Refusal> {
+    async fn piece(&self, head: &RequestHead, local: SocketAddr) -> Result<Response, Refusal> {
         if head.method != "GET" {
             return Err(Refusal::Method);
         }
@@ -146,6 +155,9 @@ impl Site {
             (None, None) => {
                 let bytes = exact_range(range);
                 let bytes = bytes.ok_or(Refusal::Malformed("Range is missing or not one exact range"))?;
+                if head.names_other_port(local.port()) {
+                    return Err(Refusal::Forbidden);
+                }
                 (self.granted(peer_id, &path, &bytes).await?, bytes, None)
             }
         };
@@ -239,6 +251,14 @@ impl Site {
     async fn suspect(&self, version: &Arc<FileVersion>) {
         // Without a dispatcher nobody is left to be told.
         let _ = self.dispatcher.send(Event::Input(Input::Suspect { version: version.clone() })).await;
+    }
+
+    /// Whether there is a file or directory at a path.
+    async fn serves(&self, path: &str) -> bool {
+        let Ok(path) = UrlPath::parse(path) else { return false };
+        let hub = self.hub.clone();
+        let found = tokio::task::spawn_blocking(move || hub.stat(&path));
+        !matches!(found.await, Ok(Err(HubError::NotFound)))
     }
 
     async fn own_page(&self, head: &RequestHead, page: &str) -> Response {

@@ -226,7 +226,8 @@ impl Swarm {
     fn dials(&self, giver: Key<Peer>, taker: Key<Peer>) -> Option<bool> {
         let (g, t) = (&self.state.peers[giver], &self.state.peers[taker]);
         let turned = || self.state.pairs.get(giver, taker).is_some_and(|pair| pair.turned);
-        match (g.is_origin() || g.info.reachable, t.info.reachable) {
+        let may_put = t.info.reachable && g.info.puts && t.info.puts;
+        match (g.is_origin() || g.info.reachable, may_put) {
             (true, true) if !g.is_origin() => Some(!turned()),
             (true, _) => Some(true),
             (false, true) => Some(false),

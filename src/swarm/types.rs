@@ -44,6 +44,9 @@ pub struct PeerInfo {
     pub gives: bool,
     /// Whether it takes and gives runs of several pieces in one transfer (version 3) or single ones only.
     pub runs: bool,
+    /// Whether a giver may bring it pieces, and it may bring them to a taker (version 3). Others are always dialled by
+    /// the taker, or dial the giver.
+    pub puts: bool,
     /// What it says it is willing to send, bytes a second.
     pub up_limit: Option<u64>,
     /// What it wants to receive at most, bytes a second.

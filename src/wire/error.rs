@@ -16,6 +16,9 @@ pub enum WireError {
     /// JSON, but not `["type", {…}]`.
     #[error("a message is an array of a type and an object")]
     Shape,
+    /// `["type"]`, without the object. Only in lines, where programs of 2007 pass over it.
+    #[error("{0}: no members")]
+    NoMembers(String),
     /// A type that this version does not know.
     #[error("unknown message type {0:?}")]
     UnknownType(String),

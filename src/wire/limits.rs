@@ -58,6 +58,8 @@ pub const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Smallest piece size in bytes.
 pub const MIN_PIECE_SIZE: u32 = 16 * 1024;
+/// The same, where pieces are cut in other sizes than powers of two.
+pub const MIN_ANY_PIECE_SIZE: u32 = 1024;
 /// Most pieces of a file: 16 TiB in the largest pieces, and 128 MiB of piece hashes.
 pub const MAX_PIECES: u32 = 1 << 22;
 /// Largest manifest in bytes: the longest path, and some lines.

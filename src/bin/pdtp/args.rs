@@ -571,6 +571,9 @@ pub(crate) struct Network {
     /// Give up when nothing has come for so long (get, cat: 5m; ls, stat: 1m); 0 = never
     #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Network")]
     timeout: Option<Duration>,
+    /// How to speak to the server: auto, framed, or line for DistribuStream 0.1
+    #[arg(long, value_name = "WORD", help_heading = "Network")]
+    dialect: Option<String>,
     /// Any option of the library; `pdtp get --help` lists them
     #[arg(short = 'O', value_name = "NAME=VALUE", help_heading = "Network")]
     option: Vec<String>,
@@ -619,6 +622,7 @@ pub(crate) fn config(network: &Network, share: Option<&Share>, seeding: Seeding)
         None => Ok(()),
     };
     set("connect_timeout", &network.connect_timeout)?;
+    set("dialect", &network.dialect)?;
     if let Some(share) = share {
         set("limit_down", &share.limit_down)?;
         set("limit_up", &share.limit_up)?;
@@ -697,7 +701,7 @@ mod tests {
 
     #[test]
     fn timeout_zero_means_never() {
-        let network = |timeout| Network { connect_timeout: None, timeout, option: vec![] };
+        let network = |timeout| Network { connect_timeout: None, timeout, dialect: None, option: vec![] };
         let minute = Duration::from_secs(60);
         assert_eq!(network(None).patience(minute), Some(minute));
         assert_eq!(network(Some(Duration::ZERO)).patience(minute), None);

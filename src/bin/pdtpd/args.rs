@@ -101,7 +101,8 @@ pub(crate) struct ServeArgs {
 
     /// Cut all files into pieces of this size [default: by the size of the file]
     ///
-    /// A power of two from 16K to 4M.
+    /// Best a power of two from 16K to 4M; any number from 1K to 4M, for a network of earlier PDTP programs that is
+    /// used to it.
     #[arg(long, value_name = "BYTES", value_parser = parse_piece_size)]
     pub(crate) piece_size: Option<PieceSize>,
 
@@ -246,10 +247,10 @@ pub(crate) fn parse_name(text: &str) -> Result<String, String> {
 
 pub(crate) fn parse_piece_size(text: &str) -> Result<PieceSize, String> {
     let bytes = units::parse_bytes(text)?;
-    u32::try_from(bytes)
-        .ok()
-        .and_then(PieceSize::new)
-        .ok_or_else(|| "a piece size is a power of two from 16K to 4M".to_owned())
+    u32::try_from(bytes).ok().and_then(PieceSize::any).ok_or_else(|| {
+        "a piece size is a power of two from 16K to 4M, or any number from 1K to 4M for earlier programs"
+            .to_owned()
+    })
 }
 
 #[cfg(test)]

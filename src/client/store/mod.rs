@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::Overwrite;
-use crate::content::{Layout, PieceHashes, PieceSet};
+use crate::content::{Layout, PieceHashes, PieceSet, merkle_root};
 use crate::peer::{Claim, FileSpan, PieceSink};
 use crate::wire::Digest;
 use positional::{read_full_at, write_all_at};
@@ -108,6 +108,8 @@ struct Inner {
     /// Claimed by a writer.
     busy: PieceSet,
     verified_bytes: u64,
+    /// Where hashes are not told: those of the verified pieces.
+    learned: Vec<Digest>,
     /// `verified_bytes` as in the state file.
     saved_bytes: Option<u64>,
     place: Place,
@@ -233,6 +235,11 @@ impl PieceStore {
             busy: PieceSet::new(layout.count()),
             verified,
             verified_bytes,
+            learned: if hashes.is_told() {
+                Vec::new()
+            } else {
+                vec![Digest::default(); layout.count() as usize]
+            },
             saved_bytes: None,
             place: Place::Part,
         };
@@ -259,6 +266,34 @@ impl PieceStore {
             }
         }
         Ok(())
+    }
+
+    /// Ends a claim on a piece that cannot be verified here: the server, which keeps the hashes to itself, has found that
+    /// the bytes of this hash are right. Nothing of the kind where hashes are known.
+    pub(super) fn approve(&self, piece: u32, digest: Digest) {
+        let mut inner = self.inner();
+        inner.busy.remove(piece);
+        let Some(learned) = inner.learned.get_mut(piece as usize) else { return };
+        *learned = digest;
+        if inner.verified.insert(piece) {
+            inner.verified_bytes += length_of(&self.hashes.layout(), piece);
+        }
+    }
+
+    /// The hash of a verified piece, where it is known as such.
+    pub(super) fn digest_of(&self, piece: u32) -> Option<Digest> {
+        let inner = self.inner();
+        let known = if self.hashes.is_told() { self.hashes.all() } else { &inner.learned };
+        known.get(piece as usize).copied().filter(|_| inner.verified.contains(piece))
+    }
+
+    /// The root of the version, once it is known: where hashes are not told, when all is there.
+    pub fn root(&self) -> Option<Digest> {
+        if self.hashes.is_told() {
+            return Some(self.hashes.root());
+        }
+        let inner = self.inner();
+        inner.verified.is_full().then(|| merkle_root(&inner.learned))
     }
 
     /// What it is verified against.
@@ -363,7 +398,7 @@ impl PieceStore {
         State {
             format: state_file::FORMAT,
             uri: names.uri.clone(),
-            root: self.hashes.root(),
+            root: self.hashes.is_told().then(|| self.hashes.root()),
             size: layout.size(),
             piece_size: layout.piece_size().bytes(),
             done,

@@ -18,8 +18,9 @@ pub(super) struct State {
     pub(super) format: u32,
     /// Where it comes from.
     pub(super) uri: String,
-    /// Which version.
-    pub(super) root: Digest,
+    /// Which version; absent where the server has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) root: Option<Digest>,
     /// Bytes in all.
     pub(super) size: u64,
     pub(super) piece_size: u32,

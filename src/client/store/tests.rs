@@ -268,7 +268,7 @@ fn the_state_file_says_what_it_is() {
     let expected = State {
         format: 1,
         uri: "pdtp://host/file".to_owned(),
-        root: hashes.root(),
+        root: Some(hashes.root()),
         size: content.len() as u64,
         piece_size: PIECE,
         done: 1,
@@ -340,6 +340,49 @@ fn checking_reports_progress_to_the_end() {
     assert!(store.is_complete());
     assert_eq!(last.1, content.len() as u64);
     assert!(last.0 > 0);
+}
+
+#[test]
+fn where_hashes_are_not_told_nothing_counts_before_somebody_says_so() {
+    let content = content(3 * PIECE as usize + 5);
+    let known = hashes_of(&content);
+    let untold = Arc::new(PieceHashes::untold(known.layout()));
+    let scratch = Scratch::new();
+    // Neither a copy nor a part is believed.
+    std::fs::write(scratch.path("file"), &content).unwrap();
+    std::fs::write(scratch.path("file.part"), &content).unwrap();
+    let store = scratch.open(&untold, Overwrite::Resume).unwrap();
+    assert_eq!((store.found(), store.root()), (0, None));
+    assert!(std::fs::read(scratch.path("file.part")).unwrap().iter().all(|&byte| byte == 0), "begun anew");
+    let bytes = |piece: u32| {
+        let bytes = known.layout().bytes_of(piece);
+        (bytes.start, &content[bytes.start as usize..bytes.end as usize])
+    };
+    for piece in 0..4 {
+        let (start, data) = bytes(piece);
+        assert_eq!(store.claim(piece), Claim::Granted);
+        store.write_at(start, data).unwrap();
+        assert!(
+            !PieceSink::finish(&store, piece, hash_piece(data)).unwrap(),
+            "nobody has said that it is right"
+        );
+        assert_eq!(store.claim(piece), Claim::Granted);
+        assert_eq!(store.read_at(start, &mut [0; 8]).unwrap(), 0);
+        assert!(store.span(piece..piece + 1).is_none());
+        store.approve(piece, hash_piece(data));
+        assert_eq!(store.digest_of(piece), Some(hash_piece(data)));
+        assert!(store.span(piece..piece + 1).is_some());
+    }
+    assert_eq!((store.is_complete(), store.root()), (true, Some(known.root())));
+    store.finish(None).unwrap();
+    assert_eq!(std::fs::read(scratch.path("file")).unwrap(), content);
+
+    // Where they are known, nobody's word counts.
+    let other = Scratch::new();
+    let store = other.open(&known, Overwrite::Resume).unwrap();
+    assert_eq!(store.claim(0), Claim::Granted);
+    store.approve(0, hash_piece(b"lies"));
+    assert!(!store.has(0));
 }
 
 #[test]

@@ -67,6 +67,8 @@ pub(crate) struct Identity {
     pub(crate) secret: Secret,
     /// Program and version.
     pub(crate) agent: String,
+    /// What it can do, or does otherwise than most.
+    pub(crate) features: Vec<String>,
     /// Greeting for clients.
     pub(crate) notice: Option<String>,
     /// Bytes a second the origin sends at most; 0 = no limit.
@@ -242,6 +244,7 @@ impl Core {
                 reachable: true,
                 gives: true,
                 runs: true,
+                puts: true,
                 up_limit,
                 down_limit: None,
                 address: None,

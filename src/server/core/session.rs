@@ -60,6 +60,8 @@ impl Core {
                 Ok(other) => {
                     self.refuse(conn, ErrorCode::Protocol, &format!("{} before register", other.kind()))
                 }
+                // A type without members, which only lines forgive, says nothing at all.
+                Err(WireError::NoMembers(_)) => {}
                 Err(error) => self.refuse(conn, ErrorCode::Protocol, &error.to_string()),
             },
             State::Claiming(claimant) => {
@@ -183,7 +185,7 @@ impl Core {
                 address: address.to_string(),
                 secret: secret.to_base64(),
                 time: self.now.unix,
-                features: Vec::new(),
+                features: self.identity.features.clone(),
                 keepalive_s: limits::KEEPALIVE.as_secs() as u32,
                 limits: wire::ServerLimits {
                     outstanding: limits::MAX_OUTSTANDING as u32,
@@ -201,6 +203,8 @@ impl Core {
                 reachable: false,
                 gives,
                 runs,
+                // Of version 2, nobody counts what was brought (DistribuStream 0.1.0 stores it and says that it failed).
+                puts: is_v3,
                 up_limit: register.up_limit,
                 down_limit: register.down_limit,
                 address: Some(address),
@@ -239,7 +243,9 @@ impl Core {
             return self.refuse(conn, ErrorCode::Protocol, &error.to_string());
         }
         let re = match error {
-            WireError::Field { kind, .. } | WireError::UnknownType(kind) => Some(kind.as_str()),
+            WireError::Field { kind, .. } | WireError::UnknownType(kind) | WireError::NoMembers(kind) => {
+                Some(kind.as_str())
+            }
             _ => None,
         };
         self.strike(conn, &error.to_string(), re);
@@ -283,12 +289,18 @@ impl Core {
     pub(super) fn refuse(&mut self, conn: ConnId, code: ErrorCode, message: &str) {
         let Some(client) = self.clients.get(&conn) else { return };
         tracing::debug!(?conn, address = %client.remote, message, "refused");
-        if client.is_v3 {
-            self.send(conn, wire::Error { code, message: message.to_owned(), url: None, re: None, id: None });
-        } else {
-            self.send(conn, wire::ProtocolError { message: Some(message.to_owned()) });
-        }
+        self.send(conn, self.last_word(conn, code, message));
         self.close(conn);
+    }
+
+    /// Why a connection ends, in the words of its version.
+    pub(crate) fn last_word(&self, conn: ConnId, code: ErrorCode, message: &str) -> Message {
+        let message = message.to_owned();
+        if self.is_v3(conn) {
+            wire::Error { code, message, url: None, re: None, id: None }.into()
+        } else {
+            wire::ProtocolError { message: Some(message) }.into()
+        }
     }
 
     pub(super) fn close(&mut self, conn: ConnId) {

@@ -50,6 +50,7 @@ impl Rig {
             id: "the-server".to_owned(),
             secret: Secret([9; 32]),
             agent: "pdtpd/test".to_owned(),
+            features: Vec::new(),
             notice: None,
             up_limit: 0,
             old_grace_us: 60 * SECOND,

@@ -15,6 +15,8 @@ use crate::wire::{self, ByteRange, Digest, TransferMethod, UrlPath, file_url, li
 pub(super) struct Open {
     assignment: Assignment,
     started: Time,
+    /// The giver has answered a request without a token: such a transfer is good for one.
+    is_given: bool,
 }
 
 impl Open {
@@ -134,7 +136,10 @@ impl Core {
                 session.open.push(transfer);
             }
         }
-        self.open.insert(transfer, Open { assignment: assignment.clone(), started: self.now.time });
+        self.open.insert(
+            transfer,
+            Open { assignment: assignment.clone(), started: self.now.time, is_given: false },
+        );
         if !self.going_down {
             self.send(conn, message);
         }
@@ -210,9 +215,10 @@ impl Core {
             }
             return;
         };
-        let Some(Open { assignment, started }) = self.open.get(&transfer) else { return };
+        let Some(Open { assignment, started, is_given }) = self.open.get_mut(&transfer) else { return };
         if assignment.taker != peer {
-            // What version 2 says as giver carries no information: it comes after refused requests, too.
+            // Whether it went well, version 2 does not say as giver: it comes after refused requests, too.
+            *is_given = true;
             return;
         }
         let (assignment, elapsed) = (assignment.clone(), self.now.time.since(*started));
@@ -272,19 +278,22 @@ impl Core {
         self.send(conn, wire::TellVerify { peer, url, range, peer_id, is_authorized, authorized });
     }
 
-    /// The version from which the origin is to give a client exactly these bytes, if a transfer says so. For clients
-    /// that have no token to show.
+    /// The version from which the origin is to give a client exactly these bytes, if a transfer says so that was not
+    /// used yet. For clients that have no token to show.
     pub(crate) fn origin_grant(
-        &self,
+        &mut self,
         client_id: &str,
         path: &UrlPath,
         bytes: &Range<u64>,
     ) -> Option<Arc<FileVersion>> {
         let conn = *self.ids.get(client_id)?;
-        self.find_open_with(conn, path, bytes, |other| other == ORIGIN).map(|(_, version)| version)
+        let (transfer, version) = self.find_open_with(conn, path, bytes, |other| other == ORIGIN)?;
+        let open = self.open.get_mut(&transfer)?;
+        (!std::mem::replace(&mut open.is_given, true)).then_some(version)
     }
 
-    /// The open transfer of exactly these bytes between a connection and the peer with that id.
+    /// The open transfer of exactly these bytes between a connection and the peer with that id; not one that the
+    /// connection has given already.
     fn find_open(
         &self,
         conn: ConnId,
@@ -306,7 +315,9 @@ impl Core {
         session.open.iter().find_map(|transfer| {
             let open = self.open.get(transfer)?;
             let version = self.files.version(open.assignment.file)?;
-            let same = version.path == *path
+            let is_over = open.is_given && open.assignment.giver == session.peer;
+            let same = !is_over
+                && version.path == *path
                 && version.hashes.layout().bytes_of_run(open.assignment.pieces.clone()) == *bytes
                 && is_other(open.other_than(session.peer));
             same.then(|| (*transfer, version.clone()))

@@ -160,6 +160,22 @@ fn the_side_that_can_be_dialled_is_dialled() {
 }
 
 #[test]
+fn nothing_is_brought_to_or_by_those_who_do_not_know_it() {
+    for (giver_puts, taker_puts) in [(false, true), (true, false)] {
+        let mut world = world();
+        world.add_file(0, 1);
+        world.join(1, PeerInfo { reachable: false, puts: giver_puts, ..peer() });
+        world.provide(1, 0, 0..1);
+        world.join(2, PeerInfo { puts: taker_puts, ..peer() });
+        world.request(2, 0);
+        world.pass(10_000_000);
+        assert!(world.starts.is_empty());
+        world.send(Event::Reachable { peer: PeerId(1), ok: true });
+        assert!(world.starts[0].taker_dials);
+    }
+}
+
+#[test]
 fn one_that_cannot_be_dialled_after_all_dials_itself() {
     let mut world = world();
     world.add_file(0, 1);

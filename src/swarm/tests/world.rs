@@ -44,6 +44,7 @@ pub(super) fn peer() -> PeerInfo {
         reachable: true,
         gives: true,
         runs: true,
+        puts: true,
         up_limit: None,
         down_limit: None,
         address: None,
@@ -288,6 +289,7 @@ impl World {
         }
         let acceptor = if taker_dials { from } else { to };
         assert!(acceptor.info.is_origin || acceptor.info.reachable, "nobody can dial");
+        assert!(taker_dials || (from.info.puts && to.info.puts), "not brought");
         let busy = |one: PeerId, side: fn(&Assignment) -> PeerId| {
             self.flights.values().filter(|flight| side(&flight.assignment) == one).count() as u32
         };
@@ -304,7 +306,8 @@ impl World {
             taker.wants.iter().any(|(file, wants)| {
                 !wants.is_empty()
                     && self.peers.iter().any(|(other, giver)| {
-                        let can_meet = giver.info.is_origin || giver.info.reachable || taker.info.reachable;
+                        let may_put = taker.info.reachable && giver.info.puts && taker.info.puts;
+                        let can_meet = giver.info.is_origin || giver.info.reachable || may_put;
                         let has = |piece| giver.has.get(file).is_some_and(|has| has.contains(piece));
                         let gives = giver.info.gives && !giver.distrusted && wants.iter().any(has);
                         id != other && can_meet && (giver.info.is_origin || gives)

@@ -107,9 +107,29 @@ impl Message {
     /// [`WireError::Json`] and [`WireError::Shape`] are fatal to the connection; an unknown type and wrong members
     /// are not ([`WireError::is_fatal`]).
     pub fn parse(body: &[u8]) -> Result<Self, WireError> {
+        Self::parse_as(Dialect::Framed, body)
+    }
+
+    /// The same, with the habits of those who speak a dialect. In lines, elements after the second are ignored, and a
+    /// type without members is an error that can be lived with: DistribuStream 0.1.0 does both.
+    ///
+    /// # Errors
+    ///
+    /// As [`Message::parse`].
+    pub fn parse_as(dialect: Dialect, body: &[u8]) -> Result<Self, WireError> {
         let text = std::str::from_utf8(body).map_err(|e| WireError::Json(e.to_string()))?;
         check_depth(text)?;
-        let (kind, members) = split_envelope(text)?;
+        let Envelope { kind, members, has_more } = split_envelope(text)?;
+        let members = match (members, dialect) {
+            (Some(members), _) if !has_more || dialect == Dialect::Line => members.get(),
+            (None, Dialect::Line) => {
+                return Err(WireError::NoMembers(kind.chars().take(64).collect()));
+            }
+            _ => return Err(WireError::Shape),
+        };
+        if !members.starts_with('{') {
+            return Err(WireError::Shape);
+        }
         let mut message = Self::parse_members(&kind, members)?;
         message.adopt_other_names(members)?;
         message.check_bounds()?;
@@ -269,37 +289,42 @@ fn is_token(text: &str) -> bool {
     text.len() <= limits::MAX_TOKEN && is_visible(text)
 }
 
-/// Cuts `["type", {…}]` into the type and the text of the object.
-fn split_envelope(text: &str) -> Result<(String, &str), WireError> {
-    struct Envelope;
+/// `["type", {…}]`, cut into its parts.
+struct Envelope<'a> {
+    kind: String,
+    members: Option<&'a RawValue>,
+    /// There are elements after the second.
+    has_more: bool,
+}
 
-    impl<'de> Visitor<'de> for Envelope {
-        type Value = (String, &'de RawValue);
+fn split_envelope(text: &str) -> Result<Envelope<'_>, WireError> {
+    struct Cut;
+
+    impl<'de> Visitor<'de> for Cut {
+        type Value = Envelope<'de>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an array of a type and an object")
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            let absent = |at| serde::de::Error::invalid_length(at, &self);
-            let kind = seq.next_element()?.ok_or_else(|| absent(0))?;
-            let members = seq.next_element()?.ok_or_else(|| absent(1))?;
-            if seq.next_element::<IgnoredAny>()?.is_some() {
-                return Err(absent(3));
+            let kind = seq.next_element()?.ok_or_else(|| serde::de::Error::invalid_length(0, &self))?;
+            let members = seq.next_element()?;
+            let mut has_more = false;
+            while seq.next_element::<IgnoredAny>()?.is_some() {
+                has_more = true;
             }
-            Ok((kind, members))
+            Ok(Envelope { kind, members, has_more })
         }
     }
 
     let mut reader = serde_json::Deserializer::from_str(text);
-    let (kind, members) = reader
-        .deserialize_seq(Envelope)
-        .and_then(|found| reader.end().map(|()| found))
-        .map_err(|e| match e.classify() {
+    reader.deserialize_seq(Cut).and_then(|found| reader.end().map(|()| found)).map_err(|e| {
+        match e.classify() {
             serde_json::error::Category::Data => WireError::Shape,
             _ => WireError::Json(e.to_string()),
-        })?;
-    if members.get().starts_with('{') { Ok((kind, members.get())) } else { Err(WireError::Shape) }
+        }
+    })
 }
 
 fn members_of<T: serde::de::DeserializeOwned>(kind: &str, members: &str) -> Result<T, WireError> {

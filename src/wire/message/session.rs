@@ -37,6 +37,9 @@ pub const FEATURE_GIVE: &str = "give";
 /// `register.features`: the client answers to runs of several pieces with `progress`.
 pub const FEATURE_RUNS: &str = "runs";
 
+/// `registered.features`: files are cut into pieces of other sizes than powers of two.
+pub const FEATURE_PIECES: &str = "pieces";
+
 /// server: you are known. The first answer of a version 3 server.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Registered {

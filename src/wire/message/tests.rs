@@ -230,6 +230,20 @@ fn a_message_is_an_array_of_exactly_a_type_and_an_object() {
 }
 
 #[test]
+fn lines_may_have_more_or_less_to_them() {
+    let line = |text: &str| Message::parse_as(Dialect::Line, text.as_bytes());
+    assert_eq!(line(r#"["ping",{},"more",[1]]"#), Ok(Ping {}.into()));
+    let error = line(r#"["ask_info"]"#).unwrap_err();
+    assert_eq!(error, WireError::NoMembers("ask_info".to_owned()));
+    assert!(!error.is_fatal());
+    for shape in [r#"["ping",[]]"#, r#"["ping",null]"#, r#"["ping","x"]"#, "[]", r#"[{},"ping"]"#] {
+        assert_eq!(line(shape), Err(WireError::Shape), "{shape}");
+    }
+    let long = format!("[\"{}\"]", "x".repeat(1000));
+    assert_eq!(line(&long).unwrap_err().to_string().len(), 64 + ": no members".len());
+}
+
+#[test]
 fn broken_json_is_fatal() {
     let broken: &[&[u8]] = &[
         b"",
