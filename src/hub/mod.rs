@@ -13,6 +13,7 @@ mod hasher;
 mod listing;
 mod live;
 mod news;
+mod runs;
 mod scan;
 mod stamp;
 mod sys;
@@ -38,6 +39,7 @@ use self::handles::Handles;
 use self::hasher::{Pool, State};
 use self::live::Live;
 use self::news::News;
+use self::runs::Runs;
 use self::stamp::Stamp;
 use self::touches::Touches;
 use self::tree::{Found, Tree};
@@ -186,6 +188,7 @@ struct Shared {
     touches: Arc<Touches>,
     watch: Watch,
     news: News,
+    runs: Runs,
     settle: Duration,
     stop: Stop,
 }
@@ -219,6 +222,7 @@ impl Hub {
             source,
             touches,
             news: News::default(),
+            runs: Runs::default(),
             settle: config.settle,
             piece_size: config.piece_size,
             live: Live::default(),

@@ -597,6 +597,38 @@ fn pages_of_a_large_directory() {
 }
 
 #[test]
+fn a_long_directory_is_read_once_and_every_entry_looked_at() {
+    let site = Site::new();
+    for i in 0..5000 {
+        fs::write(site.path(&format!("n{i:04}")), "").unwrap();
+    }
+    let hub = site.hub();
+    let page = |cursor: Option<&str>| hub.list(&url("/"), 1, cursor, 100, 60_000).unwrap();
+    let first = page(None);
+    for name in ["n0150", "n4000"] {
+        fs::remove_file(site.path(name)).unwrap();
+    }
+    fs::write(site.path("n0200"), "longer").unwrap();
+    fs::write(site.path("n0150+"), "new").unwrap();
+    let second = page(first.next.as_deref());
+    assert!(!names(&second.entries).contains(&"n0150"), "what is gone is not listed");
+    assert_eq!(second.entries.iter().find(|entry| entry.name == "n0200").unwrap().size, 6);
+    let mut all: Vec<String> =
+        [first, second.clone()].into_iter().flat_map(|page| page.entries).map(|e| e.name).collect();
+    let mut cursor = second.next;
+    while let Some(next) = cursor {
+        let page = page(Some(&next));
+        all.extend(page.entries.into_iter().map(|entry| entry.name));
+        cursor = page.next;
+    }
+    assert!(all.is_sorted());
+    all.retain(|name| name != "n0150+");
+    assert_eq!(all.len(), 4998);
+    // Whoever begins anew sees what is new.
+    assert!(names(&list_all(&hub, "/", 1, 1000, 99_999)).contains(&"n0150+"));
+}
+
+#[test]
 fn names_that_come_to_nothing_do_not_end_a_listing() {
     let site = Site::new();
     // More than are looked at in one go, between a directory and what is in it, as paths are ordered.

@@ -138,6 +138,18 @@ impl Tree {
         Ok(())
     }
 
+    /// A directory, for looks at many names in it.
+    pub(super) fn open_dir(&self, path: &UrlPath) -> Result<Dir, HubError> {
+        self.dir.open_dir(self.locate(path)?).map_err(|e| error_of(&e))
+    }
+
+    /// What is at `path`, which is `name` in the open directory `dir`; symlinks followed. Cheaper than [`Tree::stat`].
+    pub(super) fn stat_in(&self, dir: &Dir, name: Vec<u8>, path: &UrlPath) -> Result<Found, HubError> {
+        let name = name_of(name).ok_or(HubError::NotFound)?;
+        let meta = dir.symlink_metadata(name).map_err(|e| error_of(&e))?;
+        if meta.is_symlink() { self.stat(path) } else { Found::of(&meta) }
+    }
+
     /// Whether `name` in `dir` is itself a directory or file, not a symlink to one.
     pub(super) fn stat_unfollowed(&self, path: &UrlPath) -> Result<Found, HubError> {
         let meta = self.dir.symlink_metadata(self.locate(path)?).map_err(|e| error_of(&e))?;
