@@ -53,6 +53,9 @@ fn serve(settings: Settings) -> Result<(), Failure> {
         state_dir: settings.state.clone(),
         piece_size: settings.piece_size,
         hidden: settings.hidden,
+        globs: settings.globs.clone(),
+        follow_symlinks: settings.follow_symlinks,
+        hash_rate: settings.hash_rate,
         settle: settings.settle.unwrap_or(pdtp::hub::DEFAULT_SETTLE),
         ..HubConfig::default()
     };

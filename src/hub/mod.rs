@@ -20,6 +20,7 @@ mod sys;
 // They need symlinks, pipes and names that are not text.
 #[cfg(all(test, unix))]
 mod tests;
+mod throttle;
 mod touches;
 mod tree;
 mod version;
@@ -41,11 +42,13 @@ use self::live::Live;
 use self::news::News;
 use self::runs::Runs;
 use self::stamp::Stamp;
+use self::throttle::Throttle;
 use self::touches::Touches;
-use self::tree::{Found, Tree};
+use self::tree::{Found, Policy, Tree};
 use self::version::Source;
 use self::watch::Watch;
 use crate::content::{PieceHashes, PieceSize};
+use crate::globs::Globs;
 use crate::wire::{Digest, EntryKind, Listing, UrlPath};
 
 /// A file that changed while it was read is read again, up to so many times in all.
@@ -70,6 +73,12 @@ pub struct HubConfig {
     pub hash_threads: usize,
     /// Serve names that start with a dot.
     pub hidden: bool,
+    /// Which files are served at all, by name.
+    pub globs: Globs,
+    /// Serve what symlinks lead to, within the tree.
+    pub follow_symlinks: bool,
+    /// Most bytes a second read for hashing; 0 = as fast as it goes.
+    pub hash_rate: u64,
     /// A file that is being written is offered when it was closed, or when nothing was written to it for so long.
     pub settle: Duration,
     /// Have the system tell of changes; without, they are found by scanning.
@@ -83,6 +92,9 @@ impl Default for HubConfig {
             piece_size: None,
             hash_threads: 0,
             hidden: false,
+            globs: Globs::default(),
+            follow_symlinks: true,
+            hash_rate: 0,
             settle: DEFAULT_SETTLE,
             watch: true,
         }
@@ -184,6 +196,7 @@ struct Shared {
     live: Live,
     catalogue: Catalogue,
     pool: Pool,
+    throttle: Throttle,
     census: Census,
     touches: Arc<Touches>,
     watch: Watch,
@@ -210,7 +223,8 @@ impl Hub {
             Ok(()) => Catalogue::open(config.state_dir.as_deref())?,
             Err(error) => return Err(error),
         };
-        let tree = Tree::open(dir, config.hidden, config.state_dir.as_deref())?;
+        let policy = Policy { hidden: config.hidden, globs: config.globs, follow: config.follow_symlinks };
+        let tree = Tree::open(dir, policy, config.state_dir.as_deref())?;
         let hashers = match config.hash_threads {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get() / 2).max(1),
             n => n.min(MAX_HASH_THREADS),
@@ -228,6 +242,7 @@ impl Hub {
             live: Live::default(),
             catalogue,
             pool: Pool::new(hashers),
+            throttle: Throttle::new(config.hash_rate),
             census: Census::default(),
             stop: Stop::default(),
         });
@@ -489,6 +504,12 @@ impl Stop {
 
     fn is_set(&self) -> bool {
         self.lock().is_set
+    }
+
+    /// Waits for the end, for at most `time`.
+    fn sleep(&self, time: Duration) {
+        let wait = self.change.wait_timeout_while(self.lock(), time, |state| !state.is_set);
+        drop(wait.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Ends the present or the next [`Stop::wait`] early.

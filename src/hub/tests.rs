@@ -311,6 +311,51 @@ fn hidden_names_are_hidden_unless_wanted() {
 }
 
 #[test]
+fn only_what_the_patterns_choose_is_there() {
+    let site = Site::new();
+    for name in ["a.iso", "a.tmp", "cache/x.iso", "d/b.iso", "d/cache", "d/notes.txt"] {
+        site.write(name, name);
+    }
+    let globs = |include: &[&str], exclude: &[&str]| {
+        let owned = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+        HubConfig { globs: Globs::new(&owned(include), &owned(exclude)).unwrap(), ..HubConfig::default() }
+    };
+    let hub = site.hub_with(globs(&[], &["*.tmp", "cache/"]));
+    assert_eq!(
+        names(&list_all(&hub, "/", 9, 100, 60_000)),
+        ["a.iso", "d", "d/b.iso", "d/cache", "d/notes.txt"]
+    );
+    for path in ["/a.tmp", "/cache", "/cache/x.iso", "/cache/none"] {
+        assert_eq!(hub.stat(&url(path)).err(), Some(HubError::NotFound), "{path}");
+        assert_eq!(version(&hub, path).err(), Some(HubError::NotFound), "{path}");
+        assert_eq!(hub.open_file(&url(path)).err(), Some(HubError::NotFound), "{path}");
+        assert_eq!(hub.list(&url(path), 1, None, 9, 999).err(), Some(HubError::NotFound), "{path}");
+    }
+    assert_eq!(wait_hashed(&hub).files, 4);
+    let hub = site.hub_with(globs(&["*.iso"], &[]));
+    assert_eq!(
+        names(&list_all(&hub, "/", 9, 100, 60_000)),
+        ["a.iso", "cache", "cache/x.iso", "d", "d/b.iso"]
+    );
+    assert_eq!(version(&hub, "/d/notes.txt").err(), Some(HubError::NotFound));
+}
+
+#[test]
+fn symlinks_are_not_there_unless_they_are_to_be_followed() {
+    let site = Site::new();
+    site.write("dir/file", "inside");
+    symlink("dir/file", site.path("link")).unwrap();
+    symlink("dir", site.path("to-dir")).unwrap();
+    let hub = site.hub_with(HubConfig { follow_symlinks: false, ..HubConfig::default() });
+    for path in ["/link", "/to-dir", "/to-dir/file"] {
+        assert_eq!(hub.stat(&url(path)).err(), Some(HubError::NotFound), "{path}");
+        assert_eq!(version(&hub, path).err(), Some(HubError::NotFound), "{path}");
+    }
+    assert_eq!(names(&list_all(&hub, "/", 9, 100, 60_000)), ["dir", "dir/file"]);
+    assert!(version(&hub, "/dir/file").is_ok());
+}
+
+#[test]
 fn the_state_directory_is_not_served() {
     let site = Site::new();
     site.write("f", "x");
