@@ -2,6 +2,8 @@
 
 #[path = "pdtpd/args.rs"]
 mod args;
+#[path = "pdtpd/catalogue.rs"]
+mod catalogue;
 #[path = "pdtpd/failure.rs"]
 mod failure;
 #[path = "pdtpd/file.rs"]
@@ -27,8 +29,11 @@ use self::failure::Failure;
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let Cli { command: Command::Serve(args) } = Cli::parse();
-    match Settings::resolve(args).and_then(serve) {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => Settings::resolve(*args).and_then(serve),
+        Command::Catalogue(args) => catalogue::run(&args),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("pdtpd: {failure}");

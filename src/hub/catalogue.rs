@@ -25,13 +25,13 @@ use super::version::FileVersion;
 use crate::content::{Layout, PieceHashes, PieceSize};
 use crate::wire::{Digest, UrlPath};
 
-const FILES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("files");
-const PIECES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("pieces");
+pub(super) const FILES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("files");
+pub(super) const PIECES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("pieces");
 const INODES: TableDefinition<'_, u64, &str> = TableDefinition::new("inodes");
 const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
 
 const FORMAT_KEY: &str = "format";
-const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 1;
 /// Name of the database in the state directory.
 pub(super) const FILE_NAME: &str = "catalogue.redb";
 /// What becomes of one that cannot be read.
@@ -365,11 +365,11 @@ impl Look<'_> {
 }
 
 /// A row of `files`.
-struct Record {
-    stamp: [u8; STAMP_LEN],
-    piece: PieceSize,
-    root: Digest,
-    only: Option<Digest>,
+pub(super) struct Record {
+    pub(super) stamp: [u8; STAMP_LEN],
+    pub(super) piece: PieceSize,
+    pub(super) root: Digest,
+    pub(super) only: Option<Digest>,
 }
 
 impl Record {
@@ -383,7 +383,7 @@ impl Record {
         row
     }
 
-    fn decode(row: &[u8]) -> Option<Self> {
+    pub(super) fn decode(row: &[u8]) -> Option<Self> {
         let (stamp, row) = row.split_first_chunk::<STAMP_LEN>()?;
         let (piece, row) = row.split_first_chunk::<4>()?;
         let (root, row) = row.split_first_chunk::<32>()?;
@@ -401,7 +401,7 @@ impl Record {
     }
 }
 
-fn digest_of(bytes: &[u8]) -> Digest {
+pub(super) fn digest_of(bytes: &[u8]) -> Digest {
     let mut digest = Digest::default();
     digest.0.copy_from_slice(bytes);
     digest
@@ -491,7 +491,20 @@ fn try_open(path: &Path) -> Result<Database, Refusal> {
     })?;
     match format {
         FORMAT => Ok(db),
-        other => Err(Refusal::Broken(format!("it has format {other}, this program writes format {FORMAT}"))),
+        // What a newer program has written, it will want to find again.
+        newer if newer > FORMAT => Err(Refusal::Unusable(format!(
+            "it has format {newer}, that of a newer pdtpd; this one knows format {FORMAT}: use another --state"
+        ))),
+        older => Err(Refusal::Broken(format!("it has format {older}, this program writes format {FORMAT}"))),
+    }
+}
+
+/// The format, if it is a catalogue at all.
+pub(super) fn format_of(db: &Database) -> Result<Option<u64>, redb::Error> {
+    match db.begin_read()?.open_table(ABOUT) {
+        Ok(about) => Ok(about.get(FORMAT_KEY)?.map(|row| row.value())),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(other) => Err(other.into()),
     }
 }
 

@@ -10,6 +10,7 @@ mod catalogue;
 mod census;
 mod handles;
 mod hasher;
+mod inspect;
 mod listing;
 mod live;
 mod news;
@@ -26,6 +27,7 @@ mod tree;
 mod version;
 mod watch;
 
+pub use inspect::{CatalogueStats, Inspection, Problems};
 pub use news::{Change, Listener};
 pub use version::FileVersion;
 

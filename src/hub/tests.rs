@@ -577,17 +577,67 @@ fn a_broken_catalogue_is_set_aside() {
 }
 
 #[test]
-fn a_catalogue_of_another_format_is_set_aside() {
+fn a_catalogue_is_inspected() {
     let site = Site::new();
-    site.write("f", "x");
-    fs::create_dir(site.state()).unwrap();
+    for (name, size) in [("a", 0), ("b", 5), ("c/d", 200_000)] {
+        site.write(name, noise(size, 1));
+    }
+    assert_eq!(Inspection::open(&site.state()).err(), Some(HubError::NotFound));
+    let hub = site.hub_with(site.kept());
+    wait_hashed(&hub);
+    let Err(HubError::Io(message)) = Inspection::open(&site.state()) else { panic!("not refused") };
+    assert!(message.contains("another process"), "{message}");
+    hub.close();
+    let mut inspection = Inspection::open(&site.state()).unwrap();
+    let stats = inspection.stats().unwrap();
+    assert_eq!((stats.format, stats.files, stats.bytes, stats.pieces), (1, 3, 200_005, 5));
+    assert_eq!(inspection.check(), Ok(Problems { records: 3, ..Problems::default() }));
+    let mut text = Vec::new();
+    inspection.export(&mut text).unwrap();
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8(text).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines.len(), &lines[2]["path"]), (3, &"/c/d".into()));
+    assert_eq!(lines[2]["root"], root_of(&noise(200_000, 1)).to_string());
+    assert_eq!(lines[2]["pieces"].as_array().unwrap().len(), 4);
+    drop(inspection);
+    // One hash is another: found, and named.
     {
-        let db = redb::Database::create(site.state().join(FILE_NAME)).unwrap();
+        let db = redb::Database::open(site.state().join(FILE_NAME)).unwrap();
         let transaction = db.begin_write().unwrap();
-        let table = redb::TableDefinition::<&str, u64>::new("about");
-        transaction.open_table(table).unwrap().insert("format", 99).unwrap();
+        let table = redb::TableDefinition::<&str, &[u8]>::new("pieces");
+        transaction.open_table(table).unwrap().insert("/c/d", &[7; 128][..]).unwrap();
         transaction.commit().unwrap();
     }
+    let problems = Inspection::open(&site.state()).unwrap().check().unwrap();
+    assert_eq!(problems.broken, 1);
+    assert!(problems.told[0].starts_with("/c/d: "), "{problems:?}");
+}
+
+#[test]
+fn a_catalogue_of_a_newer_format_is_left_alone() {
+    let site = Site::new();
+    site.write("f", "x");
+    of_format(&site, 99);
+    let Err(HubError::Io(message)) = Hub::open(&site.path(""), site.kept()) else { panic!("not refused") };
+    assert!(message.contains("format 99") && message.contains("newer"), "{message}");
+    assert!(site.state().join(FILE_NAME).exists() && !site.state().join(BROKEN_NAME).exists());
+}
+
+/// A catalogue that says that it has this format.
+fn of_format(site: &Site, format: u64) {
+    fs::create_dir(site.state()).unwrap();
+    let db = redb::Database::create(site.state().join(FILE_NAME)).unwrap();
+    let transaction = db.begin_write().unwrap();
+    let table = redb::TableDefinition::<&str, u64>::new("about");
+    transaction.open_table(table).unwrap().insert("format", format).unwrap();
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn a_catalogue_of_an_older_format_is_set_aside() {
+    let site = Site::new();
+    site.write("f", "x");
+    of_format(&site, 0);
     let hub = site.hub_with(site.kept());
     assert_eq!(version(&hub, "/f").unwrap().root(), root_of(b"x"));
     assert!(site.state().join(BROKEN_NAME).exists());

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use pdtp::content::PieceSize;
 use pdtp::globs::Globs;
 
@@ -31,7 +31,29 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve a directory
     #[command(after_help = SHORT_EXAMPLE, after_long_help = EXAMPLES)]
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
+    /// Look at the hashes that are kept in a state directory, while no pdtpd uses it
+    Catalogue(CatalogueArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CatalogueArgs {
+    /// State directory, as given to `pdtpd serve --state`
+    pub(crate) dir: PathBuf,
+
+    /// What to do
+    #[arg(value_enum, default_value_t = CatalogueAction::Stats)]
+    pub(crate) action: CatalogueAction,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CatalogueAction {
+    /// How many files, bytes and pieces it knows, and what it takes
+    Stats,
+    /// Whether all of it is sound; exit code 5 if not
+    Check,
+    /// One line of JSON for each file: path, size, mtime, inode, piece_size, root, pieces
+    Export,
 }
 
 const SHORT_EXAMPLE: &str = "Example: pdtpd serve /srv/files        (more with --help)";
