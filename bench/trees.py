@@ -162,9 +162,11 @@ def main():
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
         result = {"load_before": os.getloadavg()[0]}
         for part in (mirrors, wide, million):
+            print(part.__name__, file=sys.stderr)
             result[part.__name__] = part(args, scratch)
         result["load_after"] = os.getloadavg()[0]
-    print(json.dumps(result, indent=2))
+        # Before the trees are removed, which takes its time.
+        print(json.dumps(result, indent=2), flush=True)
 
 
 if __name__ == "__main__":
