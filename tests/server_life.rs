@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, Pdtpd, Proc, make_tree, scratch, wait_until};
+use common::{PATIENCE, Pdtpd, Proc, make_file, make_tree, scratch, wait_until};
 use pdtp::wire::{self, Message};
 use raw::Raw;
 
@@ -265,6 +265,32 @@ fn keeps_its_hashes_over_a_restart() {
     assert_eq!(server.terminate().code(), Some(0));
     server.restart();
     wait_until("known", PATIENCE, || server.status()["files"]["hashed"] == 1);
+}
+
+#[test]
+fn its_catalogue_survives_a_kill_at_any_moment() {
+    let served = scratch();
+    for index in 0..400 {
+        make_file(served.path(), format!("{}/{index}", index % 10), index * 700);
+    }
+    let state = scratch();
+    let state_dir = state.path().to_str().unwrap();
+    for round in 0..6 {
+        let mut server = Pdtpd::start(served.path(), &["--state", state_dir, "--hash-rate", "40M"]);
+        let enough = round * 80;
+        wait_until("some hashed", PATIENCE, || {
+            server.status()["files"]["hashed"].as_u64().unwrap_or(0) >= enough.min(400)
+        });
+        server.kill9();
+        let checked = Pdtpd::run(&["catalogue", state_dir, "check"]).expect(0);
+        assert!(checked.text().contains("all sound"), "{}", checked.text());
+    }
+    let mut server = Pdtpd::start(served.path(), &["--state", state_dir]);
+    wait_until("all hashed", PATIENCE, || server.status()["files"]["hashed"] == 400);
+    server.terminate();
+    let exported = Pdtpd::run(&["catalogue", state_dir, "export"]).expect(0);
+    assert_eq!(exported.text().lines().count(), 400);
+    assert!(Pdtpd::run(&["catalogue", state_dir]).expect(0).text().contains("files    400"));
 }
 
 #[test]

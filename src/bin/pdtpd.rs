@@ -2,6 +2,8 @@
 
 #[path = "pdtpd/args.rs"]
 mod args;
+#[path = "pdtpd/catalogue.rs"]
+mod catalogue;
 #[path = "pdtpd/failure.rs"]
 mod failure;
 #[path = "pdtpd/file.rs"]
@@ -29,8 +31,11 @@ use self::failure::Failure;
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let Cli { command: Command::Serve(args) } = Cli::parse();
-    match Settings::resolve(args).and_then(serve) {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => Settings::resolve(*args).and_then(serve),
+        Command::Catalogue(args) => catalogue::run(&args),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("pdtpd: {failure}");
@@ -55,6 +60,9 @@ fn serve(settings: Settings) -> Result<(), Failure> {
         state_dir: settings.state.clone(),
         piece_size: settings.piece_size,
         hidden: settings.hidden,
+        globs: settings.globs.clone(),
+        follow_symlinks: settings.follow_symlinks,
+        hash_rate: settings.hash_rate,
         settle: settings.settle.unwrap_or(pdtp::hub::DEFAULT_SETTLE),
         sign_key: sign_key(&settings)?.map(Arc::new),
         ..HubConfig::default()

@@ -26,14 +26,14 @@ use super::version::FileVersion;
 use crate::content::{Layout, PieceHashes, PieceSize};
 use crate::wire::{Digest, UrlPath};
 
-const FILES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("files");
-const PIECES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("pieces");
+pub(super) const FILES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("files");
+pub(super) const PIECES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("pieces");
 const SIGNED: TableDefinition<'_, &str, &str> = TableDefinition::new("signed");
 const INODES: TableDefinition<'_, u64, &str> = TableDefinition::new("inodes");
 const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
 
 const FORMAT_KEY: &str = "format";
-const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 1;
 /// Name of the database in the state directory.
 pub(super) const FILE_NAME: &str = "catalogue.redb";
 /// What becomes of one that cannot be read.
@@ -119,11 +119,11 @@ impl Catalogue {
     /// The hashes of the file at `path`, if they are known for this stamp and piece size.
     pub(super) fn find(&self, path: &UrlPath, stamp: &Stamp, piece: PieceSize) -> Option<PieceHashes> {
         if let Some(change) = self.shared.unwritten(path) {
-            let version = change.filter(|version| version.stamp == *stamp)?;
-            return (version.hashes.layout().piece_size() == piece).then(|| version.hashes.clone());
+            return change.filter(|version| version.is(stamp, piece)).map(|version| version.hashes.clone());
         }
         self.shared.read(|db| {
-            let Some((owner, record)) = find_record(db, path.as_str(), stamp)? else { return Ok(None) };
+            let tables = Tables::open(&db.begin_read()?)?;
+            let Some((owner, record)) = tables.record(path.as_str(), stamp)? else { return Ok(None) };
             let Some(layout) = Layout::new(stamp.size, piece).filter(|_| record.piece == piece) else {
                 return Ok(None);
             };
@@ -143,21 +143,23 @@ impl Catalogue {
 
     /// The root of the file at `path`, if known for this stamp and piece size.
     pub(super) fn root(&self, path: &UrlPath, stamp: &Stamp, piece: PieceSize) -> Option<Digest> {
+        // In this order: what is written meanwhile is in one of them.
         if let Some(change) = self.shared.unwritten(path) {
-            let version = change.filter(|version| version.stamp == *stamp)?;
-            return (version.hashes.layout().piece_size() == piece).then(|| version.root());
+            return change.filter(|version| version.is(stamp, piece)).map(|version| version.root());
         }
-        self.shared.read(|db| {
-            let record = find_record(db, path.as_str(), stamp)?.map(|(_, record)| record);
-            Ok(record.filter(|record| record.piece == piece).map(|record| record.root))
-        })
+        self.look()?.root(path, stamp, piece)
+    }
+
+    /// For many questions in a row: the catalogue as it is now.
+    pub(super) fn look(&self) -> Option<Look<'_>> {
+        let tables = self.shared.read(|db| Ok(Some(Tables::open(&db.begin_read()?)?)));
+        Some(Look { shared: &self.shared, tables: tables? })
     }
 
     /// The same, told of this path only: not of another that leads to the same file.
     pub(super) fn root_at(&self, path: &UrlPath, stamp: &Stamp, piece: PieceSize) -> Option<Digest> {
         if let Some(change) = self.shared.unwritten(path) {
-            let version = change.filter(|version| version.stamp == *stamp)?;
-            return (version.hashes.layout().piece_size() == piece).then(|| version.root());
+            return change.filter(|version| version.is(stamp, piece)).map(|version| version.root());
         }
         self.shared.read(|db| {
             let record = db.begin_read()?.open_table(FILES)?.get(path.as_str())?;
@@ -330,12 +332,59 @@ impl Shared {
     }
 }
 
+/// The catalogue as it was at one moment, and what is not yet written.
+pub(super) struct Look<'a> {
+    shared: &'a Shared,
+    tables: Tables,
+}
+
+struct Tables {
+    files: redb::ReadOnlyTable<&'static str, &'static [u8]>,
+    inodes: redb::ReadOnlyTable<u64, &'static str>,
+}
+
+impl Tables {
+    fn open(transaction: &redb::ReadTransaction) -> Result<Self, redb::Error> {
+        Ok(Self { files: transaction.open_table(FILES)?, inodes: transaction.open_table(INODES)? })
+    }
+
+    /// The record of `path`, or of another path of the same file, and whose it is.
+    fn record(&self, path: &str, stamp: &Stamp) -> Result<Option<(String, Record)>, redb::Error> {
+        let wanted = stamp.encode();
+        let look = |path: &str| -> Result<Option<Record>, redb::Error> {
+            let row = self.files.get(path)?.and_then(|row| Record::decode(row.value()));
+            Ok(row.filter(|record| record.stamp == wanted))
+        };
+        if let Some(record) = look(path)? {
+            return Ok(Some((path.to_owned(), record)));
+        }
+        let Some(other) = self.inodes.get(stamp.ino)?.map(|row| row.value().to_owned()) else {
+            return Ok(None);
+        };
+        Ok(look(&other)?.map(|record| (other, record)))
+    }
+}
+
+impl Look<'_> {
+    /// See [`Catalogue::root`]. What was written since the look began may be missing.
+    pub(super) fn root(&self, path: &UrlPath, stamp: &Stamp, piece: PieceSize) -> Option<Digest> {
+        if let Some(change) = self.shared.unwritten(path) {
+            return change.filter(|version| version.is(stamp, piece)).map(|version| version.root());
+        }
+        let record = self.tables.record(path.as_str(), stamp).unwrap_or_else(|error| {
+            self.shared.warn("cannot read the catalogue; files will be hashed again", &error);
+            None
+        });
+        record.map(|(_, record)| record).filter(|record| record.piece == piece).map(|record| record.root)
+    }
+}
+
 /// A row of `files`.
-struct Record {
-    stamp: [u8; STAMP_LEN],
-    piece: PieceSize,
-    root: Digest,
-    only: Option<Digest>,
+pub(super) struct Record {
+    pub(super) stamp: [u8; STAMP_LEN],
+    pub(super) piece: PieceSize,
+    pub(super) root: Digest,
+    pub(super) only: Option<Digest>,
 }
 
 impl Record {
@@ -349,7 +398,7 @@ impl Record {
         row
     }
 
-    fn decode(row: &[u8]) -> Option<Self> {
+    pub(super) fn decode(row: &[u8]) -> Option<Self> {
         let (stamp, row) = row.split_first_chunk::<STAMP_LEN>()?;
         let (piece, row) = row.split_first_chunk::<4>()?;
         let (root, row) = row.split_first_chunk::<32>()?;
@@ -367,31 +416,10 @@ impl Record {
     }
 }
 
-fn digest_of(bytes: &[u8]) -> Digest {
+pub(super) fn digest_of(bytes: &[u8]) -> Digest {
     let mut digest = Digest::default();
     digest.0.copy_from_slice(bytes);
     digest
-}
-
-/// The record of `path`, or of another path of the same file, and whose it is.
-fn find_record(db: &Database, path: &str, stamp: &Stamp) -> Result<Option<(String, Record)>, redb::Error> {
-    let transaction = db.begin_read()?;
-    let files = transaction.open_table(FILES)?;
-    let wanted = stamp.encode();
-    let look = |path: &str| -> Result<Option<Record>, redb::Error> {
-        Ok(files
-            .get(path)?
-            .and_then(|row| Record::decode(row.value()))
-            .filter(|record| record.stamp == wanted))
-    };
-    if let Some(record) = look(path)? {
-        return Ok(Some((path.to_owned(), record)));
-    }
-    let Some(other) = transaction.open_table(INODES)?.get(stamp.ino)?.map(|row| row.value().to_owned())
-    else {
-        return Ok(None);
-    };
-    Ok(look(&other)?.map(|record| (other, record)))
 }
 
 fn write(db: &Database, changes: &Changes) -> Result<(), redb::Error> {
@@ -484,7 +512,20 @@ fn try_open(path: &Path) -> Result<Database, Refusal> {
     })?;
     match format {
         FORMAT => Ok(db),
-        other => Err(Refusal::Broken(format!("it has format {other}, this program writes format {FORMAT}"))),
+        // What a newer program has written, it will want to find again.
+        newer if newer > FORMAT => Err(Refusal::Unusable(format!(
+            "it has format {newer}, that of a newer pdtpd; this one knows format {FORMAT}: use another --state"
+        ))),
+        older => Err(Refusal::Broken(format!("it has format {older}, this program writes format {FORMAT}"))),
+    }
+}
+
+/// The format, if it is a catalogue at all.
+pub(super) fn format_of(db: &Database) -> Result<Option<u64>, redb::Error> {
+    match db.begin_read()?.open_table(ABOUT) {
+        Ok(about) => Ok(about.get(FORMAT_KEY)?.map(|row| row.value())),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(other) => Err(other.into()),
     }
 }
 

@@ -403,7 +403,11 @@ fn perform(shared: &Shared, job: Arc<Job>, task: Task, buffer: &mut [u8], may_ne
         Task::Prepare => prepare(shared, job),
         Task::Hash(input, pieces) => {
             let may_nest = may_nest && !job.is_wanted();
-            let result = hash_slice(&input, pieces.clone(), buffer, || {
+            let result = hash_slice(&input, pieces.clone(), buffer, |bytes| {
+                let wait = shared.throttle.take(bytes, Instant::now());
+                if !wait.is_zero() {
+                    shared.stop.sleep(wait);
+                }
                 if !may_nest {
                     return;
                 }
@@ -465,7 +469,7 @@ fn hash_slice(
     input: &Input,
     pieces: Range<u32>,
     buffer: &mut [u8],
-    mut between: impl FnMut(),
+    mut between: impl FnMut(u64),
 ) -> Result<Vec<Digest>, Trouble> {
     let bytes = input.layout.bytes_of_run(pieces.clone());
     let mut hasher = PieceHasher::new(&input.layout);
@@ -481,7 +485,7 @@ fn hash_slice(
         }
         hasher.update(chunk, |hash| hashes.push(hash));
         at += n as u64;
-        between();
+        between(n as u64);
     }
     hashes.extend(hasher.finish());
     // After the last read: whatever was read up to here was there when the stamp was taken.

@@ -1,14 +1,18 @@
 //! Pages of directories.
 //!
-//! A page begins after its cursor, which is the last path of the page before. Nothing is remembered between pages, so
-//! a directory may change meanwhile: what stays is listed exactly once. A directory is read as a whole for each page,
-//! but only as many names as fit the page are kept in memory, however many there are.
+//! A page begins after its cursor, which is the last path of the page before. No listing is remembered between pages,
+//! so a directory may change meanwhile: what stays is listed exactly once. Of a long directory the names that come next
+//! are kept for later pages, but no more of them than a bound, however many there are ([`super::runs`]).
 
-use std::collections::BinaryHeap;
+use std::sync::Arc;
 
+use cap_std::fs::Dir;
+
+use super::catalogue::Look;
+use super::runs::{MAX_NAMES, Name, Run};
 use super::tree::{Hint, Identity};
 use super::{HubError, Shared, mime_of};
-use crate::wire::limits::MAX_COMPONENT;
+use crate::wire::limits::{MAX_COMPONENT, MAX_URL};
 use crate::wire::{Entry, EntryKind, Listing, SignedBy, UrlPath};
 
 /// JSON around the entries and the cursor.
@@ -34,6 +38,7 @@ pub(super) fn list(
     }
     let mut page = Page {
         shared,
+        look: shared.catalogue.look(),
         max_entries: max_entries.max(1),
         max_bytes,
         entries: Vec::new(),
@@ -49,6 +54,7 @@ pub(super) fn list(
 /// A page being filled.
 struct Page<'a> {
     shared: &'a Shared,
+    look: Option<Look<'a>>,
     max_entries: usize,
     max_bytes: usize,
     entries: Vec<Entry>,
@@ -57,13 +63,6 @@ struct Page<'a> {
     last: String,
     /// There was one entry too many.
     is_full: bool,
-}
-
-/// A name in a directory, percent-encoded, which is also what it is sorted by.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Name {
-    encoded: String,
-    may_be_dir: bool,
 }
 
 /// What there is to do with a name. Paths are in byte order when a directory and what is in it are two steps: of the
@@ -78,15 +77,16 @@ impl Page<'_> {
     fn walk(&mut self, dir: &UrlPath, prefix: &str, depth: u32, after: Option<&str>) -> Result<(), HubError> {
         let descends = depth > 1;
         let mut after = after.map(str::to_owned);
+        let open = self.shared.source.tree.open_dir(dir)?;
         loop {
             let (names, is_all) = self.names(dir, descends, after.as_deref())?;
-            let end = names.last().filter(|_| !is_all).map(|name| name.encoded.clone());
+            let end = names.last().filter(|_| !is_all).map(|name| name.encoded.to_string());
             let mut steps: Vec<(String, Step)> = Vec::new();
             for name in names {
                 if descends && name.may_be_dir {
                     steps.push((format!("{}/", name.encoded), Step::Descend));
                 }
-                steps.push((name.encoded, Step::Emit));
+                steps.push((name.encoded.into(), Step::Emit));
             }
             steps.sort_by(|a, b| a.0.cmp(&b.0));
             for (key, step) in steps {
@@ -97,7 +97,7 @@ impl Page<'_> {
                 let inner = after.as_ref().and_then(|after| after.strip_prefix(&key));
                 match step {
                     Step::Emit if after.as_ref().is_none_or(|after| key > *after) => {
-                        self.emit(dir, prefix, &key)?;
+                        self.emit(dir, &open, prefix, &key)?;
                     }
                     Step::Descend if inner.is_some() || after.as_ref().is_none_or(|after| key > *after) => {
                         let name = key.trim_end_matches('/');
@@ -132,12 +132,29 @@ impl Page<'_> {
         // Up to the name in it, `after` may begin with many names of directories in which there is still something to
         // come; they are shorter than it. Besides these one more than fits the page is enough.
         let most = self.max_entries.saturating_add(1 + 3 * MAX_COMPONENT);
-        let mut first = BinaryHeap::new();
-        let mut is_all = true;
+        // Whoever begins anew sees the directory as it is now.
+        let known = after.and_then(|after| self.shared.runs.find(dir, after));
+        if let Some(run) = known {
+            return Ok(run.next(descends, after, most));
+        }
+        let run = Arc::new(self.read(dir, descends, after, most.max(MAX_NAMES))?);
+        self.shared.runs.keep(&run);
+        Ok(run.next(descends, after, most))
+    }
+
+    /// Reads a directory for its first names that matter after `after`.
+    fn read(&self, dir: &UrlPath, descends: bool, after: Option<&str>, most: usize) -> Result<Run, HubError> {
+        let mut first: Vec<Name> = Vec::new();
+        // Once there are more: none of those that are kept comes after this.
+        let mut end: Option<Box<str>> = None;
+        let dir_len = if dir.is_root() { 0 } else { dir.as_str().len() };
         self.shared.source.tree.read_dir(dir, |name, hint| {
+            let Ok(path) = UrlPath::root().join(name) else { return };
+            let encoded = &path.as_str()[1..];
             // A path too long for a URL cannot be asked for, so it is not listed.
-            let Ok(path) = dir.join(name) else { return };
-            let Some((_, encoded)) = path.as_str().rsplit_once('/') else { return };
+            if dir_len + path.as_str().len() > MAX_URL || end.as_ref().is_some_and(|end| **end < *encoded) {
+                return;
+            }
             let may_be_dir = hint != Hint::File;
             let matters = after.is_none_or(|after| {
                 encoded > after
@@ -149,13 +166,18 @@ impl Page<'_> {
             if !matters {
                 return;
             }
-            first.push(Name { encoded: encoded.to_owned(), may_be_dir });
-            if first.len() > most {
-                first.pop();
-                is_all = false;
+            first.push(Name { encoded: encoded.into(), may_be_dir });
+            // Now and then, so that it costs little for each name.
+            if first.len() >= most.saturating_mul(2) {
+                end = cut(&mut first, most);
             }
         })?;
-        Ok((first.into_sorted_vec(), is_all))
+        let is_all = end.is_none() && first.len() <= most;
+        if first.len() > most {
+            cut(&mut first, most);
+        }
+        first.sort_unstable();
+        Ok(Run::new(dir, after, first, is_all))
     }
 
     /// The directory called `name`, unless it is none, or leads back up.
@@ -165,9 +187,9 @@ impl Page<'_> {
         (found.kind == EntryKind::Dir && !self.leads_up(dir, &path, found.identity())).then_some(path)
     }
 
-    fn emit(&mut self, dir: &UrlPath, prefix: &str, name: &str) -> Result<(), HubError> {
+    fn emit(&mut self, dir: &UrlPath, open: &Dir, prefix: &str, name: &str) -> Result<(), HubError> {
         let Some(path) = path_of(dir, name) else { return Ok(()) };
-        let found = match self.shared.stat(&path) {
+        let found = match self.shared.source.tree.stat_in(open, path.file_name(), &path) {
             Ok(found) => found,
             // Gone, special, or a symlink to nowhere or out of the tree.
             Err(HubError::NotFound | HubError::Denied) => return Ok(()),
@@ -180,13 +202,18 @@ impl Page<'_> {
         let relative = format!("{prefix}{name}");
         let raw: Vec<u8> = percent_encoding::percent_decode_str(&relative).collect();
         let text = String::from_utf8_lossy(&raw);
-        let root = if is_dir { None } else { self.shared.root(&path, &found.stamp) };
+        let signatures = &self.shared.signatures;
+        let is_signed = !is_dir && signatures.is_beside(&self.shared.source.tree, open, &path);
+        let piece = match is_signed {
+            true => self.shared.piece_size_for(&path, found.stamp.size),
+            // Without a look at the disk.
+            false => self.shared.usual_piece_size(found.stamp.size),
+        };
+        let look = self.look.as_ref().filter(|_| !is_dir);
+        let root = look.and_then(|look| look.root(&path, &found.stamp, piece));
         let signed_by = match root {
-            _ if is_dir => None,
-            _ if self.shared.signatures.is_beside(&self.shared.source.tree, &path) => {
-                Some(SignedBy::Publisher)
-            }
-            Some(_) if self.shared.signatures.signs() => Some(SignedBy::Server),
+            _ if is_signed => Some(SignedBy::Publisher),
+            Some(_) if signatures.signs() => Some(SignedBy::Server),
             _ => None,
         };
         let entry = Entry {
@@ -196,7 +223,7 @@ impl Page<'_> {
             size: if is_dir { 0 } else { found.stamp.size },
             mtime: Some(found.stamp.mtime.seconds),
             root,
-            chunk_size: root.map(|_| self.shared.piece_size_for(&path, found.stamp.size).bytes()),
+            chunk_size: root.map(|_| piece.bytes()),
             mime: if is_dir { None } else { mime_of(&path).map(str::to_owned) },
             signed: signed_by.is_some(),
             signed_by,
@@ -239,4 +266,28 @@ impl Page<'_> {
 fn path_of(dir: &UrlPath, encoded: &str) -> Option<UrlPath> {
     let name: Vec<u8> = percent_encoding::percent_decode_str(encoded).collect();
     dir.join(&name).ok()
+}
+
+/// Keeps the first `most` names, in no order; the last of them.
+fn cut(names: &mut Vec<Name>, most: usize) -> Option<Box<str>> {
+    let (_, last, _) = names.select_nth_unstable(most.checked_sub(1)?);
+    let last = last.encoded.clone();
+    names.truncate(most);
+    Some(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_names_are_kept_whatever_the_order() {
+        let mut names: Vec<Name> = (0..50u32)
+            .map(|n| Name { encoded: format!("{:02}", n * 37 % 50).into(), may_be_dir: false })
+            .collect();
+        assert_eq!(cut(&mut names, 10).as_deref(), Some("09"));
+        names.sort_unstable();
+        assert_eq!(names.len(), 10);
+        assert_eq!(&*names[0].encoded, "00");
+    }
 }

@@ -10,9 +10,11 @@ mod catalogue;
 mod census;
 mod handles;
 mod hasher;
+mod inspect;
 mod listing;
 mod live;
 mod news;
+mod runs;
 mod scan;
 mod signed;
 mod stamp;
@@ -20,11 +22,13 @@ mod sys;
 // They need symlinks, pipes and names that are not text.
 #[cfg(all(test, unix))]
 mod tests;
+mod throttle;
 mod touches;
 mod tree;
 mod version;
 mod watch;
 
+pub use inspect::{CatalogueStats, Inspection, Problems};
 pub use news::{Change, Listener};
 pub use signed::Signed;
 pub use version::FileVersion;
@@ -40,13 +44,16 @@ use self::handles::Handles;
 use self::hasher::{Pool, State};
 use self::live::Live;
 use self::news::News;
+use self::runs::Runs;
 use self::signed::Signatures;
 use self::stamp::Stamp;
+use self::throttle::Throttle;
 use self::touches::Touches;
-use self::tree::{Found, Tree};
+use self::tree::{Found, Policy, Tree};
 use self::version::Source;
 use self::watch::Watch;
 use crate::content::{PieceHashes, PieceSize};
+use crate::globs::Globs;
 use crate::publisher::Signer;
 use crate::wire::{Digest, EntryKind, Listing, UrlPath};
 
@@ -72,6 +79,12 @@ pub struct HubConfig {
     pub hash_threads: usize,
     /// Serve names that start with a dot.
     pub hidden: bool,
+    /// Which files are served at all, by name.
+    pub globs: Globs,
+    /// Serve what symlinks lead to, within the tree.
+    pub follow_symlinks: bool,
+    /// Most bytes a second read for hashing; 0 = as fast as it goes.
+    pub hash_rate: u64,
     /// A file that is being written is offered when it was closed, or when nothing was written to it for so long.
     pub settle: Duration,
     /// Have the system tell of changes; without, they are found by scanning.
@@ -87,6 +100,9 @@ impl Default for HubConfig {
             piece_size: None,
             hash_threads: 0,
             hidden: false,
+            globs: Globs::default(),
+            follow_symlinks: true,
+            hash_rate: 0,
             settle: DEFAULT_SETTLE,
             watch: true,
             sign_key: None,
@@ -190,10 +206,12 @@ struct Shared {
     live: Live,
     catalogue: Catalogue,
     pool: Pool,
+    throttle: Throttle,
     census: Census,
     touches: Arc<Touches>,
     watch: Watch,
     news: News,
+    runs: Runs,
     settle: Duration,
     stop: Stop,
 }
@@ -215,7 +233,8 @@ impl Hub {
             Ok(()) => Catalogue::open(config.state_dir.as_deref())?,
             Err(error) => return Err(error),
         };
-        let tree = Tree::open(dir, config.hidden, config.state_dir.as_deref())?;
+        let policy = Policy { hidden: config.hidden, globs: config.globs, follow: config.follow_symlinks };
+        let tree = Tree::open(dir, policy, config.state_dir.as_deref())?;
         let hashers = match config.hash_threads {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get() / 2).max(1),
             n => n.min(MAX_HASH_THREADS),
@@ -227,12 +246,14 @@ impl Hub {
             source,
             touches,
             news: News::default(),
+            runs: Runs::default(),
             settle: config.settle,
             piece_size: config.piece_size,
             signatures: Signatures::new(config.sign_key),
             live: Live::default(),
             catalogue,
             pool: Pool::new(hashers),
+            throttle: Throttle::new(config.hash_rate),
             census: Census::default(),
             stop: Stop::default(),
         });
@@ -437,7 +458,12 @@ impl Shared {
     /// As it was signed; else as the operator wishes; else by size.
     fn piece_size_for(&self, path: &UrlPath, size: u64) -> PieceSize {
         let signed = self.signatures.piece_size(&self.source.tree, path, size);
-        signed.or(self.piece_size).unwrap_or_else(|| PieceSize::for_file(size))
+        signed.unwrap_or_else(|| self.usual_piece_size(size))
+    }
+
+    /// Of a file that is not signed.
+    fn usual_piece_size(&self, size: u64) -> PieceSize {
+        self.piece_size.unwrap_or_else(|| PieceSize::for_file(size))
     }
 
     fn is_cut_right(&self, version: &FileVersion, size: u64) -> bool {
@@ -546,6 +572,12 @@ impl Stop {
 
     fn is_set(&self) -> bool {
         self.lock().is_set
+    }
+
+    /// Waits for the end, for at most `time`.
+    fn sleep(&self, time: Duration) {
+        let wait = self.change.wait_timeout_while(self.lock(), time, |state| !state.is_set);
+        drop(wait.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Ends the present or the next [`Stop::wait`] early.

@@ -24,6 +24,7 @@ const TELL_EVERY: u64 = 256;
 /// The scanning thread.
 pub(super) fn run(shared: &Shared) {
     let mut waited = Waited::All;
+    let mut files_before = 0;
     for round in 0u64.. {
         let start = Instant::now();
         let (mut all, mut hashed) = (Tally::default(), Tally::default());
@@ -44,7 +45,9 @@ pub(super) fn run(shared: &Shared) {
         let number = shared.census.tell(all, hashed);
         tracing::debug!(files = all.files, hashed = hashed.files, ?walked, "scanned");
         let is_blind = shared.watch.is_blind();
-        if round == 0 || is_blind || waited == Waited::Hurry {
+        // Fewer than before: they were removed and that was told, or a disk has gone with them, which nobody tells.
+        let is_less = all.files < std::mem::replace(&mut files_before, all.files);
+        if round == 0 || is_blind || is_less || waited == Waited::Hurry {
             forget_removed(shared, all);
         }
         shared

@@ -9,6 +9,7 @@ use std::io::Read as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use cap_std::fs::Dir;
 use sha2::{Digest as _, Sha256};
 
 use super::stamp::{Stamp, read_full_at};
@@ -84,9 +85,9 @@ impl Signatures {
         self.signer.as_ref().map(|signer| signer.key().public().to_pem())
     }
 
-    /// Whether there is a sidecar. One look at the disk.
-    pub(super) fn is_beside(&self, tree: &Tree, path: &UrlPath) -> bool {
-        sidecar_of(path).is_some_and(|beside| tree.stat(&beside).is_ok())
+    /// Whether there is a sidecar of a file in this open directory. One look at the disk.
+    pub(super) fn is_beside(&self, tree: &Tree, dir: &Dir, path: &UrlPath) -> bool {
+        sidecar_of(path).is_some_and(|beside| tree.stat_in(dir, beside.file_name(), &beside).is_ok())
     }
 
     /// The sidecar of a file, as it is now. Mostly one look at the disk.

@@ -111,6 +111,27 @@ impl Stamp {
     }
 }
 
+impl Stamp {
+    pub(super) fn decode(bytes: &[u8; STAMP_LEN]) -> Self {
+        let eight = |at: usize| {
+            let mut out = [0; 8];
+            out.copy_from_slice(&bytes[at..at + 8]);
+            u64::from_le_bytes(out)
+        };
+        let four = |at: usize| {
+            let mut out = [0; 4];
+            out.copy_from_slice(&bytes[at..at + 4]);
+            u32::from_le_bytes(out)
+        };
+        Self {
+            size: eight(0),
+            mtime: Moment { seconds: eight(8).cast_signed(), nanos: four(16) },
+            ctime: Moment { seconds: eight(20).cast_signed(), nanos: four(28) },
+            ino: eight(32),
+        }
+    }
+}
+
 impl Moment {
     #[cfg(unix)]
     fn new(seconds: i64, nanos: i64) -> Self {

@@ -311,6 +311,51 @@ fn hidden_names_are_hidden_unless_wanted() {
 }
 
 #[test]
+fn only_what_the_patterns_choose_is_there() {
+    let site = Site::new();
+    for name in ["a.iso", "a.tmp", "cache/x.iso", "d/b.iso", "d/cache", "d/notes.txt"] {
+        site.write(name, name);
+    }
+    let globs = |include: &[&str], exclude: &[&str]| {
+        let owned = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+        HubConfig { globs: Globs::new(&owned(include), &owned(exclude)).unwrap(), ..HubConfig::default() }
+    };
+    let hub = site.hub_with(globs(&[], &["*.tmp", "cache/"]));
+    assert_eq!(
+        names(&list_all(&hub, "/", 9, 100, 60_000)),
+        ["a.iso", "d", "d/b.iso", "d/cache", "d/notes.txt"]
+    );
+    for path in ["/a.tmp", "/cache", "/cache/x.iso", "/cache/none"] {
+        assert_eq!(hub.stat(&url(path)).err(), Some(HubError::NotFound), "{path}");
+        assert_eq!(version(&hub, path).err(), Some(HubError::NotFound), "{path}");
+        assert_eq!(hub.open_file(&url(path)).err(), Some(HubError::NotFound), "{path}");
+        assert_eq!(hub.list(&url(path), 1, None, 9, 999).err(), Some(HubError::NotFound), "{path}");
+    }
+    assert_eq!(wait_hashed(&hub).files, 4);
+    let hub = site.hub_with(globs(&["*.iso"], &[]));
+    assert_eq!(
+        names(&list_all(&hub, "/", 9, 100, 60_000)),
+        ["a.iso", "cache", "cache/x.iso", "d", "d/b.iso"]
+    );
+    assert_eq!(version(&hub, "/d/notes.txt").err(), Some(HubError::NotFound));
+}
+
+#[test]
+fn symlinks_are_not_there_unless_they_are_to_be_followed() {
+    let site = Site::new();
+    site.write("dir/file", "inside");
+    symlink("dir/file", site.path("link")).unwrap();
+    symlink("dir", site.path("to-dir")).unwrap();
+    let hub = site.hub_with(HubConfig { follow_symlinks: false, ..HubConfig::default() });
+    for path in ["/link", "/to-dir", "/to-dir/file"] {
+        assert_eq!(hub.stat(&url(path)).err(), Some(HubError::NotFound), "{path}");
+        assert_eq!(version(&hub, path).err(), Some(HubError::NotFound), "{path}");
+    }
+    assert_eq!(names(&list_all(&hub, "/", 9, 100, 60_000)), ["dir", "dir/file"]);
+    assert!(version(&hub, "/dir/file").is_ok());
+}
+
+#[test]
 fn the_state_directory_is_not_served() {
     let site = Site::new();
     site.write("f", "x");
@@ -532,17 +577,67 @@ fn a_broken_catalogue_is_set_aside() {
 }
 
 #[test]
-fn a_catalogue_of_another_format_is_set_aside() {
+fn a_catalogue_is_inspected() {
     let site = Site::new();
-    site.write("f", "x");
-    fs::create_dir(site.state()).unwrap();
+    for (name, size) in [("a", 0), ("b", 5), ("c/d", 200_000)] {
+        site.write(name, noise(size, 1));
+    }
+    assert_eq!(Inspection::open(&site.state()).err(), Some(HubError::NotFound));
+    let hub = site.hub_with(site.kept());
+    wait_hashed(&hub);
+    let Err(HubError::Io(message)) = Inspection::open(&site.state()) else { panic!("not refused") };
+    assert!(message.contains("another process"), "{message}");
+    hub.close();
+    let mut inspection = Inspection::open(&site.state()).unwrap();
+    let stats = inspection.stats().unwrap();
+    assert_eq!((stats.format, stats.files, stats.bytes, stats.pieces), (1, 3, 200_005, 5));
+    assert_eq!(inspection.check(), Ok(Problems { records: 3, ..Problems::default() }));
+    let mut text = Vec::new();
+    inspection.export(&mut text).unwrap();
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8(text).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines.len(), &lines[2]["path"]), (3, &"/c/d".into()));
+    assert_eq!(lines[2]["root"], root_of(&noise(200_000, 1)).to_string());
+    assert_eq!(lines[2]["pieces"].as_array().unwrap().len(), 4);
+    drop(inspection);
+    // One hash is another: found, and named.
     {
-        let db = redb::Database::create(site.state().join(FILE_NAME)).unwrap();
+        let db = redb::Database::open(site.state().join(FILE_NAME)).unwrap();
         let transaction = db.begin_write().unwrap();
-        let table = redb::TableDefinition::<&str, u64>::new("about");
-        transaction.open_table(table).unwrap().insert("format", 99).unwrap();
+        let table = redb::TableDefinition::<&str, &[u8]>::new("pieces");
+        transaction.open_table(table).unwrap().insert("/c/d", &[7; 128][..]).unwrap();
         transaction.commit().unwrap();
     }
+    let problems = Inspection::open(&site.state()).unwrap().check().unwrap();
+    assert_eq!(problems.broken, 1);
+    assert!(problems.told[0].starts_with("/c/d: "), "{problems:?}");
+}
+
+#[test]
+fn a_catalogue_of_a_newer_format_is_left_alone() {
+    let site = Site::new();
+    site.write("f", "x");
+    of_format(&site, 99);
+    let Err(HubError::Io(message)) = Hub::open(&site.path(""), site.kept()) else { panic!("not refused") };
+    assert!(message.contains("format 99") && message.contains("newer"), "{message}");
+    assert!(site.state().join(FILE_NAME).exists() && !site.state().join(BROKEN_NAME).exists());
+}
+
+/// A catalogue that says that it has this format.
+fn of_format(site: &Site, format: u64) {
+    fs::create_dir(site.state()).unwrap();
+    let db = redb::Database::create(site.state().join(FILE_NAME)).unwrap();
+    let transaction = db.begin_write().unwrap();
+    let table = redb::TableDefinition::<&str, u64>::new("about");
+    transaction.open_table(table).unwrap().insert("format", format).unwrap();
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn a_catalogue_of_an_older_format_is_set_aside() {
+    let site = Site::new();
+    site.write("f", "x");
+    of_format(&site, 0);
     let hub = site.hub_with(site.kept());
     assert_eq!(version(&hub, "/f").unwrap().root(), root_of(b"x"));
     assert!(site.state().join(BROKEN_NAME).exists());
@@ -594,6 +689,38 @@ fn pages_of_a_large_directory() {
     let all = list_all(&hub, "/", 1, 100, 60_000);
     assert_eq!(all.len(), 3000);
     assert!(names(&all).is_sorted());
+}
+
+#[test]
+fn a_long_directory_is_read_once_and_every_entry_looked_at() {
+    let site = Site::new();
+    for i in 0..5000 {
+        fs::write(site.path(&format!("n{i:04}")), "").unwrap();
+    }
+    let hub = site.hub();
+    let page = |cursor: Option<&str>| hub.list(&url("/"), 1, cursor, 100, 60_000).unwrap();
+    let first = page(None);
+    for name in ["n0150", "n4000"] {
+        fs::remove_file(site.path(name)).unwrap();
+    }
+    fs::write(site.path("n0200"), "longer").unwrap();
+    fs::write(site.path("n0150+"), "new").unwrap();
+    let second = page(first.next.as_deref());
+    assert!(!names(&second.entries).contains(&"n0150"), "what is gone is not listed");
+    assert_eq!(second.entries.iter().find(|entry| entry.name == "n0200").unwrap().size, 6);
+    let mut all: Vec<String> =
+        [first, second.clone()].into_iter().flat_map(|page| page.entries).map(|e| e.name).collect();
+    let mut cursor = second.next;
+    while let Some(next) = cursor {
+        let page = page(Some(&next));
+        all.extend(page.entries.into_iter().map(|entry| entry.name));
+        cursor = page.next;
+    }
+    assert!(all.is_sorted());
+    all.retain(|name| name != "n0150+");
+    assert_eq!(all.len(), 4998);
+    // Whoever begins anew sees what is new.
+    assert!(names(&list_all(&hub, "/", 1, 1000, 99_999)).contains(&"n0150+"));
 }
 
 #[test]

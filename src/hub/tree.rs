@@ -10,16 +10,27 @@ use cap_std::fs::{Dir, FileType, OpenOptions};
 
 use super::HubError;
 use super::stamp::Stamp;
+use crate::globs::Globs;
 use crate::wire::{EntryKind, UrlPath};
 
 /// First component of the paths that are the server's own; never taken from the disk.
 const RESERVED: &[u8] = b".pdtp";
 
+/// What of the tree is served.
+#[derive(Debug, Clone)]
+pub(super) struct Policy {
+    /// Names that start with a dot, too.
+    pub(super) hidden: bool,
+    pub(super) globs: Globs,
+    /// Symlinks to what is in the tree are as good as it; else they are not there.
+    pub(super) follow: bool,
+}
+
 /// A directory tree that cannot be left.
 #[derive(Debug)]
 pub(super) struct Tree {
     dir: Dir,
-    hidden: bool,
+    policy: Policy,
     /// The hub's own state, where somebody keeps it inside the served directory.
     state: Option<UrlPath>,
 }
@@ -66,10 +77,10 @@ pub(super) enum Hint {
 impl Tree {
     /// Whether `root` is a directory that can be read.
     pub(super) fn check(root: &Path) -> Result<(), HubError> {
-        Self::open(root, false, None).map(|_| ())
+        Self::open(root, Policy { hidden: false, globs: Globs::default(), follow: true }, None).map(|_| ())
     }
 
-    pub(super) fn open(root: &Path, hidden: bool, state_dir: Option<&Path>) -> Result<Self, HubError> {
+    pub(super) fn open(root: &Path, policy: Policy, state_dir: Option<&Path>) -> Result<Self, HubError> {
         let dir = Dir::open_ambient_dir(root, ambient_authority()).map_err(|e| match e.kind() {
             io::ErrorKind::NotADirectory => HubError::NotDirectory,
             _ => error_of(&e),
@@ -83,13 +94,13 @@ impl Tree {
                 .ok()
                 .filter(|path| !path.is_root())
         });
-        Ok(Self { dir, hidden, state })
+        Ok(Self { dir, policy, state })
     }
 
     /// What is at `path`, symlinks followed.
     pub(super) fn stat(&self, path: &UrlPath) -> Result<Found, HubError> {
         let meta = self.dir.metadata(self.locate(path)?).map_err(|e| error_of(&e))?;
-        Found::of(&meta)
+        self.admit(path, Found::of(&meta)?)
     }
 
     /// Opens a regular file for reading.
@@ -97,7 +108,7 @@ impl Tree {
         let place = self.locate(path)?;
         // Merely to open a device or a pipe can have effects, so it is looked at first, and once more when open.
         let meta = self.dir.metadata(&place).map_err(|e| error_of(&e))?;
-        if Found::of(&meta)?.kind == EntryKind::Dir {
+        if self.admit(path, Found::of(&meta)?)?.kind == EntryKind::Dir {
             return Err(HubError::IsDirectory);
         }
         let mut options = OpenOptions::new();
@@ -115,6 +126,9 @@ impl Tree {
 
     /// Calls `each` with the names in a directory that may be served, in the order of the disk.
     pub(super) fn read_dir(&self, path: &UrlPath, mut each: impl FnMut(&[u8], Hint)) -> Result<(), HubError> {
+        if !self.is_chosen(path, true) {
+            return Err(HubError::NotFound);
+        }
         let entries = match self.dir.read_dir(self.locate(path)?) {
             Ok(entries) => entries,
             Err(e) if is_not_directory(&e) && self.stat(path).is_ok() => return Err(HubError::NotDirectory),
@@ -127,6 +141,7 @@ impl Tree {
             let hint = match entry.file_type() {
                 Ok(kind) if kind.is_file() => Hint::File,
                 Ok(kind) if kind.is_dir() => Hint::Dir,
+                Ok(kind) if kind.is_symlink() && !self.policy.follow => continue,
                 Ok(kind) if kind.is_symlink() || kind == FileType::unknown() => Hint::Unknown,
                 Ok(_) => continue,
                 Err(_) => Hint::Unknown,
@@ -138,10 +153,36 @@ impl Tree {
         Ok(())
     }
 
+    /// A directory, for looks at many names in it.
+    pub(super) fn open_dir(&self, path: &UrlPath) -> Result<Dir, HubError> {
+        self.dir.open_dir(self.locate(path)?).map_err(|e| error_of(&e))
+    }
+
+    /// What is at `path`, which is `name` in the open directory `dir`; symlinks followed. Cheaper than [`Tree::stat`].
+    pub(super) fn stat_in(&self, dir: &Dir, name: Vec<u8>, path: &UrlPath) -> Result<Found, HubError> {
+        let name = name_of(name).ok_or(HubError::NotFound)?;
+        let meta = dir.symlink_metadata(name).map_err(|e| error_of(&e))?;
+        if meta.is_symlink() { self.stat(path) } else { self.admit(path, Found::of(&meta)?) }
+    }
+
     /// Whether `name` in `dir` is itself a directory or file, not a symlink to one.
     pub(super) fn stat_unfollowed(&self, path: &UrlPath) -> Result<Found, HubError> {
         let meta = self.dir.symlink_metadata(self.locate(path)?).map_err(|e| error_of(&e))?;
-        Found::of(&meta)
+        self.admit(path, Found::of(&meta)?)
+    }
+
+    /// What was found, if it is served.
+    fn admit(&self, path: &UrlPath, found: Found) -> Result<Found, HubError> {
+        let is_dir = found.kind == EntryKind::Dir;
+        if self.is_chosen(path, is_dir) { Ok(found) } else { Err(HubError::NotFound) }
+    }
+
+    /// Whether the patterns choose it, if they choose the directory it is in.
+    fn is_chosen(&self, path: &UrlPath, is_dir: bool) -> bool {
+        let globs = &self.policy.globs;
+        globs.choose_all()
+            || path.is_root()
+            || globs.choose(&path.components().collect::<Vec<_>>().join(&b'/'), is_dir)
     }
 
     /// Whether `path` may be served, were there something.
@@ -150,7 +191,7 @@ impl Tree {
     }
 
     fn is_servable(&self, dir: &UrlPath, name: &[u8]) -> bool {
-        let is_hidden = !self.hidden && name.starts_with(b".");
+        let is_hidden = !self.policy.hidden && name.starts_with(b".");
         let is_reserved = dir.is_root() && name == RESERVED;
         let is_state =
             self.state.as_ref().is_some_and(|state| dir.join(name).is_ok_and(|path| path == *state));
@@ -164,7 +205,7 @@ impl Tree {
         }
         let mut place = PathBuf::new();
         for (at, part) in path.components().enumerate() {
-            if (!self.hidden && part.starts_with(b".")) || (at == 0 && part == RESERVED) {
+            if (!self.policy.hidden && part.starts_with(b".")) || (at == 0 && part == RESERVED) {
                 return Err(HubError::NotFound);
             }
             place.push(name_of(part).ok_or(HubError::NotFound)?);
@@ -172,7 +213,23 @@ impl Tree {
         if place.as_os_str().is_empty() {
             place.push(".");
         }
+        let mut above = path.parent();
+        while let Some(dir) = above.filter(|dir| !dir.is_root()) {
+            if !self.is_chosen(&dir, true) {
+                return Err(HubError::NotFound);
+            }
+            above = dir.parent();
+        }
+        if !self.policy.follow && self.has_symlink(&place) {
+            return Err(HubError::NotFound);
+        }
         Ok(place)
+    }
+
+    /// Whether there is a symlink on the way to a place, or at its end.
+    fn has_symlink(&self, place: &Path) -> bool {
+        let is_symlink = |place: &Path| self.dir.symlink_metadata(place).is_ok_and(|meta| meta.is_symlink());
+        place.ancestors().take_while(|place| !place.as_os_str().is_empty()).any(is_symlink)
     }
 }
 

@@ -7,7 +7,7 @@ use super::signed::Signed;
 use super::stamp::Stamp;
 use super::tree::Tree;
 use super::{HubError, mime_of};
-use crate::content::PieceHashes;
+use crate::content::{PieceHashes, PieceSize};
 use crate::wire::{Digest, UrlPath};
 
 /// One version of one file: immutable. While somebody holds its [open file](FileVersion::open), its bytes stay
@@ -91,6 +91,11 @@ impl FileVersion {
     /// Names the version.
     pub fn root(&self) -> Digest {
         self.hashes.root()
+    }
+
+    /// Whether it is what lies under this stamp, cut into pieces of this size.
+    pub(super) fn is(&self, stamp: &Stamp, piece: PieceSize) -> bool {
+        self.stamp == *stamp && self.hashes.layout().piece_size() == piece
     }
 
     /// The signatures it has, as of the last time when the hub was asked for it.

@@ -7,6 +7,7 @@ mod directory;
 mod files;
 mod html;
 mod negotiate;
+mod order;
 // They need symlinks, pipes and names that are not text.
 #[cfg(all(test, unix))]
 mod tests;

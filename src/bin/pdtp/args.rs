@@ -177,6 +177,7 @@ Examples:
   pdtp ls pdtp://host/             names, directories with a / behind
   pdtp ls -lh pdtp://host/iso/     with sizes and dates (UTC)
   pdtp ls -R pdtp://host/          everything below, as relative paths
+  pdtp ls -ltr pdtp://host/iso/    the newest last; -S the largest first
   pdtp ls --json pdtp://host/      one object a line: name, path, type, size,
                                    mtime, root, mime, uri
 
@@ -478,6 +479,15 @@ pub(crate) struct Ls {
     /// Sizes as 1.5 MiB
     #[arg(short = 'h', long)]
     pub(crate) human: bool,
+    /// Newest first
+    #[arg(short = 't', conflicts_with = "by_size")]
+    pub(crate) by_time: bool,
+    /// Largest first
+    #[arg(short = 'S')]
+    pub(crate) by_size: bool,
+    /// The other way round
+    #[arg(short, long)]
+    pub(crate) reverse: bool,
     /// One object a line, for programs
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,5 +1,6 @@
 //! `pdtp ls` and `pdtp stat`.
 
+use std::cmp::Reverse;
 use std::io::{BufWriter, IsTerminal as _, StdoutLock, Write};
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ use crate::verify::{json_of, sentence};
 /// How long to go on while nothing comes, unless `--timeout` says otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Entries kept in memory to be sorted.
+const MAX_SORTED: usize = 4 * 1024 * 1024;
+
 /// Levels of `ls -R`: all.
 const ALL_LEVELS: u32 = u32::MAX;
 
@@ -26,10 +30,25 @@ pub(crate) fn ls(args: &Ls) -> Result<(), Failure> {
     let mut out = Out::new();
     let depth = if args.recursive { ALL_LEVELS } else { 1 };
     let op = link.session.list_start(&args.uri.path, depth, 0)?;
+    let is_sorted = args.by_time || args.by_size || args.reverse;
+    let mut kept = Vec::new();
+    let dir = &args.uri.path;
     let listed = link.pages(op, |listing| {
-        let dir = &args.uri.path;
+        if is_sorted {
+            kept.extend(listing.entries);
+            if kept.len() > MAX_SORTED {
+                let text = "too many entries to be sorted; list them without -t, -S and -r";
+                return Err(Error::new(ErrorKind::Limit, text).into());
+            }
+            return Ok(());
+        }
         listing.entries.iter().try_for_each(|entry| out.ls_line(args, dir, entry))?;
         // A long listing is to be seen while it grows.
+        out.flush()
+    });
+    let listed = listed.and_then(|()| {
+        sort(&mut kept, args);
+        kept.iter().try_for_each(|entry| out.ls_line(args, dir, entry))?;
         out.flush()
     });
     match listed {
@@ -37,6 +56,18 @@ pub(crate) fn ls(args: &Ls) -> Result<(), Failure> {
             ls_file(args, &mut link, &mut out, error)
         }
         other => other,
+    }
+}
+
+/// They come by name, and equals stay in that order, as those of `ls` do.
+fn sort(entries: &mut [Entry], args: &Ls) {
+    if args.by_time {
+        entries.sort_by_key(|entry| Reverse(entry.mtime));
+    } else if args.by_size {
+        entries.sort_by_key(|entry| Reverse(entry.size));
+    }
+    if args.reverse {
+        entries.reverse();
     }
 }
 
@@ -238,6 +269,25 @@ mod tests {
         let dir = UrlPath::parse("/d").unwrap();
         assert!(path_of(&dir, &entry("../x", None)).is_err());
         assert!(path_of(&dir, &entry("x", Some("..%2Fx"))).is_ok_and(|path| path.as_str() == "/d/x"));
+    }
+
+    #[test]
+    fn sorted_as_ls_does() {
+        use clap::Parser as _;
+        let sorted = |flags: &str| {
+            let line = ["pdtp", "ls", "pdtp://h/"].into_iter().chain(flags.split_whitespace());
+            let args::Command::Ls(args) = args::Cli::parse_from(line).command else { unreachable!() };
+            let mut all = [("a", 5, 3), ("b", 9, 1), ("c", 5, 2)].map(|(name, size, mtime)| Entry {
+                size,
+                mtime: Some(mtime),
+                ..entry(name, None)
+            });
+            sort(&mut all, &args);
+            all.map(|entry| entry.name).concat()
+        };
+        for (flags, order) in [("", "abc"), ("-t", "acb"), ("-S", "bac"), ("-r", "cba"), ("-tr", "bca")] {
+            assert_eq!(sorted(flags), order, "{flags}");
+        }
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use pdtp::content::PieceSize;
+use pdtp::globs::Globs;
 
 use super::failure::Failure;
 use super::file::File;
@@ -30,7 +31,29 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve a directory
     #[command(after_help = SHORT_EXAMPLE, after_long_help = EXAMPLES)]
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
+    /// Look at the hashes that are kept in a state directory, while no pdtpd uses it
+    Catalogue(CatalogueArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CatalogueArgs {
+    /// State directory, as given to `pdtpd serve --state`
+    pub(crate) dir: PathBuf,
+
+    /// What to do
+    #[arg(value_enum, default_value_t = CatalogueAction::Stats)]
+    pub(crate) action: CatalogueAction,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CatalogueAction {
+    /// How many files, bytes and pieces it knows, and what it takes
+    Stats,
+    /// Whether all of it is sound; exit code 5 if not
+    Check,
+    /// One line of JSON for each file: path, size, mtime, inode, piece_size, root, pieces
+    Export,
 }
 
 const SHORT_EXAMPLE: &str = "Example: pdtpd serve /srv/files        (more with --help)";
@@ -116,6 +139,31 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) hidden: bool,
 
+    /// Serve only files that match; repeatable
+    ///
+    /// `*` any characters but `/`, `**` any at all, `?` one, `[ab]` and `{x,y}` one of several. Without a `/` a pattern
+    /// is compared with the name, with one with the whole path below DIR.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) include: Vec<String>,
+
+    /// Do not serve what matches, nor what is below it; repeatable
+    ///
+    /// A pattern that ends in `/` is for directories only.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) exclude: Vec<String>,
+
+    /// Whether symbolic links to what is in DIR are served as what they lead to [default: yes]
+    ///
+    /// Those that lead out of it never are.
+    #[arg(long, value_name = "yes|no", value_parser = parse_yes)]
+    pub(crate) follow_symlinks: Option<bool>,
+
+    /// Most bytes a second to read for hashing; 0 = no limit [default: 0]
+    ///
+    /// A number, optionally with K, M or G (powers of 1024). Hashing takes half of the processors in any case.
+    #[arg(long, value_name = "RATE", value_parser = units::parse_bytes)]
+    pub(crate) hash_rate: Option<u64>,
+
     /// When a file that is being written counts as complete, if it is not closed: after so long without a write
     /// [default: 2s]
     ///
@@ -173,6 +221,9 @@ pub(crate) struct Settings {
     pub(crate) piece_size: Option<PieceSize>,
     pub(crate) limit_up: Option<u64>,
     pub(crate) hidden: bool,
+    pub(crate) globs: Globs,
+    pub(crate) follow_symlinks: bool,
+    pub(crate) hash_rate: u64,
     pub(crate) settle: Option<Duration>,
     pub(crate) old_version_grace: Option<Duration>,
     pub(crate) sign_key: Option<PathBuf>,
@@ -208,6 +259,13 @@ impl Settings {
             piece_size: args.piece_size.or(file.piece_size),
             limit_up: args.limit_up.or(file.limit_up),
             hidden: args.hidden || file.hidden.unwrap_or(false),
+            globs: Globs::new(
+                &Some(args.include).filter(|all| !all.is_empty()).or(file.include).unwrap_or_default(),
+                &Some(args.exclude).filter(|all| !all.is_empty()).or(file.exclude).unwrap_or_default(),
+            )
+            .map_err(Failure::usage)?,
+            follow_symlinks: args.follow_symlinks.or(file.follow_symlinks).unwrap_or(true),
+            hash_rate: args.hash_rate.or(file.hash_rate).unwrap_or(0),
             settle: args.settle.or(file.settle),
             old_version_grace: args.old_version_grace.or(file.old_version_grace),
             sign_key: args.sign_key.or(file.sign_key),
@@ -242,6 +300,14 @@ pub(crate) fn parse_name(text: &str) -> Result<String, String> {
     match format!("pdtp://{written}/").parse::<pdtp::wire::PdtpUri>() {
         Ok(uri) if uri.host == host => Ok(uri.host),
         _ => Err("not a host name or address (no port, no slash)".to_owned()),
+    }
+}
+
+fn parse_yes(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" | "true" => Ok(true),
+        "no" | "false" => Ok(false),
+        _ => Err("yes or no".to_owned()),
     }
 }
 

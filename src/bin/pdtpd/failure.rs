@@ -55,6 +55,11 @@ impl Failure {
         }
     }
 
+    /// The catalogue in a state directory cannot be read, or is not sound.
+    pub(crate) fn catalogue(state: &Path, why: &dyn fmt::Display) -> Self {
+        Self { code: STATE, message: format!("catalogue in {}: {why}", state.display()) }
+    }
+
     pub(crate) fn server(error: ServerError) -> Self {
         let ServerError::Listen { address, source } = &error else {
             return Self { code: OTHER, message: error.to_string() };

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::units;
 
 /// The keys there are, as they are written.
-pub(crate) const KEYS: [&str; 14] = [
+pub(crate) const KEYS: [&str; 18] = [
     "dir",
     "listen",
     "name",
@@ -20,6 +20,10 @@ pub(crate) const KEYS: [&str; 14] = [
     "piece-size",
     "limit-up",
     "hidden",
+    "include",
+    "exclude",
+    "follow-symlinks",
+    "hash-rate",
     "settle",
     "old-version-grace",
     "sign-key",
@@ -42,6 +46,10 @@ pub(crate) struct File {
     pub(crate) piece_size: Option<PieceSize>,
     pub(crate) limit_up: Option<u64>,
     pub(crate) hidden: Option<bool>,
+    pub(crate) include: Option<Vec<String>>,
+    pub(crate) exclude: Option<Vec<String>>,
+    pub(crate) follow_symlinks: Option<bool>,
+    pub(crate) hash_rate: Option<u64>,
     pub(crate) settle: Option<Duration>,
     pub(crate) old_version_grace: Option<Duration>,
     pub(crate) sign_key: Option<PathBuf>,
@@ -98,6 +106,13 @@ impl File {
                 self.sign_passphrase_file = Some(text(value).map_err(wrong)?.into());
             }
             "notice" => self.notice = Some(text(value).map_err(wrong)?),
+            "include" => self.include = Some(texts(value).map_err(wrong)?),
+            "exclude" => self.exclude = Some(texts(value).map_err(wrong)?),
+            "follow-symlinks" => self.follow_symlinks = Some(boolean(value).map_err(wrong)?),
+            "hash-rate" => {
+                let rate = text_or_number(value).and_then(|text| units::parse_bytes(&text));
+                self.hash_rate = Some(rate.map_err(wrong)?);
+            }
             "settle" => self.settle = Some(duration(value).map_err(wrong)?),
             "old-version-grace" => self.old_version_grace = Some(duration(value).map_err(wrong)?),
             "grace" => self.grace = Some(duration(value).map_err(wrong)?),
@@ -124,6 +139,14 @@ fn text(value: Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text),
         other => Err(format!("a text in quotes is expected, not {}", other.type_str())),
+    }
+}
+
+/// One text, or several.
+fn texts(value: Value) -> Result<Vec<String>, String> {
+    match value {
+        Value::Array(all) => all.into_iter().map(text).collect(),
+        one => text(one).map(|one| vec![one]),
     }
 }
 
@@ -157,6 +180,11 @@ mod tests {
             limit_up = 1000
             hidden = true
             notice = "hello"
+            exclude = ["*.tmp", "cache/"]
+            include = "*.iso"
+            follow-symlinks = false
+            hash-rate = "10M"
+            settle = 3
             grace = "5s"
             json = false
         "#;
@@ -166,6 +194,9 @@ mod tests {
         assert_eq!(file.limit_up, Some(1000));
         assert_eq!(file.grace, Some(Duration::from_secs(5)));
         assert_eq!(file.hidden, Some(true));
+        assert_eq!(file.exclude.unwrap(), ["*.tmp", "cache/"]);
+        assert_eq!((file.include.unwrap().len(), file.follow_symlinks), (1, Some(false)));
+        assert_eq!((file.hash_rate, file.settle), (Some(10 << 20), Some(Duration::from_secs(3))));
         assert_eq!(File::parse("listen = 7000").unwrap().listen.unwrap()[0].port(), 7000);
         assert_eq!(File::parse("").unwrap(), File::default());
     }

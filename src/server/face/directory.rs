@@ -5,16 +5,19 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::html;
 use super::negotiate::prefers_json;
+use super::order::Order;
 use crate::hub::{Hub, HubError};
 use crate::peer::head::RequestHead;
 use crate::peer::serve::{Body, Response};
 use crate::wire::limits::MAX_LIST_ENTRIES;
-use crate::wire::{PdtpUri, UrlPath, file_url};
+use crate::wire::{Listing, PdtpUri, UrlPath, file_url};
 
 /// Most entries of a page.
 const PAGE_ENTRIES: usize = MAX_LIST_ENTRIES;
 /// Most bytes of JSON of a page; of HTML it is a few times as much.
 const PAGE_BYTES: usize = 512 * 1024;
+/// Most entries that are sorted for a page, which then has them all.
+const MAX_SORTED: usize = 10_000;
 
 pub(super) fn answer(
     hub: &Hub,
@@ -31,7 +34,15 @@ pub(super) fn answer(
         },
         None => 1,
     };
+    let wanted = head.query_value("sort").filter(|_| !as_json && cursor.is_none());
+    let mut order = wanted.as_deref().map_or(Order::BY_NAME, Order::parse);
     let mut listing = hub.list(path, depth, cursor.as_deref(), PAGE_ENTRIES, PAGE_BYTES)?;
+    if order != Order::BY_NAME {
+        match sorted(hub, path, &listing, order)? {
+            Some(all) => listing = all,
+            None => order = Order::BY_NAME,
+        }
+    }
     let next = listing.next.as_ref().map(|next| {
         let depth = if depth == 1 { String::new() } else { format!("&depth={depth}") };
         format!("?cursor={}{depth}", utf8_percent_encode(next, NON_ALPHANUMERIC))
@@ -41,7 +52,15 @@ pub(super) fn answer(
         let json = serde_json::to_vec(&listing).map_err(|e| HubError::Io(e.to_string()))?;
         ("application/json", json)
     } else {
-        let page = html::page(uri, &listing.entries, cursor.is_some(), next.as_deref());
+        let is_part = cursor.is_some() || next.is_some();
+        let view = html::View {
+            order,
+            is_sortable: !is_part,
+            is_unsorted: is_part && wanted.is_some(),
+            is_later_page: cursor.is_some(),
+            next: next.as_deref(),
+        };
+        let page = html::page(uri, &listing.entries, view);
         ("text/html; charset=utf-8", page.into_bytes())
     };
     let mut response = Response::empty(200)
@@ -55,4 +74,19 @@ pub(super) fn answer(
     }
     response.body = Body::Bytes(Bytes::from(body));
     Ok(response)
+}
+
+/// All of a directory whose first page is `first`, sorted; `None` when it is too large for that.
+fn sorted(hub: &Hub, path: &UrlPath, first: &Listing, order: Order) -> Result<Option<Listing>, HubError> {
+    let mut all = first.clone();
+    while let Some(next) = all.next.take() {
+        let page = hub.list(path, 1, Some(&next), PAGE_ENTRIES, PAGE_BYTES)?;
+        all.entries.extend(page.entries);
+        if all.entries.len() > MAX_SORTED {
+            return Ok(None);
+        }
+        all.next = page.next;
+    }
+    order.sort(&mut all.entries);
+    Ok(Some(all))
 }

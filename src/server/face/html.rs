@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 
+use super::order::{Column, Order};
 use crate::content::hash_piece;
 use crate::wire::{Entry, EntryKind, PdtpUri, UrlPath};
 
@@ -21,8 +22,11 @@ th,td{padding:.2rem .5rem;text-align:left;border-bottom:1px solid color-mix(in s
 th{font-size:.85rem;font-weight:600}
 td:first-child{overflow-wrap:anywhere}
 .n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+th a{color:inherit}
+.m{color:inherit;opacity:.6;font-size:.85rem}
 code{font-family:ui-monospace,monospace;overflow-wrap:anywhere}
 footer{font-size:.85rem;margin-top:1.5rem}
+@media(max-width:40rem){body{margin:1rem auto}.t,.m{display:none}}
 ";
 
 /// `Content-Security-Policy` of the page: this style sheet and nothing else, whatever gets into the page.
@@ -37,21 +41,30 @@ pub(super) fn policy() -> &'static str {
     &POLICY
 }
 
-/// The page for the directory at `uri`. `next` is the link to the next page.
-pub(super) fn page(uri: &PdtpUri, entries: &[Entry], is_later_page: bool, next: Option<&str>) -> String {
-    let mut out = String::with_capacity(2048 + entries.len() * 256);
+/// How a directory is shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View<'a> {
+    /// What the entries are sorted by.
+    pub(super) order: Order,
+    /// All of them are here, so they can be sorted otherwise.
+    pub(super) is_sortable: bool,
+    /// Another order was asked for.
+    pub(super) is_unsorted: bool,
+    /// There are pages before.
+    pub(super) is_later_page: bool,
+    /// The link to the next page.
+    pub(super) next: Option<&'a str>,
+}
+
+/// The page for the directory at `uri`.
+pub(super) fn page(uri: &PdtpUri, entries: &[Entry], view: View<'_>) -> String {
+    let mut out = String::with_capacity(2048 + entries.len() * 384);
     // Writing to a string does not fail.
-    let _ = write_page(&mut out, uri, entries, is_later_page, next);
+    let _ = write_page(&mut out, uri, entries, view);
     out
 }
 
-fn write_page(
-    out: &mut String,
-    uri: &PdtpUri,
-    entries: &[Entry],
-    is_later_page: bool,
-    next: Option<&str>,
-) -> fmt::Result {
+fn write_page(out: &mut String, uri: &PdtpUri, entries: &[Entry], view: View<'_>) -> fmt::Result {
     let title =
         String::from_utf8_lossy(&percent_decode_str(uri.path.as_str()).collect::<Vec<_>>()).into_owned();
     write!(
@@ -64,23 +77,24 @@ fn write_page(
         Text(&uri.host)
     )?;
     write_trail(out, uri)?;
-    out.write_str(
-        "<table>\n<thead><tr><th>Name<th class=\"n\">Size<th class=\"n\">Modified (UTC)</thead>\n<tbody>\n",
-    )?;
-    if !uri.path.is_root() {
-        out.write_str("<tr><td><a href=\"../\">../</a><td><td>\n")?;
+    if view.is_unsorted {
+        out.write_str("<p>Too many entries to be sorted: by name.</p>\n")?;
     }
-    if is_later_page {
-        out.write_str("<tr><td><a href=\"./\">first page</a><td><td>\n")?;
+    write_head(out, view)?;
+    if !uri.path.is_root() {
+        out.write_str("<tr><td><a href=\"../\">../</a><td><td class=\"t\">\n")?;
+    }
+    if view.is_later_page {
+        out.write_str("<tr><td><a href=\"./\">first page</a><td><td class=\"t\">\n")?;
     }
     for entry in entries {
-        write_entry(out, entry)?;
+        write_entry(out, uri, entry)?;
     }
     out.write_str("</tbody>\n</table>\n")?;
     if entries.is_empty() {
         out.write_str("<p>Nothing here.</p>\n")?;
     }
-    if let Some(next) = next {
+    if let Some(next) = view.next {
         writeln!(out, "<p><a href=\"{}\" rel=\"next\">next page</a></p>", Text(next))?;
     }
     let uri = uri.to_string();
@@ -90,6 +104,30 @@ fn write_page(
          </p></footer>",
         Text(&uri)
     )
+}
+
+/// The head of the table, with links that sort it: they work without scripts.
+fn write_head(out: &mut String, view: View<'_>) -> fmt::Result {
+    out.write_str("<table>\n<thead><tr>")?;
+    for (column, title, class) in
+        [(Column::Name, "Name", ""), (Column::Size, "Size", "n"), (Column::Time, "Modified (UTC)", "n t")]
+    {
+        out.write_str("<th")?;
+        if !class.is_empty() {
+            write!(out, " class=\"{class}\"")?;
+        }
+        let is_sorted = view.order.column == column;
+        let (way, arrow) = match (is_sorted, view.order.is_descending) {
+            (false, _) => ("", ""),
+            (true, false) => (" aria-sort=\"ascending\"", " \u{25b2}"),
+            (true, true) => (" aria-sort=\"descending\"", " \u{25bc}"),
+        };
+        match view.is_sortable {
+            true => write!(out, "{way}><a href=\"{}\">{title}</a>{arrow}", Text(&view.order.link(column)))?,
+            false => write!(out, "{way}>{title}")?,
+        }
+    }
+    out.write_str("</thead>\n<tbody>\n")
 }
 
 /// The way from the root to here.
@@ -104,7 +142,7 @@ fn write_trail(out: &mut String, uri: &PdtpUri) -> fmt::Result {
     out.write_str("</h1>\n")
 }
 
-fn write_entry(out: &mut String, entry: &Entry) -> fmt::Result {
+fn write_entry(out: &mut String, dir: &PdtpUri, entry: &Entry) -> fmt::Result {
     // A path that starts with `./` is a path, even if it goes on like `javascript:`.
     let slash = if entry.kind == EntryKind::Dir { "/" } else { "" };
     let encoded = match &entry.path {
@@ -120,6 +158,13 @@ fn write_entry(out: &mut String, entry: &Entry) -> fmt::Result {
         Text(&encoded),
         Text(&entry.name)
     )?;
+    if let (EntryKind::File, Ok(path)) = (entry.kind, UrlPath::parse(&format!("{}/{encoded}", dir.path))) {
+        let uri = PdtpUri { path, is_dir: false, root: entry.root, ..dir.clone() }.to_string();
+        write!(out, " <a class=\"m\" href=\"{}\">pdtp</a>", Text(&uri))?;
+    }
+    if entry.signed {
+        out.write_str(" <span class=\"m\">signed</span>")?;
+    }
     match entry.kind {
         EntryKind::Dir => out.write_str("<td>")?,
         EntryKind::File => {
@@ -127,8 +172,8 @@ fn write_entry(out: &mut String, entry: &Entry) -> fmt::Result {
         }
     }
     match entry.mtime.and_then(UtcTime::of) {
-        Some(time) => writeln!(out, "<td class=\"n\">{time}"),
-        None => writeln!(out, "<td>"),
+        Some(time) => writeln!(out, "<td class=\"n t\">{time}"),
+        None => writeln!(out, "<td class=\"t\">"),
     }
 }
 

@@ -217,7 +217,8 @@ fn a_directory_as_html() {
         "<title>/music on example.org</title>",
         "<h1><a href=\"/\">example.org</a> / <a href=\"/music/\"><bdi>music</bdi></a></h1>",
         "<a href=\"../\">",
-        "<a href=\"./a.ogg\"><bdi>a.ogg</bdi></a><td class=\"n\" title=\"2048 bytes\">2.0 KiB",
+        "<a href=\"./a.ogg\"><bdi>a.ogg</bdi></a> <a class=\"m\" href=\"pdtp://example.org/music/a.ogg",
+        "\">pdtp</a><td class=\"n\" title=\"2048 bytes\">2.0 KiB",
         "<time datetime=\"2001-09-09T01:46Z\">2001-09-09 01:46</time>",
         "<a href=\"./live/\"><bdi>live</bdi>/</a>",
         "<a href=\"pdtp://example.org/music/\">pdtp://example.org/music/</a>",
@@ -229,6 +230,34 @@ fn a_directory_as_html() {
     assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
     assert_eq!(answer.field("vary"), "Accept");
     assert!(!site.get("/", &[]).text().contains("../"), "there is nothing above the root");
+}
+
+#[test]
+fn a_directory_is_sorted_by_links() {
+    let site = Site::new();
+    for (name, size) in [("a", 20), ("b", 3000), ("c", 100)] {
+        site.write(name, vec![0; size]);
+    }
+    let order = |query: &str| {
+        let page = site.get(&format!("/{query}"), &[]).text().to_owned();
+        let names = page.split("<bdi>").skip(1).map(|rest| rest.split('<').next().unwrap().to_owned());
+        (names.collect::<String>(), page)
+    };
+    let (names, page) = order("");
+    assert_eq!(names, "abc");
+    assert!(page.contains("<th aria-sort=\"ascending\"><a href=\"?sort=-name\">Name</a>"), "{page}");
+    assert!(page.contains("<th class=\"n\"><a href=\"?sort=-size\">Size</a>"), "{page}");
+    let (names, page) = order("?sort=-size");
+    assert_eq!(names, "bca");
+    assert!(page.contains("aria-sort=\"descending\"><a href=\"?sort=size\">Size</a>"), "{page}");
+    assert_eq!(order("?sort=size").0, "acb");
+    assert_eq!(order("?sort=%3Cscript%3E").0, "abc");
+    // More than a page, less than too many: all of it on one.
+    for n in 0..1100 {
+        site.write(&format!("many/{n}"), vec![0; n % 7]);
+    }
+    assert_eq!(site.get("/many/?sort=-size", &[]).text().matches("<bdi>").count(), 1101);
+    assert!(!site.get("/many/", &[]).text().contains("?sort="), "a part cannot be sorted");
 }
 
 #[test]

@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""Large trees: a million small files served, listed, and served again; and mirrors beside rsync and wget.
+
+    bench/trees.py [--files N] [--rounds N] [--scratch DIR] [--bin DIR]
+
+    scan        from the start of pdtpd until all files are known (they can be listed before), and until all are hashed
+    restart     the same with a catalogue: until the first file is served, and until all are known
+    listing     `pdtp ls -R` of all of it, and of one directory of 100,000 files
+    mirror      2,000 files of 16 KiB in one go, interleaved: pdtp mirror, rsync from its daemon, wget -m from pdtpd
+
+Absolute numbers depend on the machine and on what else it does; the load is printed, too. Needs release builds (`make`),
+rsync and wget (Debian: rsync wget); without those the mirrors are left out. Result: JSON on standard output.
+"""
+
+import argparse
+import atexit
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PER_DIRECTORY = 1000
+WIDE = 100_000
+MIRRORED = 2000
+
+
+def make(base, count, per_directory, size=0):
+    for n in range(count):
+        if n % per_directory == 0:
+            directory = os.path.join(base, f"d{n // per_directory:04d}")
+            os.makedirs(directory)
+        fd = os.open(os.path.join(directory, f"f{n:07d}"), os.O_CREAT | os.O_WRONLY)
+        os.write(fd, os.urandom(size) if size else str(n).encode())
+        os.close(fd)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def started(command):
+    """A process that does not outlive this one."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    atexit.register(process.kill)
+    return process
+
+
+class Server:
+    def __init__(self, args, directory, state):
+        self.port = free_port()
+        self.started = time.monotonic()
+        self.process = started(
+            [f"{args.bin}/pdtpd", "serve", directory, "--listen", f"127.0.0.1:{self.port}", "--state", state])
+
+    def files(self):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/.pdtp/status", timeout=60) as answer:
+                return json.load(answer)["files"]
+        except OSError:
+            return {"known": 0, "hashed": 0, "scanned": False}
+
+    def until(self, condition):
+        while not condition(self.files()):
+            if self.process.poll() is not None:
+                sys.exit("trees: pdtpd has ended")
+            time.sleep(0.1)
+        return round(time.monotonic() - self.started, 2)
+
+    def peak_mib(self):
+        with open(f"/proc/{self.process.pid}/status") as f:
+            return round(int(next(line for line in f if line.startswith("VmHWM")).split()[1]) / 1024, 1)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def timed(command, **kwargs):
+    begin = time.monotonic()
+    result = subprocess.run(command, stdout=subprocess.PIPE, check=True, **kwargs)
+    return round(time.monotonic() - begin, 2), result.stdout
+
+
+def million(args, scratch):
+    tree, state = os.path.join(scratch, "tree"), os.path.join(scratch, "state")
+    make(tree, args.files, PER_DIRECTORY)
+    server, out = Server(args, tree, state), {"files": args.files}
+    out["scanned_s"] = server.until(lambda f: f["scanned"])
+    out["hashed_s"] = server.until(lambda f: f["hashed"] == args.files)
+    out["list_all_s"], listed = timed([f"{args.bin}/pdtp", "ls", "-R", f"pdtp://127.0.0.1:{server.port}/"])
+    assert listed.count(b"\n") >= args.files
+    out["peak_mib"] = server.peak_mib()
+    server.stop()
+    size = os.path.getsize(os.path.join(state, "catalogue.redb"))
+    out["catalogue_bytes_a_file"] = round(size / args.files)
+    server = Server(args, tree, state)
+    server.until(lambda f: "being_looked_up" in f)
+    timed([f"{args.bin}/pdtp", "stat", f"pdtp://127.0.0.1:{server.port}/d0000/f0000000"])
+    out["restart_serves_s"] = round(time.monotonic() - server.started, 2)
+    out["restart_knows_all_s"] = server.until(lambda f: f["scanned"] and f["hashed"] == args.files)
+    server.stop()
+    return out
+
+
+def wide(args, scratch):
+    tree = os.path.join(scratch, "wide")
+    make(tree, WIDE, WIDE)
+    server, times = Server(args, tree, os.path.join(scratch, "wide-state")), []
+    server.until(lambda f: f["hashed"] == WIDE)
+    for _ in range(args.rounds):
+        took, listed = timed([f"{args.bin}/pdtp", "ls", f"pdtp://127.0.0.1:{server.port}/d0000/"])
+        assert listed.count(b"\n") == WIDE
+        times.append(took)
+    server.stop()
+    return {"entries": WIDE, "list_s": statistics.median(times)}
+
+
+def mirrors(args, scratch):
+    rsync, wget = shutil.which("rsync"), shutil.which("wget")
+    if not rsync or not wget:
+        return {"skipped": "rsync and wget are needed"}
+    tree = os.path.join(scratch, "mirrored")
+    make(tree, MIRRORED, 100, 16 * 1024)
+    server, port, conf = Server(args, tree, os.path.join(scratch, "mirror-state")), free_port(), f"{scratch}/rsyncd.conf"
+    with open(conf, "w") as f:
+        f.write(f"port = {port}\naddress = 127.0.0.1\nuse chroot = no\n[m]\npath = {tree}\nread only = yes\n")
+        if os.geteuid() == 0:
+            f.write("uid = root\ngid = root\n")
+    daemon = started([rsync, "--daemon", "--no-detach", f"--config={conf}"])
+    server.until(lambda f: f["hashed"] == MIRRORED)
+    commands = {
+        "pdtp mirror": [f"{args.bin}/pdtp", "mirror", "-q", f"pdtp://127.0.0.1:{server.port}/", "copy"],
+        "rsync -a": [rsync, "-a", f"rsync://127.0.0.1:{port}/m/", "copy"],
+        "wget -m": [wget, "-q", "-m", "-np", f"http://127.0.0.1:{server.port}/"],
+    }
+    times = {name: [] for name in commands}
+    for _ in range(args.rounds):
+        for name, command in commands.items():
+            with tempfile.TemporaryDirectory(dir=scratch) as here:
+                times[name].append(timed(command, cwd=here)[0])
+    daemon.terminate()
+    server.stop()
+    return {"files": MIRRORED, "bytes": 16 * 1024} | {name: statistics.median(all) for name, all in times.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scratch")
+    parser.add_argument("--bin", default=os.path.join(ROOT, "target/release"))
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
+        result = {"load_before": os.getloadavg()[0]}
+        for part in (mirrors, wide, million):
+            print(part.__name__, file=sys.stderr)
+            result[part.__name__] = part(args, scratch)
+        result["load_after"] = os.getloadavg()[0]
+        # Before the trees are removed, which takes its time.
+        print(json.dumps(result, indent=2), flush=True)
+
+
+if __name__ == "__main__":
+    main()
