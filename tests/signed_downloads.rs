@@ -276,6 +276,8 @@ fn no_signature_any_more() {
     world.serve("other", b"content");
     world.run("get", &evil.uri("/other"), &[]).expect(0);
     world.run("get", &evil.uri("/other"), &["--verify", "require", "-o", "x"]).expect(10);
+    // Who names a key wants a signature.
+    world.run("get", &evil.uri("/other"), &["--key", &world.key("alice.pub"), "-o", "x"]).expect(10);
     assert!(!world.here.path().join("x").exists());
 }
 

@@ -50,7 +50,7 @@ Examples:
   pdtp get -r pdtp://host/photos -o pics/        the same to ./pics/photos
   pdtp get --seed-for 2h --limit-up 2M URI       go on giving to others for two hours
   pdtp get --json URI | jq .                     for programs
-  pdtp get --verify require --key alice.pub URI  only what Alice has signed
+  pdtp get --key alice.key.pub URI               only what Alice has signed
   pdtp get URI#key=FINGERPRINT                   the same, with her key in the link
 
 While a file is incomplete it is called NAME.part. Running the same command
@@ -518,7 +518,7 @@ pub(crate) struct Signatures {
     /// What to do about signatures [default: ask]
     #[arg(long, value_enum, value_name = "POLICY", help_heading = "Signatures")]
     verify: Option<VerifyPolicy>,
-    /// Trust this public key, or whom this certificate certifies, besides those of the trust file
+    /// Trust this public key, or whom this certificate certifies; implies --verify require
     #[arg(long, value_name = "PUB|CERT", help_heading = "Signatures")]
     key: Vec<PathBuf>,
     #[command(flatten)]
@@ -541,6 +541,8 @@ impl Signatures {
     /// Sets a configuration up for them. `can_ask`: somebody answers questions.
     pub(crate) fn apply(&self, config: &mut Config, can_ask: bool) -> Result<(), Failure> {
         config.verify = match self.verify {
+            // Who names a key does not want to have the file without it.
+            None if !self.key.is_empty() => Policy::Require,
             None => config.verify,
             Some(VerifyPolicy::Require) => Policy::Require,
             Some(VerifyPolicy::Ask) => Policy::Ask,

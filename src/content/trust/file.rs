@@ -233,6 +233,16 @@ impl Trust {
         })
     }
 
+    /// Whether a line for this very place, and not for everywhere, names an authority.
+    pub(super) fn has_authority_for(&self, host: &str, port: u16, path: &UrlPath) -> bool {
+        self.entries.iter().any(|entry| match entry {
+            TrustEntry::Authority { place, .. } => {
+                *place != Place::Everywhere && place.covers(host, port, path)
+            }
+            _ => false,
+        })
+    }
+
     /// Those who may certify the signers of a file.
     pub(super) fn anchors(&self, host: &str, port: u16, path: &UrlPath) -> Vec<Anchor> {
         let covering = |entry: &TrustEntry| match entry {

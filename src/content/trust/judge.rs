@@ -82,7 +82,7 @@ pub struct Verdict {
     /// SHA-256 of the whole file, as signed.
     pub sha256: Option<Digest>,
     /// Whether something says that this file should be signed by a certain key: a line of the trust file for this
-    /// very server, or a key in the URI.
+    /// very place, or a key in the URI.
     pub expected: bool,
     /// Whether nobody is trusted at all, so that a stranger's key means as little as none.
     pub nobody_trusted: bool,
@@ -146,8 +146,10 @@ impl Judge {
     /// The verdict over a file: that of its best signature by somebody who is trusted; else the worst.
     pub fn judge(&mut self, question: &Question<'_>, trust: &Trust, seen: &Seen) -> Verdict {
         let Question { host, port, path, .. } = *question;
-        let here = trust.keys(host, port, path).any(|(place, ..)| *place != super::Place::Everywhere);
-        let expected = here || !question.pinned.is_empty();
+        // Whoever is trusted everywhere need not be the one who signs here.
+        let has_key = trust.keys(host, port, path).any(|(place, ..)| *place != super::Place::Everywhere);
+        let has_own = has_key || !question.pinned.is_empty();
+        let expected = has_own || trust.has_authority_for(host, port, path);
         let base = Verdict {
             status: Status::Unsigned,
             server: (host.to_owned(), port),
@@ -173,7 +175,7 @@ impl Judge {
             if !signature.manifest.is_empty() {
                 manifest = &signature.manifest;
             }
-            let verdict = self.examine(question, trust, seen, signature, manifest, base.clone());
+            let verdict = self.examine(question, trust, seen, signature, manifest, has_own, base.clone());
             match verdict.status {
                 Status::Good => return verdict,
                 Status::Rollback => rollback = Some(verdict),
@@ -184,7 +186,8 @@ impl Judge {
         rollback.unwrap_or(worst)
     }
 
-    /// One signature.
+    /// One signature. `has_own`: certain keys are known to sign here.
+    #[allow(clippy::too_many_arguments, reason = "all of them are what a verdict depends on")]
     fn examine(
         &mut self,
         question: &Question<'_>,
@@ -192,6 +195,7 @@ impl Judge {
         seen: &Seen,
         signature: &FileSignature,
         manifest: &str,
+        has_own: bool,
         base: Verdict,
     ) -> Verdict {
         let Question { host, port, path, layout, root, pinned, now, .. } = *question;
@@ -246,7 +250,7 @@ impl Judge {
         let base = Verdict { since, signer, ..base };
         if !trusted {
             let why = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-            let (status, reason) = if base.expected {
+            let (status, reason) = if has_own {
                 (Status::KeyChanged, format!("is signed with another key than before{why}"))
             } else {
                 (Status::UnknownKey, format!("is signed with a key that is not known here{why}"))
@@ -385,6 +389,21 @@ mod tests {
         assert_eq!(world.status(&[sign(&alice, &example())]), Status::Good);
         assert_eq!(world.status(&[sign(&stranger, &example())]), Status::UnknownKey);
         assert!(!world.judge(&[]).expected);
+    }
+
+    #[test]
+    fn where_an_authority_was_named_files_should_be_signed() {
+        let vectors = include_str!("../../../tests/vectors/pkits.txt");
+        let root =
+            vectors.lines().find_map(|line| line.strip_prefix("certificate TrustAnchorRootCertificate "));
+        let mut world = World::new();
+        for (place, expected) in [("*", false), ("elsewhere/", false), ("h/dir", true)] {
+            let line = format!("@cert-authority {place} x509 {} us", root.unwrap());
+            world.trust = Trust::parse(&line).unwrap();
+            let verdict = world.judge(&[]);
+            assert_eq!((verdict.status, verdict.expected), (Status::Unsigned, expected), "{place}");
+            assert_eq!(world.status(&[sign(&secret(), &example())]), Status::UnknownKey);
+        }
     }
 
     #[test]
