@@ -20,6 +20,8 @@ mod policy;
 mod rarity;
 mod rates;
 mod schedule;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod slab;
 mod state;
 #[cfg(test)]
