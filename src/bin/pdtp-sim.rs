@@ -41,9 +41,9 @@ struct Cli {
     /// Round trip of every host to the server, ms (default: the scenario's)
     #[arg(long)]
     rtt: Option<f64>,
-    /// How much time of a giver's line is kept in flight, ms (default: the scheduler's)
+    /// How much time of a giver's line is kept in flight beyond the round trips, ms (default: the scheduler's)
     #[arg(long)]
-    cover: Option<f64>,
+    margin: Option<f64>,
     /// Writes one line per host here
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
@@ -91,8 +91,8 @@ fn play(cli: &Cli, seed: u64) -> Result<(), Box<dyn std::error::Error>> {
             .filter(|host| !host.is_origin)
             .for_each(|host| host.delay = (rtt * 500.0) as u64);
     }
-    if let Some(cover) = cli.cover {
-        setup.config.cover_us = (cover * 1000.0) as u64;
+    if let Some(margin) = cli.margin {
+        setup.config.margin_us = (margin * 1000.0) as u64;
     }
     let began = Instant::now();
     let outcome = sim::run(&setup);

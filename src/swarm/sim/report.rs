@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::setup::{Host, Setup};
+use super::setup::Setup;
 use crate::swarm::SwarmStats;
 
 /// What became of one host. Times in microseconds of the simulation.
@@ -16,7 +16,7 @@ pub struct HostOutcome {
     pub got: u64,
     /// See [`got`](Self::got).
     pub given: u64,
-    /// Readers: from the request to the first piece.
+    /// Readers: from coming to the beginning.
     pub started: Option<u64>,
     /// Readers: how often it had to wait after it had begun, and for how long in all.
     pub stalls: u32,
@@ -93,19 +93,14 @@ pub struct Summary {
     pub transfers: u64,
     /// Readers: those that had to wait after they had begun.
     pub stalled_readers: usize,
-    /// Readers: the longest from the request to the first piece.
+    /// Readers: the longest from coming to the beginning.
     pub slowest_start: f64,
-}
-
-/// Whether a host is expected to end up with everything.
-fn is_to_finish(host: &Host) -> bool {
-    host.is_taker() && host.vanishes.is_none() && host.leaves.is_none()
 }
 
 impl Outcome {
     /// The numbers.
     pub fn summary(&self, setup: &Setup) -> Summary {
-        let of = || self.hosts.iter().zip(&setup.hosts).filter(|(_, host)| is_to_finish(host));
+        let of = || self.hosts.iter().zip(&setup.hosts).filter(|(_, host)| host.is_to_finish());
         let mut times: Vec<f64> =
             of().filter_map(|(outcome, _)| Some((outcome.done? - outcome.arrived) as f64 / 1e6)).collect();
         times.sort_by(f64::total_cmp);
@@ -165,12 +160,11 @@ impl Outcome {
 
 /// The least time in which all takers can have everything, if all come at once and stay, seconds: T* = max(F/u_s,
 /// F/d_min, N·F/(u_s + Σu_i)) (Kumar and Ross, "Peer-assisted file distribution: the minimum distribution time",
-/// 2006). Of those who vanish or lie, the line counts neither as a help nor their wish as work, which is the kindest
-/// reading.
+/// 2006). Of those who vanish or lie, the line does not count as a help, and what they want not as work.
 pub fn best(setup: &Setup) -> f64 {
     let bytes = setup.bytes() as f64;
     let origins: f64 = setup.hosts.iter().filter(|host| host.is_origin).map(|host| host.up).sum();
-    let takers = || setup.hosts.iter().filter(|host| is_to_finish(host));
+    let takers = || setup.hosts.iter().filter(|host| host.is_to_finish());
     let givers = setup.hosts.iter().filter(|host| !host.is_origin && host.vanishes.is_none() && !host.lies);
     let up: f64 = origins + givers.map(|host| host.up).sum::<f64>();
     let slowest = takers().map(|host| host.down).fold(f64::INFINITY, f64::min);
@@ -186,7 +180,7 @@ pub fn best_in_pieces(peers: u64, pieces: u64, bytes: u64, rate: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::setup::{FileSpec, MBIT, MIB};
+    use super::super::setup::{FileSpec, Host, MBIT, MIB};
     use super::*;
 
     #[test]

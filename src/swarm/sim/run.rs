@@ -26,6 +26,8 @@ const KEPT: usize = 256;
 /// What a reader asks for ahead of where it is, and after how much it asks for more, bytes.
 const STREAM_WINDOW: u64 = 64 << 20;
 const STREAM_STEP: u64 = STREAM_WINDOW / 8;
+/// Pieces that a reader waits for before it begins.
+const BUFFER: u32 = 2;
 /// Samples of the history; when there are twice as many, every other one is dropped.
 const SAMPLES: usize = 500;
 
@@ -240,7 +242,7 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
             world.handle(Event::FileAdded { file: FileId(id), size: file.size, piece_size: file.piece_size });
         }
         for (id, host) in (0..).zip(hosts) {
-            if host.is_taker() && host.vanishes.is_none() && host.leaves.is_none() {
+            if host.is_to_finish() {
                 world.unfinished += 1;
             }
             if host.is_origin {
@@ -604,11 +606,13 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
             return;
         }
         let mark = self.mark(active);
+        let requested = self.now - self.between(from, to);
         let flow = self.network.begin(from, to, mark, self.now);
         self.of_flow.insert(flow, transfer);
         if let Some(active) = self.active.get_mut(&transfer) {
             active.flow = Some(flow);
-            active.began = self.now;
+            // Both sides count from the request.
+            active.began = requested;
         }
     }
 
@@ -689,7 +693,7 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
     fn done(&mut self, id: u32, at: u64) {
         let host = self.host(id);
         self.outcome.hosts[id as usize].done = Some(at);
-        if host.vanishes.is_none() && host.leaves.is_none() {
+        if host.is_to_finish() {
             self.unfinished -= 1;
             self.outcome.makespan = self.outcome.makespan.max(at);
         }
@@ -715,7 +719,11 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
             }
             return;
         }
-        if !self.has.get(&(id, file)).is_some_and(|pieces| pieces.contains(reader.at)) {
+        let has = |piece| self.has.get(&(id, file)).is_some_and(|pieces| pieces.contains(piece));
+        // Players fill a buffer before they begin.
+        let first =
+            if outcome.started.is_none() { (reader.at + BUFFER).min(spec.pieces()) } else { reader.at + 1 };
+        if !(reader.at..first).all(has) {
             return;
         }
         if outcome.started.is_none() {

@@ -44,7 +44,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "frugal1000",
         about: "1,000 peers, the origin sends again only what no peer can",
         goal: "1.2 copies from the origin",
-        build: |seed| equal(seed, 1000),
+        build: frugal,
     },
     Scenario { name: "halves", about: "8 peers of 2 up, 8 of 18 up", goal: "1.08 T*", build: halves },
     Scenario {
@@ -108,6 +108,12 @@ fn usual(seed: u64, origin: f64, peers: Vec<Host>) -> Setup {
 
 fn equal(seed: u64, count: usize) -> Setup {
     usual(seed, 20.0, peers(count, 10.0))
+}
+
+fn frugal(seed: u64) -> Setup {
+    let mut setup = equal(seed, 1000);
+    setup.config.frugal = true;
+    setup
 }
 
 fn equal_with(seed: u64, count: usize, at_once: usize) -> Setup {

@@ -90,6 +90,11 @@ impl Host {
         Self { is_origin: true, delay: 0, wants: Wants::Nothing, has_all: true, ..Self::peer(up, up) }
     }
 
+    /// Whether it matters when it has everything: not of those who go before, or do harm.
+    pub fn is_to_finish(&self) -> bool {
+        self.is_taker() && self.vanishes.is_none() && self.leaves.is_none() && !self.lies
+    }
+
     /// Whether it is here to get something.
     pub fn is_taker(&self) -> bool {
         self.wants != Wants::Nothing
