@@ -48,7 +48,7 @@ fn readers_beside_downloads() {
         let summary = play("streams", seed);
         // Two pieces of 256 KiB in the first second, when 400 hosts come within half a minute and the origin alone has
         // anything. Less would take a larger share of the origin's line away from downloads.
-        assert!(summary.slowest_start <= 1.15, "{summary:?}");
+        assert!(summary.slowest_start <= 1.2, "{summary:?}");
         assert_eq!(summary.stalled_readers, 0, "{summary:?}");
     }
 }

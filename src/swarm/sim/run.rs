@@ -285,7 +285,9 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
     fn outcome(mut self) -> Outcome {
         // What is still moving was for nothing.
         let under_way: Vec<_> = self.active.keys().copied().collect();
-        under_way.into_iter().for_each(|transfer| drop(self.stop(transfer)));
+        for transfer in under_way {
+            self.stop(transfer);
+        }
         self.sample(true);
         self.outcome.swarm = self.swarm.stats();
         self.outcome
