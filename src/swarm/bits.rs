@@ -52,8 +52,19 @@ impl Pieces {
         Self { bits: Bits::None, len, ones: 0 }
     }
 
+    /// All of `len` pieces.
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn full(len: u32) -> Self {
+        Self { bits: if len == 0 { Bits::None } else { Bits::All }, len, ones: len }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.ones == 0
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn is_full(&self) -> bool {
+        self.ones == self.len
     }
 
     pub(super) fn contains(&self, piece: u32) -> bool {

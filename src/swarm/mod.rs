@@ -9,17 +9,22 @@
 //!   ─────────────────────────────────────────────────────────▶ Swarm ─────────────────────────▶
 //! ```
 //!
-//! Inside, from the bottom up: sets and storage (`bits`, `slab`, `dice`), what is learned of lines (`rates`),
-//! of pairs (`pairs`) and of pieces (`rarity`), the bookkeeping of all there is (`state`), the decisions
+//! Inside, from the bottom up: sets and storage (`bits`, `slab`, `dice`), what is learned of lines (`rates`) and
+//! readers (`reader`),
+//! of pairs (`pairs`), of who has met whom (`friends`) and of pieces (`rarity`), the bookkeeping of all there is (`state`), the decisions
 //! (`schedule`) and what events mean (`policy`).
 
 mod bits;
 mod dice;
+mod friends;
 mod pairs;
 mod policy;
 mod rarity;
 mod rates;
+mod reader;
 mod schedule;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod slab;
 mod state;
 #[cfg(test)]

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::dice::Dice;
+use super::reader::Reader;
 use super::slab::Key;
-use super::state::{Alarm, File, Member, Peer, State, Transfer};
+use super::state::{Alarm, File, Finding, Member, Peer, State, Transfer};
 use super::types::*;
 
 /// Alarms looked at in one call; the rest makes [`Swarm::next_timeout`] due at once.
@@ -13,6 +14,8 @@ const ALARMS: usize = 256;
 const GIVER_SAID_US: u64 = 2_000_000;
 /// In a row this often not to be dialled: not dialled any more until it is found reachable again.
 const MAX_UNDIALLED: u32 = 3;
+/// The rest of one that is not heard of doubles at most this often.
+const MAX_DOUBLINGS: u32 = 2;
 /// Who accuses more different givers than this is no longer believed.
 const MAX_ACCUSED: u32 = 4;
 
@@ -47,6 +50,7 @@ impl Swarm {
     /// not exist (any more) are ignored: they cross with commands on the wire.
     pub fn handle(&mut self, event: Event, now: Time, out: &mut Vec<Command>) {
         // An event about what does not exist says nothing. What has happened comes before what was feared.
+        self.hear(&event, now);
         let _ = self.take_in(event, now, out);
         self.wake(now, out);
         self.schedule(now, out);
@@ -92,11 +96,36 @@ impl Swarm {
         self.state.is_empty() && self.sweep_at.is_none()
     }
 
+    /// Whoever says something is there.
+    fn hear(&mut self, event: &Event, now: Time) {
+        let (Event::Request { peer, .. }
+        | Event::Unrequest { peer, .. }
+        | Event::Provide { peer, .. }
+        | Event::Unprovide { peer, .. }
+        | Event::Progress { peer, .. }
+        | Event::Completed { peer, .. }) = event
+        else {
+            return;
+        };
+        if let Some(key) = self.peer_or_origin(*peer) {
+            self.is_there(key, now);
+        }
+    }
+
+    /// Something was heard of a peer.
+    fn is_there(&mut self, key: Key<Peer>, now: Time) {
+        self.state.peers[key].heard = now;
+        if std::mem::take(&mut self.state.peers[key].silences) > 0 {
+            self.state.set_rest(key, None);
+            self.touched.push(key);
+        }
+    }
+
     /// `None` if the event is about something that does not exist.
     fn take_in(&mut self, event: Event, now: Time, out: &mut Vec<Command>) -> Option<()> {
         match event {
             Event::PeerJoined { peer, info } => {
-                self.state.add_peer(peer, info)?;
+                self.state.add_peer(peer, info, now)?;
             }
             Event::Reachable { peer, ok } => {
                 let key = self.peer(peer)?;
@@ -116,8 +145,15 @@ impl Swarm {
                 let m = &mut self.state.members[member];
                 m.want.insert(pieces);
                 m.order = order;
-                m.window = window.filter(|window| !window.is_empty());
-                let reads = m.window.is_some();
+                let window = window.filter(|window| !window.is_empty());
+                let reads = window.is_some();
+                m.reader = match (window, m.reader.take()) {
+                    (Some(window), Some(mut reader)) => {
+                        reader.moved(window, now, self.state.files[file].piece_size);
+                        Some(reader)
+                    }
+                    (window, _) => window.map(|window| Box::new(Reader::new(window, now))),
+                };
                 self.changed(member);
                 if reads
                     && self.state.part(key, file).is_some_and(|member| self.state.members[member].open > 0)
@@ -155,12 +191,13 @@ impl Swarm {
                     news |= self.state.verified(key, piece, now);
                 }
                 if news {
+                    self.is_there(giver, now);
                     self.state.settle(taker);
                     self.touched.extend([giver, self.state.members[taker].peer]);
                 }
             }
-            Event::Completed { transfer, peer, bytes, ms: _, result } => {
-                self.completed(transfer, peer, bytes, result, now, out)?;
+            Event::Completed { transfer, peer, bytes, ms, result } => {
+                self.completed(transfer, peer, (bytes, ms), result, now, out)?;
             }
             Event::Tick => {}
         }
@@ -172,7 +209,7 @@ impl Swarm {
         &mut self,
         transfer: TransferId,
         peer: PeerId,
-        bytes: u64,
+        (bytes, ms): (u64, u64),
         result: Result<(), FailureKind>,
         now: Time,
         out: &mut Vec<Command>,
@@ -190,9 +227,13 @@ impl Swarm {
             Ok(()) => {
                 let (giver, taker, dialled) =
                     (t.giver, self.state.members[t.taker].peer, t.acceptor(&self.state));
+                let total = now.since(t.started);
                 for piece in t.assignment.pieces.clone() {
                     self.state.verified(key, piece, now);
                 }
+                self.state.peers[giver].up.learn_lag(total, ms.saturating_mul(1000));
+                self.state.peers[taker].down.learn_lag(total, ms.saturating_mul(1000));
+                self.is_there(giver, now);
                 self.end(key);
                 self.state.stats.succeeded += 1;
                 self.state.forget_pair(giver, taker);
@@ -289,10 +330,7 @@ impl Swarm {
     /// A peer is gone, with all it was doing.
     fn leave(&mut self, peer: PeerId, out: &mut Vec<Command>) -> Option<()> {
         let key = self.peer_or_origin(peer)?;
-        let mut transfers: Vec<_> = self.state.peers[key].giving.iter().collect();
-        for member in self.state.peers[key].members.iter() {
-            transfers.extend(&self.state.members[member].flights);
-        }
+        let transfers = self.transfers_of(key);
         self.cancel(transfers, out);
         self.state.remove_peer(key);
         self.touched.retain(|&other| other != key);
@@ -314,13 +352,35 @@ impl Swarm {
         Some(())
     }
 
-    fn cancel(&mut self, transfers: Vec<Key<Transfer>>, out: &mut Vec<Command>) {
-        for key in transfers {
-            let Assignment { transfer, giver, taker, .. } = self.state.transfers[key].assignment;
-            out.push(Command::Cancel { transfer, giver, taker });
-            self.state.stats.failed += 1;
-            self.end(key);
+    /// Nothing is heard of a peer any more: others do what it should have done, and it is tried again later.
+    fn silent(&mut self, peer: Key<Peer>, now: Time, out: &mut Vec<Command>) {
+        let p = &mut self.state.peers[peer];
+        let rest = self.state.config.silence_us << p.silences.min(MAX_DOUBLINGS);
+        p.silences += 1;
+        self.state.set_rest(peer, Some(now.plus(rest.max(1))));
+        let transfers = self.transfers_of(peer);
+        self.cancel(transfers, out);
+    }
+
+    /// What a peer gives and takes.
+    fn transfers_of(&self, peer: Key<Peer>) -> Vec<Key<Transfer>> {
+        let mut transfers: Vec<_> = self.state.peers[peer].giving.iter().collect();
+        for member in self.state.peers[peer].members.iter() {
+            transfers.extend(&self.state.members[member].flights);
         }
+        transfers
+    }
+
+    fn cancel(&mut self, transfers: Vec<Key<Transfer>>, out: &mut Vec<Command>) {
+        transfers.into_iter().for_each(|key| self.call_off(key, out));
+    }
+
+    /// Takes a transfer back.
+    pub(super) fn call_off(&mut self, key: Key<Transfer>, out: &mut Vec<Command>) {
+        let Assignment { transfer, giver, taker, .. } = self.state.transfers[key].assignment;
+        out.push(Command::Cancel { transfer, giver, taker });
+        self.state.stats.failed += 1;
+        self.end(key);
     }
 
     /// Ends a transfer and looks at both sides.
@@ -336,12 +396,22 @@ impl Swarm {
             let Some(&(at, alarm)) = self.state.alarms.first().filter(|&&(at, _)| at <= now) else { break };
             self.state.alarms.remove(&(at, alarm));
             match alarm {
-                Alarm::Stall(key) => {
-                    if self.state.has_stalled(key, now) {
+                Alarm::Stall(key) => match self.state.look_at(key, now) {
+                    Finding::Fine => {}
+                    Finding::Silent(peer) => self.silent(peer, now, out),
+                    Finding::Stalled => {
                         let Assignment { transfer, giver, taker, .. } = self.state.transfers[key].assignment;
                         out.push(Command::Cancel { transfer, giver, taker });
                         self.failed(key, FailureKind::Timeout, 0, now, out);
                     }
+                },
+                Alarm::Feed(peer) => {
+                    self.state.peers[peer].feed = None;
+                    self.touched.push(peer);
+                }
+                Alarm::Rest(peer) => {
+                    self.state.peers[peer].rests = None;
+                    self.touched.push(peer);
                 }
                 Alarm::Pair(giver, taker) => {
                     match self.state.pairs.get_mut(giver, taker).map(|p| p.next_alarm(now)) {

@@ -46,6 +46,15 @@ impl Rarity {
         class(self.copies(piece))
     }
 
+    /// Whether there are pieces that nobody has, of `len`.
+    pub(super) fn has_unseen(&self, len: u32) -> bool {
+        match self.planes.first() {
+            Some(plane) => plane.ones > 0,
+            None if self.copies.is_empty() => len > 0,
+            None => self.copies.contains(&0),
+        }
+    }
+
     /// One more copy of `piece`, in a file of `len` pieces.
     pub(super) fn more(&mut self, piece: u32, len: u32) {
         self.prepare(len);

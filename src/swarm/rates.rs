@@ -3,13 +3,17 @@
 //! A transfer notes the line's odometer when it starts ([`Mark`]). When pieces of it are verified, what passed the
 //! whole line since then, by this and all other transfers, divided by the time, is a sample of the line's rate: a
 //! true one while the line is busy, a lower bound otherwise. Higher samples are believed quickly, lower ones slowly
-//! and only if the line had enough to do. As many bytes are kept in flight as cover a fixed time of the rate; while
-//! the line answers faster than that, the samples grow with what is in flight, so the rate is found within a few
-//! round trips, like a TCP slow start. Not responsible for who gets the bytes.
+//! and only if the line had enough to do.
+//!
+//! Between the decision to send something and the news that it came, messages travel: the order to the side that dials,
+//! its request, and the news. Both sides measure how long the bytes took, so the rest is known ([`Link::lag`]). While
+//! that passes, the line needs something else to send; so as much is kept in flight as the line carries in the
+//! [`cover`](Link::cover), which is longer, and one piece more. As the samples grow with what is in flight, the rate is
+//! found within a few round trips, like a TCP slow start.
+//!
+//! Not responsible for who gets the bytes.
 
-use std::ops::Range;
-
-use super::types::Time;
+use super::types::{Config, Time};
 
 /// A sample over less than this is noise, microseconds.
 const SHORTEST_SAMPLE: u64 = 50;
@@ -17,6 +21,12 @@ const SHORTEST_SAMPLE: u64 = 50;
 const GROWTH: u64 = 4;
 /// And falls by this fraction of the difference.
 const FALL: u64 = 8;
+
+/// The lag is taken for no longer than this, microseconds: what a stranger says must not make us send without end.
+const LONGEST_LAG: u64 = 500_000;
+/// Lags in the cover: the order and the news are one (each half a round trip, or a whole one between the two), a
+/// request is up to one more, and dialling another.
+const LAGS: u64 = 3;
 
 /// One direction of one peer's line.
 #[derive(Debug, Default)]
@@ -27,8 +37,18 @@ pub(super) struct Link {
     pub(super) in_flight: u64,
     /// Transfers under way.
     pub(super) transfers: u32,
+    /// Bytes of a piece, as of the latest transfer.
+    pub(super) unit: u32,
+    /// Learned: from a decision to the news of its end, less the time that the bytes took, microseconds; 0 = nothing
+    /// yet.
+    lag: u32,
     /// The odometer.
     passed: u64,
+    /// When the line should have sent all that it was told to, were it a little faster than was learned.
+    dry_at: Time,
+    /// Whether the latest samples were well above what was learned before: then it is still to be found out what the
+    /// line carries.
+    grows: bool,
 }
 
 /// The odometer of a [`Link`] when a transfer started.
@@ -39,9 +59,11 @@ pub(super) struct Mark {
 }
 
 impl Link {
-    /// A transfer of `bytes` starts.
-    pub(super) fn begin(&mut self, bytes: u64, at: Time) -> Mark {
+    /// A transfer of `bytes` in pieces of `unit` starts.
+    pub(super) fn begin(&mut self, bytes: u64, unit: u32, at: Time) -> Mark {
         self.in_flight += bytes;
+        self.unit = unit;
+        self.dry_at = self.dry_at.max(at).plus(self.pace_of(bytes));
         self.transfers += 1;
         Mark { passed: self.passed, at }
     }
@@ -52,6 +74,11 @@ impl Link {
         let micros = now.since(mark.at).max(SHORTEST_SAMPLE);
         let sample = (self.passed - mark.passed).saturating_mul(1_000_000) / micros;
         let had_enough_to_do = self.in_flight >= budget / 2;
+        if self.rate == 0 || sample > self.rate / 4 * 5 {
+            self.grows = true;
+        } else if had_enough_to_do {
+            self.grows = false;
+        }
         if self.rate == 0 {
             self.rate = sample;
         } else if sample > self.rate {
@@ -60,12 +87,31 @@ impl Link {
             self.rate -= (self.rate - sample) / FALL;
         }
         self.in_flight = self.in_flight.saturating_sub(bytes);
+        self.dry_at = self.dry_at.min(now.plus(self.pace_of(self.in_flight)));
+    }
+
+    /// In how much time the line is told to send so many bytes, microseconds: in a little less than it should need, or
+    /// it would never be seen to be faster than was learned. 0 while nothing is known of it.
+    fn pace_of(&self, bytes: u64) -> u64 {
+        let (faster, than) = if self.grows { (2, 1) } else { (5, 4) };
+        let time = (u128::from(bytes) * 1_000_000 * than).checked_div(u128::from(self.rate) * faster);
+        u64::try_from(time.unwrap_or(0)).unwrap_or(u64::MAX)
+    }
+
+    /// When the line is to be told something more: `lead_us`, the time from the decision to the first byte, before it
+    /// runs dry. Transfers share a line, so those that begin together end together, and the line would stand idle
+    /// until the news of that has led to others. Told one after the other at the line's own pace, they do not.
+    pub(super) fn feed_at(&self, lead_us: u64) -> Time {
+        Time(self.dry_at.0.saturating_sub(lead_us))
     }
 
     /// A transfer has ended, and `lost` bytes of it will not come.
     pub(super) fn end(&mut self, lost: u64) {
         self.in_flight = self.in_flight.saturating_sub(lost);
         self.transfers -= 1;
+        if self.in_flight == 0 {
+            self.dry_at = Time::default();
+        }
     }
 
     /// The rate to reckon with: as learned, `assumed` before that, and no more than its owner wants.
@@ -74,10 +120,35 @@ impl Link {
         rate.min(limit.unwrap_or(u64::MAX)).max(1)
     }
 
+    /// A transfer took `total_us` from the decision to the news, of which the bytes took `bytes_us`.
+    pub(super) fn learn_lag(&mut self, total_us: u64, bytes_us: u64) {
+        let sample = total_us.saturating_sub(bytes_us).clamp(1, LONGEST_LAG) as u32;
+        self.lag = if self.lag == 0 { sample } else { self.lag - self.lag / 8 + sample / 8 };
+    }
+
+    /// The time from a decision to the first byte, microseconds.
+    pub(super) fn lead(&self, config: &Config) -> u64 {
+        let lag = if self.lag == 0 { config.initial_lag_us } else { u64::from(self.lag) };
+        2 * lag + config.margin_us / 2
+    }
+
+    /// The time that must be covered by what is in flight, microseconds.
+    pub(super) fn cover(&self, config: &Config) -> u64 {
+        let lag = if self.lag == 0 { config.initial_lag_us } else { u64::from(self.lag) };
+        LAGS * lag + config.margin_us
+    }
+
     /// How many bytes to have in flight, so that `cover_us` of time are covered.
-    pub(super) fn budget(&self, assumed: u64, limit: Option<u64>, cover_us: u64, bounds: &Range<u64>) -> u64 {
+    pub(super) fn budget(&self, assumed: u64, limit: Option<u64>, cover_us: u64, config: &Config) -> u64 {
         let bytes = u128::from(self.rate_or(assumed, limit)) * u128::from(cover_us) / 1_000_000;
-        u64::try_from(bytes).unwrap_or(u64::MAX).min(bounds.end).max(bounds.start)
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(2 * u64::from(self.unit));
+        bytes.min(config.in_flight.end).max(config.in_flight.start)
+    }
+
+    /// How long what is in flight will take, microseconds; `None` while nothing is known of the line.
+    pub(super) fn queue_us(&self, limit: Option<u64>) -> Option<u64> {
+        let rate = (self.rate > 0).then(|| self.rate_or(1, limit))?;
+        Some(u64::try_from(u128::from(self.in_flight) * 1_000_000 / u128::from(rate)).unwrap_or(u64::MAX))
     }
 }
 
@@ -85,18 +156,16 @@ impl Link {
 mod tests {
     use super::*;
 
-    const BOUNDS: Range<u64> = 256 << 10..64 << 20;
-    const COVER: u64 = 500_000;
-
     /// Sends 64 KiB pieces through a line of `rate` with `latency` in front, the budget always filled, until `until`.
     fn drive(link: &mut Link, rate: u64, latency: u64, from: Time, until: Time) {
         let (mut free, mut queue) = (from.0, std::collections::VecDeque::new());
         let mut now = from;
         while now < until {
-            let budget = link.budget(1 << 20, None, COVER, &BOUNDS);
+            let config = Config::default();
+            let budget = link.budget(1 << 20, None, link.cover(&config), &config);
             while link.in_flight < budget {
                 free = free.max(now.0 + latency) + (65_536 * 1_000_000) / rate;
-                queue.push_back((Time(free), link.begin(65_536, now)));
+                queue.push_back((Time(free), link.begin(65_536, 65_536, now)));
             }
             let (at, mark) = queue.pop_front().unwrap();
             now = at;
@@ -129,9 +198,10 @@ mod tests {
         let mut link = Link::default();
         let mut now = Time(0);
         let mut transfers = 0;
-        while link.budget(4 << 20, None, COVER, &BOUNDS) < BOUNDS.end {
+        let config = Config::default();
+        while link.budget(4 << 20, None, config.alone_us, &config) < config.in_flight.end {
             let bytes = 512 << 10;
-            let mark = link.begin(bytes, now);
+            let mark = link.begin(bytes, 65_536, now);
             now = now.plus(500);
             link.passed(bytes, mark, now, bytes);
             transfers += 1;
@@ -142,8 +212,9 @@ mod tests {
     #[test]
     fn too_little_to_do_says_nothing_about_the_rate() {
         let mut link = Link { rate: 10_000_000, ..Link::default() };
-        let mark = link.begin(65_536, Time(0));
-        let budget = link.budget(1, None, COVER, &BOUNDS);
+        let mark = link.begin(65_536, 65_536, Time(0));
+        let config = Config::default();
+        let budget = link.budget(1, None, config.alone_us, &config);
         link.passed(65_536, mark, Time(1_000_000), budget);
         assert_eq!(link.rate, 10_000_000);
     }

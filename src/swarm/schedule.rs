@@ -7,8 +7,12 @@
 //! 3. [`pump_origins`](Swarm::pump_origins): an origin can send more; who needs it most? Asked last, so that the
 //!    origin's line is used for what peers cannot send now.
 //!
-//! Where more candidates exist than are looked at, they are sampled at random. What is missed so is found by the
-//! sweep, which keeps asking question 2 of everybody in need, ever more slowly while that finds nothing.
+//! Who finds nobody in need, but peers whose last pieces are on their way from slower givers, takes those over
+//! ([`help`](Swarm::help)).
+//!
+//! Where more candidates exist than are looked at, acquaintances are looked at first (see `friends`), and strangers at
+//! random. What is missed so is found by the sweep, which keeps asking question 2 of everybody in need, ever more
+//! slowly while that finds nothing.
 //!
 //! Not responsible for bookkeeping (`state`) nor for what events mean (`policy`).
 
@@ -16,15 +20,24 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use super::bits::{WORD, mask, touched};
+use super::friends;
 use super::policy::Swarm;
 use super::slab::{Bag, Key};
-use super::state::{Member, Peer};
+use super::state::{File, Member, Peer, Transfer};
 use super::types::*;
 
 /// Candidates looked at before one is chosen.
 const SAMPLE: usize = 16;
+/// Of them, strangers, where there are more candidates than that.
+const STRANGERS: usize = 4;
 /// Files of a peer looked at before it is left alone for now.
 const FILES: usize = 32;
+/// Rounds of looking at those whose situation has changed, in one call.
+const ROUNDS: usize = 3;
+/// Files of a peer looked at for somebody to help.
+const HELP: usize = 4;
+/// With so few peers nobody can meet too many strangers.
+const FEW: usize = 32;
 /// Files of a taker compared before the origin sends it something.
 const ORIGIN_FILES: usize = 4;
 /// Candidate pairs looked at for one peer in one go.
@@ -36,27 +49,39 @@ const SWEEP_FAST: u64 = 20_000;
 const SWEEP_SLOW: u64 = 1_000_000;
 /// A run takes this long at the giver's rate, microseconds.
 const RUN_US: u64 = 200_000;
+/// A frugal origin sends again what peers have to one that got nothing for this long, microseconds.
+const FRUGAL_US: u64 = 2_000_000;
 /// Files of one peer that it is told the reason for waiting of, in one sweep.
 const TELL: usize = 16;
 
 /// Why a taker should come before others, smaller first: a reader waits; nothing at all is under way; it took less
 /// than others in comparison to what it gave.
-type Claim = (bool, bool, i128);
+type Claim = (bool, bool, i64);
+
+/// The same for what an origin sends: a reader waits; nothing at all is under way; something nobody has is needed; it
+/// got less of that in comparison to its uplink, or where there is none, as in [`Claim`].
+type OriginClaim = (bool, bool, bool, i64);
 
 impl Swarm {
     /// Asks for all peers in `touched`, then for the origins.
     pub(super) fn schedule(&mut self, now: Time, out: &mut Vec<Command>) {
-        let mut touched = std::mem::take(&mut self.touched);
-        touched.sort_unstable();
-        touched.dedup();
-        for &peer in &touched {
-            self.serve_giver(peer, now, out);
+        // What is taken over from somebody gives that one something to do, and so on: but not without end.
+        for _ in 0..ROUNDS {
+            let mut touched = std::mem::take(&mut self.touched);
+            touched.sort_unstable();
+            touched.dedup();
+            for &peer in &touched {
+                self.serve_giver(peer, now, out);
+            }
+            for &peer in &touched {
+                self.serve_taker(peer, now, out);
+            }
+            if self.touched.is_empty() {
+                touched.clear();
+                self.touched = touched;
+                break;
+            }
         }
-        for &peer in &touched {
-            self.serve_taker(peer, now, out);
-        }
-        touched.clear();
-        self.touched = touched;
         self.pump_origins(now, out);
         if self.state.needy.is_empty() {
             self.sweep_at = None;
@@ -71,7 +96,11 @@ impl Swarm {
         let mut work = WORK;
         loop {
             let peer = &self.state.peers[giver];
-            if peer.offers.is_empty() || !peer.can_send_more(&self.state.config) {
+            if peer.offers.is_empty() {
+                return;
+            }
+            if !self.state.can_send_more(giver, now) {
+                self.state.feed_later(giver, now);
                 return;
             }
             let files = peer.offers.len();
@@ -80,7 +109,7 @@ impl Swarm {
                 let offer = self.state.peers[giver].offers.at((start + step) % files);
                 work > 0 && self.give(offer, now, &mut work, out)
             });
-            if !found {
+            if !found && !self.help(giver, now, &mut work, out) {
                 return;
             }
         }
@@ -88,18 +117,17 @@ impl Swarm {
 
     /// Starts a transfer from `offer` to whoever has the best claim, if there is anybody.
     fn give(&mut self, offer: Key<Member>, now: Time, work: &mut usize, out: &mut Vec<Command>) -> bool {
-        let state = &self.state;
-        let (giver, file) = (state.members[offer].peer, state.members[offer].file);
+        let (giver, file) = (self.state.members[offer].peer, self.state.members[offer].file);
         let mut takers: Vec<(Claim, Key<Member>, bool)> = Vec::new();
-        for taker in sample(&state.files[file].hungry, &mut self.dice, work) {
-            if let Some(dials) = self.can_meet(giver, state.members[taker].peer, now) {
-                takers.push((self.claim(taker), taker, dials));
+        for taker in self.candidates(giver, file, |file| &file.hungry, |member| member.open > 0, work) {
+            if let Some(dials) = self.can_meet(giver, self.state.members[taker].peer, now) {
+                takers.push((self.claim(taker, now), taker, dials));
             }
         }
         takers.sort_unstable();
         takers.into_iter().any(|(_, taker, dials)| {
             self.state.need(taker, &mut self.words);
-            let choice = self.choose(giver, Some(offer), taker);
+            let choice = self.choose(giver, Some(offer), taker, now);
             choice.map(|choice| self.launch(giver, taker, dials, choice, now, out)).is_some()
         })
     }
@@ -129,15 +157,15 @@ impl Swarm {
     fn take(&mut self, taker: Key<Member>, now: Time, work: &mut usize, out: &mut Vec<Command>) -> bool {
         /// How full a giver's line is, in parts of its budget; differences below that do not matter.
         const STEPS: u64 = 4;
-        let state = &self.state;
-        let (to, file) = (state.members[taker].peer, state.members[taker].file);
+        let (to, file) = (self.state.members[taker].peer, self.state.members[taker].file);
         let mut givers: Vec<(u64, u8, Key<Member>, bool)> = Vec::new();
-        for offer in sample(&state.files[file].holders, &mut self.dice, work) {
-            let giver = state.members[offer].peer;
+        let is_offer = |member: &Member| member.shares && !member.have.is_empty();
+        for offer in self.candidates(to, file, |file| &file.holders, is_offer, work) {
+            let giver = self.state.members[offer].peer;
             if let Some(dials) = self.can_meet(giver, to, now) {
-                let peer = &state.peers[giver];
-                let load = peer.up.in_flight * STEPS / peer.up_budget(&state.config).max(1);
-                givers.push((load, distance(&peer.info, &state.peers[to].info), offer, dials));
+                let peer = &self.state.peers[giver];
+                let load = peer.up.in_flight * STEPS / self.state.up_budget(giver).max(1);
+                givers.push((load, distance(&peer.info, &self.state.peers[to].info), offer, dials));
             }
         }
         if givers.is_empty() {
@@ -148,7 +176,7 @@ impl Swarm {
         self.state.need(taker, &mut self.words);
         givers.into_iter().any(|(_, distance, offer, dials)| {
             let giver = self.state.members[offer].peer;
-            let Some(mut choice) = self.choose(giver, Some(offer), taker) else { return false };
+            let Some(mut choice) = self.choose(giver, Some(offer), taker, now) else { return false };
             if choice.1 == Reason::Rarest && distance == 0 && farthest > Some(0) {
                 choice.1 = Reason::Locality;
             }
@@ -162,10 +190,15 @@ impl Swarm {
         for index in 0..self.state.origins.len() {
             let origin = self.state.origins[index];
             let mut work = WORK;
-            while work > 0 && self.state.peers[origin].can_send_more(&self.state.config) {
-                if !self.give_from_origin(origin, now, &mut work, out) {
+            while work > 0 && self.state.can_send_more(origin, now) {
+                if !self.give_from_origin(origin, now, &mut work, out)
+                    && !self.help_from_origin(origin, now, &mut work, out)
+                {
                     break;
                 }
+            }
+            if !self.state.needy.is_empty() {
+                self.state.feed_later(origin, now);
             }
         }
     }
@@ -177,17 +210,17 @@ impl Swarm {
         work: &mut usize,
         out: &mut Vec<Command>,
     ) -> bool {
-        let mut takers: Vec<(Claim, Key<Peer>)> = Vec::new();
+        let mut takers: Vec<(OriginClaim, Key<Peer>)> = Vec::new();
         for taker in sample(&self.state.needy, &mut self.dice, work) {
             if self.can_meet(origin, taker, now).is_some() {
-                takers.push((self.claim_of(taker), taker));
+                takers.push((self.claim_on_origin(taker, now), taker));
             }
         }
         takers.sort_unstable();
         takers.into_iter().any(|(_, taker)| {
             let Some(member) = self.rarest_need(taker) else { return false };
             self.state.need(member, &mut self.words);
-            let choice = self.choose(origin, None, member);
+            let choice = self.choose(origin, None, member, now);
             choice.map(|choice| self.launch(origin, member, true, choice, now, out)).is_some()
         })
     }
@@ -215,45 +248,203 @@ impl Swarm {
             true => t.can_receive_more(&state.config),
             false => t.can_receive_more_from_peers(&state.config),
         };
-        if giver == taker || !g.can_send_more(&state.config) || !has_room {
+        if giver == taker || !state.can_send_more(giver, now) || !has_room {
             return None;
         }
-        self.dials(giver, taker)
+        self.dials(giver, taker, now)
             .filter(|_| !state.pairs.get(giver, taker).is_some_and(|pair| pair.is_apart(now)))
     }
 
-    /// Whether the taker is to dial; `None` if neither side can.
-    fn dials(&self, giver: Key<Peer>, taker: Key<Peer>) -> Option<bool> {
+    /// Whether the taker is to dial; `None` if neither side can, or may now.
+    fn dials(&self, giver: Key<Peer>, taker: Key<Peer>, now: Time) -> Option<bool> {
         let (g, t) = (&self.state.peers[giver], &self.state.peers[taker]);
-        let turned = || self.state.pairs.get(giver, taker).is_some_and(|pair| pair.turned);
-        let may_put = t.info.reachable && g.info.puts && t.info.puts;
-        match (g.is_origin() || g.info.reachable, may_put) {
-            (true, true) if !g.is_origin() => Some(!turned()),
-            (true, _) => Some(true),
-            (false, true) => Some(false),
+        if g.is_origin() {
+            return Some(true);
+        }
+        let turned = self.state.pairs.get(giver, taker).is_some_and(|pair| pair.turned);
+        // Whom the giver dials, it brings the pieces to.
+        let may_be_brought = t.info.reachable && g.info.puts && t.info.puts;
+        if self.state.peers.len() <= FEW {
+            return match (g.info.reachable, may_be_brought) {
+                (true, true) => Some(!turned),
+                (false, false) => None,
+                (taker_dials, _) => Some(taker_dials),
+            };
+        }
+        let (giver_has, taker_has) = match g.friends.len() <= t.friends.len() {
+            true => match g.friends.has_dialled(taker) {
+                Some(true) => (true, t.friends.has_dialled(giver) == Some(true)),
+                Some(false) => (false, true),
+                None => (false, false),
+            },
+            false => match t.friends.has_dialled(giver) {
+                Some(true) => (g.friends.has_dialled(taker) == Some(true), true),
+                Some(false) => (true, false),
+                None => (false, false),
+            },
+        };
+        let have_met = giver_has || taker_has;
+        let has_room = || g.friends.len() < friends::MOST && t.friends.len() < friends::MOST;
+        if !have_met && !has_room() {
+            return None;
+        }
+        let taker_can = g.info.reachable && (taker_has || t.friends.may_dial(now));
+        let giver_can = may_be_brought && (giver_has || g.friends.may_dial(now));
+        match (taker_can, giver_can) {
+            (true, true) => Some((taker_has || !giver_has) != turned),
             (false, false) => None,
+            (taker_dials, _) => Some(taker_dials),
         }
     }
 
-    fn claim(&self, member: Key<Member>) -> Claim {
+    /// Those in one of a file's bags, or if there are many, the acquaintances of `peer` among them and some strangers.
+    fn candidates(
+        &mut self,
+        peer: Key<Peer>,
+        file: Key<File>,
+        bag: fn(&File) -> &Bag<Member>,
+        is_in: fn(&Member) -> bool,
+        work: &mut usize,
+    ) -> Vec<Key<Member>> {
+        let state = &self.state;
+        let bag = bag(&state.files[file]);
+        if bag.len() <= SAMPLE {
+            return sample(bag, &mut self.dice, work).collect();
+        }
+        let friends = &state.peers[peer].friends;
+        let start = self.dice.below(friends.len());
+        let looked_at = friends.len().min(SAMPLE).min(*work);
+        *work -= looked_at;
+        let mut found: Vec<_> = (0..looked_at)
+            .filter_map(|step| state.part(friends.at((start + step) % friends.len()), file))
+            .filter(|&member| is_in(&state.members[member]))
+            .collect();
+        let mut strangers = (*work).min(if found.is_empty() { SAMPLE } else { STRANGERS });
+        *work -= strangers;
+        found.extend(sample(bag, &mut self.dice, &mut strangers));
+        found
+    }
+
+    /// Takes over what a slower giver is sending to somebody who needs nothing else any more, if that is worth it.
+    fn help(&mut self, giver: Key<Peer>, now: Time, work: &mut usize, out: &mut Vec<Command>) -> bool {
+        let files = self.state.peers[giver].offers.len();
+        let start = self.dice.below(files);
+        (0..files.min(HELP)).any(|step| {
+            let offer = self.state.peers[giver].offers.at((start + step) % files);
+            let file = self.state.members[offer].file;
+            let in_need = |member: &Member| member.open == 0 && !member.flights.is_empty();
+            let takers = self.candidates(giver, file, |file| &file.closing, in_need, work);
+            self.help_one_of(&takers, giver, Some(offer), now, out)
+        })
+    }
+
+    fn help_from_origin(
+        &mut self,
+        origin: Key<Peer>,
+        now: Time,
+        work: &mut usize,
+        out: &mut Vec<Command>,
+    ) -> bool {
+        if self.state.config.frugal {
+            return false;
+        }
+        let takers: Vec<_> = sample(&self.state.closing, &mut self.dice, work).collect();
+        self.help_one_of(&takers, origin, None, now, out)
+    }
+
+    fn help_one_of(
+        &mut self,
+        takers: &[Key<Member>],
+        giver: Key<Peer>,
+        offer: Option<Key<Member>>,
+        now: Time,
+        out: &mut Vec<Command>,
+    ) -> bool {
+        let mut best: Option<(u64, Key<Transfer>, Key<Member>)> = None;
+        for &taker in takers {
+            let m = &self.state.members[taker];
+            if self.can_meet(giver, m.peer, now).is_none() {
+                continue;
+            }
+            for &flight in &m.flights {
+                let t = &self.state.transfers[flight];
+                let has = |piece| offer.is_none_or(|offer| self.state.members[offer].have.contains(piece));
+                // It may have come by another way, or not be wanted any more.
+                let is_needed =
+                    |piece| !m.have.contains(piece) && m.want.iter().any(|range| range.contains(&piece));
+                // Version 2 cannot be told to stop.
+                let can_stop = [t.giver, m.peer].iter().all(|&peer| self.state.peers[peer].info.runs);
+                if t.giver == giver || !can_stop || !t.missing().all(|piece| has(piece) && is_needed(piece)) {
+                    continue;
+                }
+                let left = self.left_us(t, now);
+                if best.is_none_or(|best| best.0 < left)
+                    && left >= self.worth_us(giver, t.bytes - t.bytes_done)
+                {
+                    best = Some((left, flight, taker));
+                }
+            }
+        }
+        let Some((_, flight, taker)) = best else { return false };
+        let pieces = self.state.transfers[flight].missing().next();
+        self.call_off(flight, out);
+        let Some(piece) = pieces else { return true };
+        let Some(dials) = self.can_meet(giver, self.state.members[taker].peer, now) else { return true };
+        // Its last pieces come one by one, from whoever is quickest.
+        self.launch(giver, taker, dials, (piece..piece + 1, Reason::Endgame), now, out);
+        true
+    }
+
+    /// How much longer a transfer will take, microseconds, as far as is known. The longer one is overdue, the longer it
+    /// will take.
+    fn left_us(&self, t: &Transfer, now: Time) -> u64 {
+        match t.expected {
+            Some(at) if at > now => at.since(now),
+            Some(at) => now.since(at),
+            None => now.since(t.started),
+        }
+    }
+
+    /// What must be left of a transfer of so many bytes to make it worth while that `giver` begins anew with it.
+    fn worth_us(&self, giver: Key<Peer>, bytes: u64) -> u64 {
+        let peer = &self.state.peers[giver];
+        let budget = self.state.up_budget(giver);
+        let rate = peer.up.rate_or(budget, peer.info.up_limit);
+        let time = (u128::from(peer.up.in_flight + bytes) * 1_000_000 / u128::from(rate)) as u64;
+        2 * (time.saturating_add(peer.up.cover(&self.state.config)))
+    }
+
+    fn claim(&self, member: Key<Member>, now: Time) -> Claim {
         let m = &self.state.members[member];
         let peer = &self.state.peers[m.peer];
-        (!self.needs_soon(member), peer.down.transfers > 0, peer.balance())
+        (!self.needs_soon(member, now), peer.down.transfers > 0, peer.balance(now))
     }
 
-    fn claim_of(&self, taker: Key<Peer>) -> Claim {
-        let peer = &self.state.peers[taker];
-        let reader_waits = peer.urgent.is_some_and(|member| self.needs_soon(member));
-        (!reader_waits, peer.down.transfers > 0, peer.balance())
+    fn claim_on_origin(&self, taker: Key<Peer>, now: Time) -> OriginClaim {
+        let state = &self.state;
+        let peer = &state.peers[taker];
+        let reader_waits = peer.urgent.is_some_and(|member| self.needs_soon(member, now));
+        let file = peer.needs.first().map(|member| &state.files[state.members[member].file]);
+        let has_all_been_seen = file.is_some_and(|file| !file.rarity.has_unseen(file.pieces));
+        let claim = match has_all_been_seen {
+            true => peer.balance(now),
+            false => {
+                // So that what is new spreads as fast as lines allow, everybody gets as much of it as it can pass on.
+                let rate = peer.up.rate_or(state.config.initial_up / 4, peer.info.up_limit);
+                (u128::from(peer.fresh(now)) * 1_000_000 / u128::from(rate)) as i64
+            }
+        };
+        (!reader_waits, peer.down.transfers > 0, has_all_been_seen, claim)
     }
 
-    /// Whether something of the window is neither had nor under way.
-    fn needs_soon(&self, member: Key<Member>) -> bool {
+    /// Whether something that a reader needs at once is neither had nor under way.
+    fn needs_soon(&self, member: Key<Member>, now: Time) -> bool {
         let m = &self.state.members[member];
-        let Some(window) = &m.window else { return false };
-        touched(window).any(|index| {
+        let Some(reader) = &m.reader else { return false };
+        let range = reader.at_once(now, self.state.files[m.file].piece_size);
+        touched(&range).any(|index| {
             let coming = m.flights.iter().map(|&flight| &self.state.transfers[flight].assignment.pieces);
-            mask(window, index) & !m.have.word(index) & !coming.fold(0, |word, run| word | mask(run, index))
+            mask(&range, index) & !m.have.word(index) & !coming.fold(0, |word, run| word | mask(run, index))
                 != 0
         })
     }
@@ -264,6 +455,7 @@ impl Swarm {
         giver: Key<Peer>,
         offer: Option<Key<Member>>,
         taker: Key<Member>,
+        now: Time,
     ) -> Option<(Range<u32>, Reason)> {
         let state = &self.state;
         let m = &state.members[taker];
@@ -273,13 +465,34 @@ impl Swarm {
         let candidates = |index: usize| words[index] & have.map_or(u64::MAX, |have| have.word(index));
         let is_candidate = |piece: u32| candidates((piece / WORD) as usize) & (1 << (piece % WORD)) != 0;
 
-        let soon = m.window.as_ref().and_then(|window| first(window, candidates));
-        let in_order = m.order == Order::Sequential || file.hungry.len() == 1;
+        let soon = m.reader.as_ref().and_then(|reader| {
+            // An origin is not to spend its line on what readers will get from peers in time.
+            let range = match offer {
+                Some(_) if m.have.contains(reader.position()) => reader.soon(now, file.piece_size),
+                _ => reader.at_once(now, file.piece_size),
+            };
+            first(&range, candidates)
+        });
+        // While what it waits for is under way, nothing else is to share its line.
+        let is_coming =
+            |piece| m.flights.iter().any(|&t| state.transfers[t].assignment.pieces.contains(&piece));
+        let waits_for = m.reader.as_ref().map(|reader| reader.position());
+        if soon.is_none() && waits_for.is_some_and(|piece| !m.have.contains(piece) && is_coming(piece)) {
+            return None;
+        }
+        let in_order = m.order == Order::Sequential && m.reader.is_none() || file.hungry.len() == 1;
         let piece = match soon {
             Some(piece) => piece,
             None if in_order => first(&(0..file.pieces), candidates)?,
             None => file.rarity.rarest(file.pieces, candidates, &mut self.dice)?,
         };
+        if state.config.frugal && offer.is_none() && soon.is_none() && file.rarity.copies(piece) > 0 {
+            // Peers have it, or are about to; unless none of them seems able to send it to this one.
+            let peer = &state.peers[m.peer];
+            if peer.down.transfers > 0 || now.since(peer.heard) < FRUGAL_US {
+                return None;
+            }
+        }
         let class = file.rarity.class(piece);
         let longest = self.longest_run(giver, taker);
         let fits =
@@ -313,7 +526,7 @@ impl Swarm {
         if !from.info.runs || !to.info.runs {
             return 1;
         }
-        let budget = from.up_budget(&state.config);
+        let budget = state.up_budget(giver);
         // Some transfers under way at once per line, and enough for everybody who waits for this one.
         let rivals = if from.is_origin() { state.needy.len() } else { file.hungry.len() } as u64;
         let share = budget / (2 * rivals.clamp(2, 16));
@@ -381,7 +594,7 @@ impl Swarm {
         if !state.peers[m.peer].can_receive_more(&state.config) {
             return WaitReason::YourLimit;
         }
-        if state.origins.iter().any(|&origin| self.dials(origin, m.peer).is_some()) {
+        if !state.origins.is_empty() {
             return WaitReason::OriginBusy;
         }
         let mut work = SAMPLE;
@@ -393,7 +606,9 @@ impl Swarm {
             if self.words.iter().zip(0..).all(|(need, index)| need & giver.have.word(index) == 0) {
                 continue;
             }
-            if self.dials(giver.peer, self.state.members[member].peer).is_some() {
+            let (one, other) =
+                (&self.state.peers[giver.peer], &self.state.peers[self.state.members[member].peer]);
+            if one.info.reachable || other.info.reachable {
                 return WaitReason::OriginBusy;
             }
             reason = WaitReason::Unreachable;

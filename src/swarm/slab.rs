@@ -45,6 +45,14 @@ impl<T> fmt::Debug for Key<T> {
     }
 }
 
+#[cfg(test)]
+impl<T> Key<T> {
+    /// The same place in a slab of something else.
+    pub(super) fn cast<U>(key: Key<U>) -> Self {
+        Self(key.0, PhantomData)
+    }
+}
+
 /// Values at stable places; places are used again.
 #[derive(Debug)]
 pub(super) struct Slab<T> {

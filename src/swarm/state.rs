@@ -9,18 +9,24 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::bits::{Pieces, Ranges, mask, touched, words_for};
+use super::friends::Friends;
 use super::pairs::Pairs;
 use super::rarity::Rarity;
 use super::rates::{Link, Mark};
+use super::reader::Reader;
 use super::slab::{Bag, IdMap, Key, Seat, Slab};
 use super::types::*;
-
-/// Most pieces in a file: 64 TiB in pieces of 4 MiB. Larger files are not distributed in pieces.
-pub(super) const MAX_PIECES: u32 = 1 << 24;
+use crate::wire::limits::MAX_PIECES;
 
 /// A taker's line is kept filled for this many times the time a giver's is: what comes from many givers waits in
 /// the queues of all of them, and must not be cut short because of that.
 const TAKER_COVER: u64 = 4;
+/// So few peers count as alone with an origin.
+const FEW: u64 = 2;
+/// See [`Peer::fresh`], microseconds.
+const FRESH_US: u64 = 4_000_000;
+/// And by at least this many bytes.
+const TAKER_LEAST: u64 = 512 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -50,6 +56,19 @@ pub(super) struct Peer {
     pub(super) urgent: Option<Key<Member>>,
     /// With whom there is a record in [`Pairs`].
     pub(super) partners: Vec<Key<Peer>>,
+    pub(super) friends: Friends,
+    pub(super) joined: Time,
+    /// When something was last heard of it: from itself, or that what it sent has come.
+    pub(super) heard: Time,
+    /// How often in a row it was taken for gone. Until it is heard of it is given one transfer at a time, to see.
+    pub(super) silences: u32,
+    /// Nothing at all, until an alarm rings.
+    pub(super) rests: Option<Time>,
+    /// The entry of [`Alarm::Feed`].
+    pub(super) feed: Option<Time>,
+    /// Bytes that it lately got, or was promised, from origins, and when that was right: see [`Peer::fresh`].
+    fresh: u64,
+    fresh_at: Time,
 }
 
 impl Peer {
@@ -62,30 +81,39 @@ impl Peer {
         self.info.gives && !self.distrusted
     }
 
-    /// What it took, or was promised, more than it gave.
-    pub(super) fn balance(&self) -> i128 {
-        i128::from(self.taken) + i128::from(self.down.in_flight) - i128::from(self.given)
+    /// What it took, or was promised, more than it gave, in bytes for each second since it came. For those who come
+    /// together that is the ledger; but who comes late does not take precedence over all others until it has caught up.
+    pub(super) fn balance(&self, now: Time) -> i64 {
+        let bytes = i128::from(self.taken) + i128::from(self.down.in_flight) - i128::from(self.given);
+        (bytes * 1_000_000 / i128::from(now.since(self.joined).max(1_000_000))) as i64
     }
 
-    /// How many bytes it should be sending.
-    pub(super) fn up_budget(&self, config: &Config) -> u64 {
-        // A stranger's line may be a hundredth of what the origin's is: start small, it grows fast.
-        let assumed = if self.is_origin() { config.initial_up } else { 0 };
-        self.up.budget(assumed, self.info.up_limit, config.cover_us, &config.in_flight)
+    /// Bytes that it lately got, or was promised, from origins: half of them are forgotten every [`FRESH_US`].
+    pub(super) fn fresh(&self, now: Time) -> u64 {
+        let age = now.since(self.fresh_at);
+        let halved = self.fresh.checked_shr((age / FRESH_US).min(64) as u32).unwrap_or(0);
+        halved - halved / 2 * (age % FRESH_US / 1000) / (FRESH_US / 1000)
     }
 
     /// How many bytes it should be receiving.
     pub(super) fn down_budget(&self, config: &Config) -> u64 {
-        let cover = config.cover_us.saturating_mul(TAKER_COVER);
-        self.down.budget(config.initial_up, self.info.down_limit, cover, &config.in_flight)
+        let cover = self.down.cover(config).saturating_mul(TAKER_COVER);
+        let budget = self.down.budget(config.initial_up, self.info.down_limit, cover, config);
+        match self.info.down_limit {
+            Some(_) => budget,
+            None => budget.max(TAKER_LEAST),
+        }
     }
 
-    pub(super) fn can_send_more(&self, config: &Config) -> bool {
-        self.up.in_flight < self.up_budget(config) && self.up.transfers < config.max_transfers_per_peer
+    /// Whether it is too quiet to be given more than one thing to do, and has that.
+    fn is_put_off(&self, transfers: u32) -> bool {
+        self.silences > 0 && (self.rests.is_some() || transfers > 0)
     }
 
     pub(super) fn can_receive_more(&self, config: &Config) -> bool {
-        self.down.in_flight < self.down_budget(config) && self.down.transfers < config.max_transfers_per_peer
+        self.down.in_flight < self.down_budget(config)
+            && self.down.transfers < config.max_transfers_per_peer
+            && !self.is_put_off(self.down.transfers)
     }
 
     /// Whether it should receive from peers, too: they leave some room, so that many slow ones cannot keep the
@@ -93,6 +121,7 @@ impl Peer {
     pub(super) fn can_receive_more_from_peers(&self, config: &Config) -> bool {
         self.down.in_flight < self.down_budget(config) / 4 * 3
             && self.down.transfers < config.max_transfers_per_peer / 4 * 3
+            && !self.is_put_off(self.down.transfers)
     }
 }
 
@@ -108,6 +137,8 @@ pub(super) struct File {
     pub(super) hungry: Bag<Member>,
     /// Those who have something to give.
     pub(super) holders: Bag<Member>,
+    /// Those who need nothing but what is under way to them.
+    pub(super) closing: Bag<Member>,
 }
 
 impl File {
@@ -139,7 +170,7 @@ pub(super) struct Member {
     /// Whether what it has is counted as available.
     pub(super) shares: bool,
     pub(super) order: Order,
-    pub(super) window: Option<Range<u32>>,
+    pub(super) reader: Option<Box<Reader>>,
     /// What a transfer that failed last was to bring.
     pub(super) repair: Option<Range<u32>>,
     /// What it was last told to wait for.
@@ -155,6 +186,8 @@ struct Seats {
     hungry: Seat,
     offers: Seat,
     holders: Seat,
+    closing: Seat,
+    all_closing: Seat,
 }
 
 /// Pieces on their way.
@@ -171,9 +204,13 @@ pub(super) struct Transfer {
     taker_mark: Mark,
     /// Of the giver's.
     giving: Seat,
+    pub(super) started: Time,
+    /// When it should be over, by what is known of the two lines.
+    pub(super) expected: Option<Time>,
     /// When to give it up if nothing is heard.
     pub(super) deadline: Time,
-    /// The entry in [`State::alarms`]; the deadline may have moved away from it.
+    /// The entry in [`State::alarms`]: when to look whether the two are still there, or the deadline; that may have
+    /// moved away from it.
     alarm: Time,
 }
 
@@ -184,6 +221,20 @@ pub(super) enum Alarm {
     Stall(Key<Transfer>),
     /// A giver and a taker are no longer to be kept apart, or their quarrel can be forgotten.
     Pair(Key<Peer>, Key<Peer>),
+    /// A peer of which nothing was heard has rested.
+    Rest(Key<Peer>),
+    /// A giver's line is about to run dry.
+    Feed(Key<Peer>),
+}
+
+/// What became of a transfer whose alarm rang.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finding {
+    Fine,
+    /// Its time is over.
+    Stalled,
+    /// One of the two is not heard of any more.
+    Silent(Key<Peer>),
 }
 
 #[derive(Debug)]
@@ -201,6 +252,8 @@ pub(super) struct State {
     pub(super) origins: Vec<Key<Peer>>,
     /// Peers that need something that is not under way to them.
     pub(super) needy: Bag<Peer>,
+    /// The [`File::closing`] of all files.
+    pub(super) closing: Bag<Member>,
     pub(super) alarms: BTreeSet<(Time, Alarm)>,
     next_transfer: u64,
     pub(super) stats: SwarmStats,
@@ -221,6 +274,7 @@ impl State {
             parts: IdMap::default(),
             origins: Vec::new(),
             needy: Bag::default(),
+            closing: Bag::default(),
             alarms: BTreeSet::new(),
             next_transfer: 1,
             stats: SwarmStats::default(),
@@ -239,11 +293,12 @@ impl State {
             && self.parts.is_empty()
             && self.origins.is_empty()
             && self.needy.is_empty()
+            && self.closing.is_empty()
             && self.alarms.is_empty()
     }
 
     /// A peer comes; `None` if the number is taken.
-    pub(super) fn add_peer(&mut self, id: PeerId, info: PeerInfo) -> Option<Key<Peer>> {
+    pub(super) fn add_peer(&mut self, id: PeerId, info: PeerInfo, now: Time) -> Option<Key<Peer>> {
         if self.peer_ids.contains_key(&id) {
             return None;
         }
@@ -266,6 +321,14 @@ impl State {
             needy: Seat::NONE,
             urgent: None,
             partners: Vec::new(),
+            friends: Friends::default(),
+            joined: now,
+            heard: now,
+            silences: 0,
+            rests: None,
+            feed: None,
+            fresh: 0,
+            fresh_at: Time::default(),
         });
         self.peer_ids.insert(id, key);
         if is_origin {
@@ -280,6 +343,13 @@ impl State {
     pub(super) fn remove_peer(&mut self, peer: Key<Peer>) {
         while let Some(member) = self.peers[peer].members.last() {
             self.remove_member(member);
+        }
+        for friend in std::mem::take(&mut self.peers[peer].friends).iter() {
+            self.peers[friend].friends.forget(peer);
+        }
+        self.set_rest(peer, None);
+        if let Some(at) = self.peers[peer].feed {
+            self.alarms.remove(&(at, Alarm::Feed(peer)));
         }
         for partner in std::mem::take(&mut self.peers[peer].partners) {
             self.forget_pair(peer, partner);
@@ -312,6 +382,7 @@ impl State {
             members: Bag::default(),
             hungry: Bag::default(),
             holders: Bag::default(),
+            closing: Bag::default(),
         });
         self.file_ids.insert(id, key);
         Some(key)
@@ -326,6 +397,47 @@ impl State {
         }
         if let Some(gone) = self.files.remove(file) {
             self.file_ids.remove(&gone.id);
+        }
+    }
+
+    /// How many bytes a peer should be sending.
+    pub(super) fn up_budget(&self, peer: Key<Peer>) -> u64 {
+        let (config, peer) = (&self.config, &self.peers[peer]);
+        // A stranger's line may be a hundredth of what the origin's is: start small, it grows fast.
+        let assumed = if peer.is_origin() { config.initial_up } else { 0 };
+        // With one or two, there is nothing to be gained from having pieces early, and no line to be left idle.
+        let are_few = peer.is_origin() && peer.up.rate > 0 && self.stats.peers <= FEW;
+        let cover = if are_few { config.alone_us / self.stats.peers.max(1) } else { 0 };
+        let cover = cover.max(peer.up.cover(config));
+        peer.up.budget(assumed, peer.info.up_limit, cover, config)
+    }
+
+    /// Whether a peer should send more, now.
+    pub(super) fn can_send_more(&self, peer: Key<Peer>, now: Time) -> bool {
+        let p = &self.peers[peer];
+        p.up.in_flight < self.up_budget(peer)
+            && (p.up.in_flight == 0 || p.up.feed_at(p.up.lead(&self.config)) <= now)
+            && p.up.transfers < self.config.max_transfers_per_peer
+            && !p.is_put_off(p.up.transfers)
+    }
+
+    /// Has somebody look at a giver again when it is time to tell it more, if that is not when something is heard.
+    pub(super) fn feed_later(&mut self, peer: Key<Peer>, now: Time) {
+        let p = &self.peers[peer];
+        let at = p.up.feed_at(p.up.lead(&self.config));
+        if at > now && p.feed.is_none() && p.up.in_flight < self.up_budget(peer) {
+            self.peers[peer].feed = Some(at);
+            self.alarms.insert((at, Alarm::Feed(peer)));
+        }
+    }
+
+    /// Gives a peer nothing to do until then, or lets it do something again.
+    pub(super) fn set_rest(&mut self, peer: Key<Peer>, until: Option<Time>) {
+        if let Some(at) = std::mem::replace(&mut self.peers[peer].rests, until) {
+            self.alarms.remove(&(at, Alarm::Rest(peer)));
+        }
+        if let Some(at) = until {
+            self.alarms.insert((at, Alarm::Rest(peer)));
         }
     }
 
@@ -349,7 +461,7 @@ impl State {
             flights: Vec::new(),
             shares: self.peers[peer].gives(),
             order: Order::default(),
-            window: None,
+            reader: None,
             repair: None,
             waiting: None,
             seats: Seats {
@@ -359,6 +471,8 @@ impl State {
                 hungry: Seat::NONE,
                 offers: Seat::NONE,
                 holders: Seat::NONE,
+                closing: Seat::NONE,
+                all_closing: Seat::NONE,
             },
         });
         self.parts.insert((peer, file), member);
@@ -373,7 +487,6 @@ impl State {
         let (peer, file) = (m.peer, m.file);
         if m.open == 0 && m.flights.is_empty() {
             m.want.clear();
-            m.window = None;
             m.repair = None;
         }
         if m.have.is_empty() && m.want.is_empty() && m.flights.is_empty() {
@@ -381,8 +494,17 @@ impl State {
             return;
         }
         let (needs, offers) = (m.open > 0, m.shares && !m.have.is_empty());
+        let closes = !needs && !m.flights.is_empty();
+        let closing = &mut self.files[file].closing;
+        if closes {
+            closing.add(member, &mut self.members, |m| &mut m.seats.closing);
+            self.closing.add(member, &mut self.members, |m| &mut m.seats.all_closing);
+        } else {
+            closing.remove(member, &mut self.members, |m| &mut m.seats.closing);
+            self.closing.remove(member, &mut self.members, |m| &mut m.seats.all_closing);
+        }
         if needs {
-            if self.members[member].window.is_some() {
+            if self.members[member].reader.is_some() {
                 self.peers[peer].urgent.get_or_insert(member);
             }
             self.peers[peer].needs.add(member, &mut self.members, |m| &mut m.seats.needs);
@@ -422,6 +544,9 @@ impl State {
         debug_assert!(self.members[member].flights.is_empty(), "transfers end first");
         self.stop_needing(member);
         self.stop_offering(member);
+        let file = self.members[member].file;
+        self.files[file].closing.remove(member, &mut self.members, |m| &mut m.seats.closing);
+        self.closing.remove(member, &mut self.members, |m| &mut m.seats.all_closing);
         self.set_shares(member, false);
         let (peer, file) = (self.members[member].peer, self.members[member].file);
         self.peers[peer].members.remove(member, &mut self.members, |m| &mut m.seats.of_peer);
@@ -516,8 +641,18 @@ impl State {
             reason,
         };
         self.next_transfer += 1;
-        let giver_mark = self.peers[giver].up.begin(bytes, now);
-        let taker_mark = self.peers[to].down.begin(bytes, now);
+        let unit = self.files[file].piece_size;
+        let giver_mark = self.peers[giver].up.begin(bytes, unit, now);
+        let taker_mark = self.peers[to].down.begin(bytes, unit, now);
+        if taker_dials {
+            self.meet(to, giver, now);
+        } else {
+            self.meet(giver, to, now);
+        }
+        if self.peers[giver].is_origin() {
+            let to = &mut self.peers[to];
+            (to.fresh, to.fresh_at) = (to.fresh(now) + bytes, now);
+        }
         let m = &mut self.members[taker];
         m.open -= pieces.len() as u32;
         m.waiting = None;
@@ -525,7 +660,10 @@ impl State {
             let file = &mut self.files[file];
             pieces.clone().for_each(|piece| file.rarity.more(piece, file.pieces));
         }
-        let deadline = now.plus(self.patience(giver, to, bytes));
+        let given_up = now.plus(self.patience(giver, to, bytes));
+        let expected = self.expected(giver, to, now);
+        let silent = expected.map(|at| at.plus(at.since(now)).plus(self.config.silence_us));
+        let alarm = silent.map_or(given_up, |at| at.min(given_up));
         let key = self.transfers.insert(Transfer {
             assignment: assignment.clone(),
             giver,
@@ -536,17 +674,36 @@ impl State {
             giver_mark,
             taker_mark,
             giving: Seat::NONE,
-            deadline,
-            alarm: deadline,
+            started: now,
+            expected,
+            deadline: given_up,
+            alarm,
         });
         self.members[taker].flights.push(key);
         self.peers[giver].giving.add(key, &mut self.transfers, |t| &mut t.giving);
         self.transfer_ids.insert(assignment.transfer, key);
-        self.alarms.insert((deadline, Alarm::Stall(key)));
+        self.alarms.insert((alarm, Alarm::Stall(key)));
         self.stats.started += 1;
         self.stats.active_transfers += 1;
         self.settle(taker);
         assignment
+    }
+
+    /// When a transfer that starts now should be over: when both lines have done what is in flight on them.
+    fn expected(&self, giver: Key<Peer>, taker: Key<Peer>, now: Time) -> Option<Time> {
+        let (g, t) = (&self.peers[giver], &self.peers[taker]);
+        let up = g.up.queue_us(g.info.up_limit)?;
+        let down = t.down.queue_us(t.info.down_limit).unwrap_or(0);
+        Some(now.plus(up.max(down).saturating_add(g.up.cover(&self.config))))
+    }
+
+    /// One peer dials another: from now on they know each other.
+    fn meet(&mut self, dials: Key<Peer>, other: Key<Peer>, now: Time) {
+        // The origin may always be dialled.
+        if !self.peers[dials].is_origin() && !self.peers[other].is_origin() {
+            self.peers[dials].friends.meet(other, true, now);
+            self.peers[other].friends.meet(dials, false, now);
+        }
     }
 
     /// How long to wait for a sign of life of a transfer of `bytes`: the time all that is under way there needs, and
@@ -594,12 +751,14 @@ impl State {
             }
             self.stats.wasted_bytes += bytes;
         }
-        let up_budget = self.peers[giver].up_budget(&self.config);
-        self.peers[giver].up.passed(bytes, t.giver_mark, now, up_budget);
+        let (giver_mark, taker_mark) = (t.giver_mark, t.taker_mark);
+        t.deadline = t.deadline.max(now.plus(self.config.stall_us));
+        let up_budget = self.up_budget(giver);
+        self.peers[giver].heard = now;
+        self.peers[giver].up.passed(bytes, giver_mark, now, up_budget);
         // What comes says what the taker's line carries only if the givers could send more. Many slow ones would make
         // it look slow, and leave no room for a fast one: so its rate is never learned downwards.
-        self.peers[taker].down.passed(bytes, t.taker_mark, now, u64::MAX);
-        t.deadline = t.deadline.max(now.plus(self.config.stall_us));
+        self.peers[taker].down.passed(bytes, taker_mark, now, u64::MAX);
         true
     }
 
@@ -628,16 +787,25 @@ impl State {
         self.settle(t.taker);
     }
 
-    /// Looks at a transfer whose alarm rang (and is no longer in the set): whether its deadline has passed. If not,
-    /// the alarm is set again.
-    pub(super) fn has_stalled(&mut self, transfer: Key<Transfer>, now: Time) -> bool {
-        let t = &mut self.transfers[transfer];
+    /// Looks at a transfer whose alarm rang (and is no longer in the set), and sets the alarm again if it goes on.
+    pub(super) fn look_at(&mut self, transfer: Key<Transfer>, now: Time) -> Finding {
+        let t = &self.transfers[transfer];
         if t.deadline <= now {
-            return true;
+            return Finding::Stalled;
         }
-        t.alarm = t.deadline;
-        self.alarms.insert((t.alarm, Alarm::Stall(transfer)));
-        false
+        for peer in [t.giver, self.members[t.taker].peer] {
+            let p = &self.peers[peer];
+            let usual = p.up.queue_us(p.info.up_limit).max(p.down.queue_us(p.info.down_limit)).unwrap_or(0);
+            let silence = self.config.silence_us.saturating_add(usual.saturating_mul(2));
+            // Version 2 cannot be told to stop.
+            if !p.is_origin() && p.info.runs && now.since(p.heard.max(t.started)) >= silence {
+                return Finding::Silent(peer);
+            }
+        }
+        let again = now.plus(self.config.silence_us).min(t.deadline);
+        self.transfers[transfer].alarm = again;
+        self.alarms.insert((again, Alarm::Stall(transfer)));
+        Finding::Fine
     }
 
     /// Waits for a transfer until `deadline` and no longer.
@@ -645,8 +813,8 @@ impl State {
         let t = &mut self.transfers[transfer];
         if deadline < t.deadline {
             self.alarms.remove(&(t.alarm, Alarm::Stall(transfer)));
-            (t.deadline, t.alarm) = (deadline, deadline);
-            self.alarms.insert((deadline, Alarm::Stall(transfer)));
+            (t.deadline, t.alarm) = (deadline, deadline.min(t.alarm));
+            self.alarms.insert((t.alarm, Alarm::Stall(transfer)));
         }
     }
 

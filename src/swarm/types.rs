@@ -212,18 +212,28 @@ pub struct Assignment {
 pub struct Config {
     /// Seed of all choices between equals.
     pub seed: u64,
+    /// Whether an origin sends a byte again only when no peer can, instead of whenever its line has room.
+    pub frugal: bool,
     /// Rate assumed for an uplink before anything was learned, bytes a second.
     pub initial_up: u64,
     /// Smallest and largest number of bytes to have in flight per uplink.
     pub in_flight: Range<u64>,
-    /// In-flight bytes cover this much time of a giver's learned rate, microseconds.
-    pub cover_us: u64,
+    /// In-flight bytes cover this much more of a giver's time than messages take by what was learned, microseconds.
+    pub margin_us: u64,
+    /// What messages are assumed to take before anything was learned: see `rates`, microseconds.
+    pub initial_lag_us: u64,
+    /// The time to cover for a peer that is alone with the origin, and so takes nothing away from others, and half of
+    /// it for two, microseconds.
+    pub alone_us: u64,
     /// Most bytes in one transfer.
     pub max_run_bytes: u64,
     /// Most transfers at once towards one taker, and from one giver.
     pub max_transfers_per_peer: u32,
     /// A transfer with no sign of life for this long is cancelled, microseconds; prolonged by its expected duration.
     pub stall_us: u64,
+    /// A peer of which nothing is heard for this long, and twice the time it should need, is taken for gone until it
+    /// is heard of again, microseconds.
+    pub silence_us: u64,
     /// After a failure between two peers they are kept apart for this long, microseconds (doubling).
     pub retry_us: u64,
     /// Wrong pieces from one giver before it is distrusted.
@@ -234,12 +244,16 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             seed: 0,
-            initial_up: 4 * 1024 * 1024,
-            in_flight: 256 * 1024..64 * 1024 * 1024,
-            cover_us: 500_000,
+            frugal: false,
+            initial_up: 1024 * 1024,
+            in_flight: 128 * 1024..64 * 1024 * 1024,
+            margin_us: 20_000,
+            initial_lag_us: 20_000,
+            alone_us: 500_000,
             max_run_bytes: 16 * 1024 * 1024,
             max_transfers_per_peer: 64,
             stall_us: 10_000_000,
+            silence_us: 1_500_000,
             retry_us: 1_000_000,
             max_wrong: 3,
         }

@@ -715,6 +715,7 @@ fn a_version_that_changed_is_retired() {
     );
     let file = rig.checks.pop().expect("the origin is suspected");
     rig.heard(A);
+    rig.heard(B);
     rig.feed(Input::Checked { file, good: false });
     let heard = rig.heard(A);
     assert!(heard.iter().any(|m| matches!(m, Message::Changed(m) if m.url == url("f"))), "{heard:?}");
@@ -740,6 +741,7 @@ fn an_old_version_is_served_as_long_as_it_is_whole() {
     rig.join_v3(B, "b");
     let old = rig.version("f").root();
     rig.say(A, request("f"));
+    let t = rig.transfers(A).remove(0);
     // Replaced, not overwritten.
     std::fs::write(rig.dir.path().join("new"), bytes_of("other", 60 * PIECE)).unwrap();
     std::fs::rename(rig.dir.path().join("new"), rig.dir.path().join("f")).unwrap();
@@ -750,6 +752,9 @@ fn an_old_version_is_served_as_long_as_it_is_whole() {
     assert!(!rig.kinds(A).contains(&"changed"));
     rig.heard(B);
     rig.say(B, wire::Request { root: Some(old), ..request("f") });
+    // The origin's line has room again.
+    let wire::Transfer { id, url, range, peer_id, .. } = t;
+    rig.say(A, wire::Completed { id, url, range, peer_id, ..Default::default() });
     assert!(!rig.transfers(B).is_empty(), "a version in distribution can still be asked for");
 }
 

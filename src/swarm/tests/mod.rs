@@ -5,5 +5,4 @@ mod chaos;
 
 mod races;
 mod rules;
-mod sim;
 mod world;

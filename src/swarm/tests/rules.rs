@@ -15,6 +15,21 @@ fn world_with(pieces: u32) -> World {
     world
 }
 
+/// Peer 1 comes and wants everything; the first run of several pieces that it is to get, once its line is known.
+fn first_run(world: &mut World) -> Assignment {
+    world.join(1, peer());
+    world.request(1, 0);
+    for _ in 0..100 {
+        if let Some(flight) = world.flights.values().find(|flight| flight.assignment.pieces.len() > 2) {
+            return flight.assignment.clone();
+        }
+        world.now = world.now.plus(1000);
+        let transfer = *world.flights.keys().next().unwrap();
+        world.complete(transfer);
+    }
+    panic!("no runs");
+}
+
 #[test]
 fn a_request_is_answered_by_the_origin_in_the_same_call() {
     let mut world = world_with(10);
@@ -41,7 +56,7 @@ fn the_origin_gives_different_pieces_to_different_takers() {
     let count = pieces.len();
     pieces.sort_unstable();
     pieces.dedup();
-    assert!(count >= 8);
+    assert!(count >= 4);
     assert_eq!(pieces.len(), count, "no piece twice while there are fresh ones");
 }
 
@@ -51,7 +66,7 @@ fn what_a_peer_has_comes_from_it_and_not_from_the_origin() {
     world.join(1, peer());
     world.provide(1, 0, 0..3);
     world.join(2, peer());
-    world.request(2, 0);
+    world.request_pieces(2, 0, 0..2);
     assert!(world.starts.iter().all(|a| a.giver == PeerId(1)), "{:?}", world.starts);
     assert!(!world.starts.is_empty());
 }
@@ -59,10 +74,7 @@ fn what_a_peer_has_comes_from_it_and_not_from_the_origin() {
 #[test]
 fn pieces_of_a_run_are_passed_on_while_it_is_under_way() {
     let mut world = world_with(1000);
-    world.join(1, peer());
-    world.request(1, 0);
-    let run = world.starts[0].clone();
-    assert!(run.pieces.len() > 1, "{run:?}");
+    let run = first_run(&mut world);
     let piece = run.pieces.start;
     // No origin any more: only peer 1 can have it.
     world.send(Event::Progress { transfer: run.transfer, peer: PeerId(1), pieces: vec![piece] });
@@ -318,13 +330,12 @@ fn when_only_the_giver_speaks_the_taker_is_waited_for_a_little() {
 #[test]
 fn what_a_failed_run_brought_is_kept() {
     let mut world = world_with(1000);
-    world.join(1, peer());
-    world.request(1, 0);
-    let run = world.starts[0].clone();
+    let run = first_run(&mut world);
+    let had = world.has(1, 0);
     let pieces: Vec<u32> = run.pieces.clone().take(2).collect();
     world.send(Event::Progress { transfer: run.transfer, peer: PeerId(1), pieces });
     world.end(run.transfer, Err(FailureKind::Timeout));
-    assert_eq!(world.has(1, 0), 2);
+    assert_eq!(world.has(1, 0), had + 2);
     // `World` would notice if they were sent again.
     for _ in 0..3 {
         world.complete_all();
@@ -438,8 +449,10 @@ fn everything_is_forgotten() {
         world.request(id, 0);
     }
     for _ in 0..20 {
-        let transfer = *world.flights.keys().next().unwrap();
-        world.end(transfer, Err(FailureKind::Refused));
+        if let Some(&transfer) = world.flights.keys().next() {
+            world.end(transfer, Err(FailureKind::Refused));
+        }
+        world.pass(300_000);
     }
     world.everybody_leaves();
 }

@@ -153,6 +153,7 @@ fn a_replaced_version_is_given_until_its_takers_are_done() {
     let (mut rig, _, old) = replaced();
     rig.pass(20 * SECOND);
     assert!(!rig.kinds(A).contains(&"changed"));
+    rig.heard(B);
     rig.say(B, ask("f"));
     let new = match &rig.heard(B)[..] {
         [Message::TellInfo(info)] => info.root.unwrap(),

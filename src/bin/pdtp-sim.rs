@@ -1,0 +1,145 @@
+//! `pdtp-sim`: runs the scheduler in an invented network and says how close to the optimum it came.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use pdtp::swarm::sim::{self, FileSpec, Host, MBIT, MIB, SCENARIOS, Setup, Summary};
+
+/// Simulates downloads, with the very scheduler that pdtpd runs.
+#[derive(Debug, Parser)]
+#[command(name = "pdtp-sim", version, max_term_width = 100)]
+struct Cli {
+    /// A named scenario (see --list)
+    #[arg(long, short, conflicts_with_all = ["peers", "up", "down", "origin", "size"])]
+    scenario: Option<String>,
+    /// Lists the scenarios and their goals
+    #[arg(long)]
+    list: bool,
+    /// Decides everything random; the same seed gives the same run
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Runs so many seeds, from --seed on
+    #[arg(long, default_value_t = 1)]
+    runs: u64,
+    /// Number of peers
+    #[arg(long, default_value_t = 16)]
+    peers: usize,
+    /// Uplink of each, Mbit/s
+    #[arg(long, default_value_t = 10.0)]
+    up: f64,
+    /// Downlink of each, Mbit/s
+    #[arg(long, default_value_t = 50.0)]
+    down: f64,
+    /// Uplink of the origin, Mbit/s
+    #[arg(long, default_value_t = 20.0)]
+    origin: f64,
+    /// Size of the file, MiB
+    #[arg(long, default_value_t = 32)]
+    size: u64,
+    /// Round trip of every host to the server, ms (default: the scenario's)
+    #[arg(long)]
+    rtt: Option<f64>,
+    /// How much time of a giver's line is kept in flight beyond the round trips, ms (default: the scheduler's)
+    #[arg(long)]
+    margin: Option<f64>,
+    /// Writes one line per host here
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Prints the results as JSON, a line per run
+    #[arg(long)]
+    json: bool,
+    /// Draws who had all when, and who sent how much, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if cli.list {
+        for scenario in SCENARIOS {
+            println!("{:<12} {} [goal: {}]", scenario.name, scenario.about, scenario.goal);
+        }
+        return ExitCode::SUCCESS;
+    }
+    for seed in cli.seed..cli.seed.saturating_add(cli.runs) {
+        if let Err(problem) = play(&cli, seed) {
+            eprintln!("pdtp-sim: {problem}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn play(cli: &Cli, seed: u64) -> Result<(), Box<dyn std::error::Error>> {
+    let (name, mut setup) = match &cli.scenario {
+        Some(name) => {
+            let scenario = sim::scenario(name).ok_or_else(|| format!("no scenario {name:?}: see --list"))?;
+            (name.clone(), scenario.setup(seed))
+        }
+        None => {
+            let peers = vec![Host::peer(cli.up * MBIT, cli.down * MBIT); cli.peers];
+            let hosts = [vec![Host::origin(cli.origin * MBIT)], peers].concat();
+            (format!("{} peers", cli.peers), Setup::new(seed, hosts, vec![FileSpec::of(cli.size * MIB)]))
+        }
+    };
+    if let Some(rtt) = cli.rtt {
+        setup
+            .hosts
+            .iter_mut()
+            .filter(|host| !host.is_origin)
+            .for_each(|host| host.delay = (rtt * 500.0) as u64);
+    }
+    if let Some(margin) = cli.margin {
+        setup.config.margin_us = (margin * 1000.0) as u64;
+    }
+    let began = Instant::now();
+    let outcome = sim::run(&setup);
+    let took = began.elapsed();
+    let summary = outcome.summary(&setup);
+    if cli.json {
+        let line = serde_json::json!({ "scenario": name, "seed": seed, "result": summary });
+        println!("{line}");
+    } else {
+        print(&name, seed, &summary);
+        let events = outcome.events as f64 / took.as_secs_f64();
+        println!("  {:.1} s to compute, {:.0} events a second", took.as_secs_f64(), events);
+    }
+    if let Some(path) = &cli.csv {
+        std::fs::write(path, outcome.csv())?;
+    }
+    if let Some(path) = &cli.plot {
+        sim::plot(&outcome, &format!("{name}, seed {seed}"), path)?;
+    }
+    Ok(())
+}
+
+fn print(name: &str, seed: u64, s: &Summary) {
+    println!(
+        "{name} (seed {seed}): makespan {:.2} s = {:.3} T*, mean {:.2} s ({:.3} T*)",
+        s.makespan,
+        s.makespan / s.best,
+        s.mean,
+        s.mean / s.best
+    );
+    println!(
+        "  p50 {:.2}, p95 {:.2}, p99 {:.2}, p99.9 {:.2} s; {} of {} done",
+        s.p50, s.p95, s.p99, s.p999, s.finished, s.takers
+    );
+    println!(
+        "  {:.2} copies from the origin, fairness {:.3}, {:.2}% wasted, {} transfers, {} messages of {:.1} MB",
+        s.origin_copies,
+        s.fairness,
+        s.wasted * 100.0,
+        s.transfers,
+        s.messages,
+        s.message_bytes as f64 / 1e6
+    );
+    if s.slowest_start > 0.0 {
+        println!(
+            "  readers: slowest start {:.2} s, {} had to wait later",
+            s.slowest_start, s.stalled_readers
+        );
+    }
+}

@@ -1,0 +1,120 @@
+//! Whom a peer has met: who has dialled whom, and how many strangers a peer may still dial.
+//!
+//! A client dials at most so many hosts that it has not dialled before in so much time (docs/protocol.md, section 8),
+//! and refuses more. So in a large swarm everybody keeps to a circle of acquaintances that grows slowly. Between two
+//! that have met, pieces go in both directions, whoever has dialled.
+
+use super::slab::Key;
+use super::state::Peer;
+use super::types::Time;
+
+/// Strangers that a peer may dial at once, and the time in which one more is allowed, microseconds. A client allows 64
+/// in any 10 s, so half of that at once and the other half over the 10 s is always within.
+const STRANGERS: u32 = 32;
+const ONE_MORE_US: u64 = 10_000_000 / 32;
+/// Acquaintances kept.
+pub(super) const MOST: usize = 96;
+
+/// The acquaintances of one peer.
+#[derive(Debug, Default)]
+pub(super) struct Friends {
+    /// With whether this side has dialled.
+    met: Vec<(Key<Peer>, bool)>,
+    /// Strangers dialled and not yet made up for, and when that was right.
+    dialled: u32,
+    at: Time,
+}
+
+impl Friends {
+    pub(super) fn len(&self) -> usize {
+        self.met.len()
+    }
+
+    pub(super) fn at(&self, place: usize) -> Key<Peer> {
+        self.met[place].0
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Key<Peer>> + '_ {
+        self.met.iter().map(|friend| friend.0)
+    }
+
+    /// Whether this side has dialled the other; `None` if they have not met.
+    pub(super) fn has_dialled(&self, other: Key<Peer>) -> Option<bool> {
+        self.met.iter().find(|friend| friend.0 == other).map(|friend| friend.1)
+    }
+
+    /// Whether one more stranger may be dialled.
+    pub(super) fn may_dial(&self, now: Time) -> bool {
+        self.made_up_for(now) > 0 || self.dialled < STRANGERS
+    }
+
+    fn made_up_for(&self, now: Time) -> u32 {
+        u32::try_from(now.since(self.at) / ONE_MORE_US).unwrap_or(u32::MAX).min(self.dialled)
+    }
+
+    /// Notes that this side dials `other`, or is dialled by it.
+    pub(super) fn meet(&mut self, other: Key<Peer>, dials: bool, now: Time) {
+        let known = self.met.iter_mut().find(|friend| friend.0 == other);
+        let is_news = dials && !known.as_ref().is_some_and(|friend| friend.1);
+        match known {
+            Some(friend) => friend.1 |= dials,
+            None => self.met.push((other, dials)),
+        }
+        if is_news {
+            let made_up_for = self.made_up_for(now);
+            self.dialled -= made_up_for;
+            self.at =
+                if self.dialled == 0 { now } else { self.at.plus(u64::from(made_up_for) * ONE_MORE_US) };
+            self.dialled += 1;
+        }
+    }
+
+    /// `other` is gone.
+    pub(super) fn forget(&mut self, other: Key<Peer>) {
+        if let Some(place) = self.met.iter().position(|friend| friend.0 == other) {
+            self.met.swap_remove(place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::slab::Slab;
+    use super::*;
+
+    #[test]
+    fn no_more_than_64_strangers_in_any_10_seconds() {
+        let mut keys: Slab<u8> = Slab::default();
+        let mut friends = Friends::default();
+        let mut dialled: Vec<Time> = Vec::new();
+        for step in 0..4000u64 {
+            let now = Time(step * 10_000);
+            // Busy at first, then idle for a while, then busy again.
+            while !(1000..2500).contains(&step) && friends.may_dial(now) {
+                let key = keys.insert(0);
+                friends.meet(Key::cast(key), true, now);
+                dialled.push(now);
+            }
+        }
+        for (index, &at) in dialled.iter().enumerate() {
+            let within = dialled[index..].iter().filter(|then| then.since(at) < 10_000_000).count();
+            assert!(within <= 64, "{within} from {at:?} on");
+        }
+        assert!(dialled.len() > 96, "{}", dialled.len());
+    }
+
+    #[test]
+    fn who_was_dialled_is_no_stranger_to_anybody() {
+        let mut keys: Slab<u8> = Slab::default();
+        let [one, other] = [(); 2].map(|()| Key::cast(keys.insert(0)));
+        let mut friends = Friends::default();
+        friends.meet(one, false, Time(0));
+        assert_eq!((friends.has_dialled(one), friends.has_dialled(other)), (Some(false), None));
+        friends.meet(one, true, Time(0));
+        assert_eq!((friends.has_dialled(one), friends.dialled), (Some(true), 1));
+        friends.meet(one, true, Time(0));
+        assert_eq!(friends.dialled, 1);
+        friends.forget(one);
+        assert_eq!((friends.has_dialled(one), friends.len()), (None, 0));
+    }
+}

@@ -1,0 +1,200 @@
+//! What came out, and what would have been possible at best.
+
+use serde::Serialize;
+
+use super::setup::Setup;
+use crate::swarm::SwarmStats;
+
+/// What became of one host. Times in microseconds of the simulation.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct HostOutcome {
+    /// When it came.
+    pub arrived: u64,
+    /// When it had all it wanted, if it ever had.
+    pub done: Option<u64>,
+    /// Verified bytes it got, and gave.
+    pub got: u64,
+    /// See [`got`](Self::got).
+    pub given: u64,
+    /// Readers: from coming to the beginning.
+    pub started: Option<u64>,
+    /// Readers: how often it had to wait after it had begun, and for how long in all.
+    pub stalls: u32,
+    /// See [`stalls`](Self::stalls).
+    pub stalled: u64,
+}
+
+/// Bytes sent until a point in time.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Sample {
+    /// Microseconds.
+    pub at: u64,
+    /// Verified bytes from origins so far.
+    pub from_origin: u64,
+    /// Verified bytes from peers so far.
+    pub from_peers: u64,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// By host.
+    pub hosts: Vec<HostOutcome>,
+    /// When the last of those who are to finish had all.
+    pub makespan: u64,
+    /// Bytes moved in vain.
+    pub wasted: u64,
+    /// Verified bytes.
+    pub useful: u64,
+    /// Messages between server and clients, both ways.
+    pub messages: u64,
+    /// Their bytes.
+    pub message_bytes: u64,
+    /// Calls of [`handle`](crate::swarm::Swarm::handle).
+    pub events: u64,
+    /// The swarm's own totals.
+    pub swarm: SwarmStats,
+    /// Who sent how much, over time.
+    pub history: Vec<Sample>,
+}
+
+/// The numbers of a run; times in seconds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// Hosts that wanted something and were to finish.
+    pub takers: usize,
+    /// Those of them that did.
+    pub finished: usize,
+    /// The fluid optimum, where there is one.
+    pub best: f64,
+    /// Until the last was done.
+    pub makespan: f64,
+    /// Of the times from coming to having all.
+    pub mean: f64,
+    /// See [`mean`](Self::mean).
+    pub p50: f64,
+    /// See [`mean`](Self::mean).
+    pub p95: f64,
+    /// See [`mean`](Self::mean).
+    pub p99: f64,
+    /// See [`mean`](Self::mean).
+    pub p999: f64,
+    /// Bytes from the origins, in copies of everything.
+    pub origin_copies: f64,
+    /// Jain's index of the rates at which takers got what they got: 1 = all the same.
+    pub fairness: f64,
+    /// Bytes moved in vain, as a part of all bytes moved.
+    pub wasted: f64,
+    /// Messages, and their bytes.
+    pub messages: u64,
+    /// See [`messages`](Self::messages).
+    pub message_bytes: u64,
+    /// Transfers started.
+    pub transfers: u64,
+    /// Readers: those that had to wait after they had begun.
+    pub stalled_readers: usize,
+    /// Readers: the longest from coming to the beginning.
+    pub slowest_start: f64,
+}
+
+impl Outcome {
+    /// The numbers.
+    pub fn summary(&self, setup: &Setup) -> Summary {
+        let of = || self.hosts.iter().zip(&setup.hosts).filter(|(_, host)| host.is_to_finish());
+        let mut times: Vec<f64> =
+            of().filter_map(|(outcome, _)| Some((outcome.done? - outcome.arrived) as f64 / 1e6)).collect();
+        times.sort_by(f64::total_cmp);
+        let at = |part: f64| {
+            let index = (times.len() as f64 * part).ceil() as usize;
+            times.get(index.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+        };
+        let rates: Vec<f64> = of()
+            .filter_map(|(outcome, _)| {
+                Some(outcome.got as f64 / (outcome.done? - outcome.arrived).max(1) as f64)
+            })
+            .collect();
+        let (sum, squares): (f64, f64) = (rates.iter().sum(), rates.iter().map(|rate| rate * rate).sum());
+        let moved = self.useful + self.wasted;
+        let starts = self.hosts.iter().filter_map(|host| Some(host.started? as f64 / 1e6));
+        Summary {
+            takers: of().count(),
+            finished: times.len(),
+            best: best(setup),
+            makespan: self.makespan as f64 / 1e6,
+            mean: times.iter().sum::<f64>() / times.len() as f64,
+            p50: at(0.5),
+            p95: at(0.95),
+            p99: at(0.99),
+            p999: at(0.999),
+            origin_copies: self.swarm.origin_bytes as f64 / setup.bytes() as f64,
+            fairness: sum * sum / (rates.len() as f64 * squares),
+            wasted: self.wasted as f64 / moved.max(1) as f64,
+            messages: self.messages,
+            message_bytes: self.message_bytes,
+            transfers: self.swarm.started,
+            stalled_readers: self.hosts.iter().filter(|host| host.stalls > 0).count(),
+            slowest_start: starts.fold(0.0, f64::max),
+        }
+    }
+
+    /// One line for each host, for spreadsheets.
+    pub fn csv(&self) -> String {
+        let mut out = String::from("host,arrived_s,done_s,got_bytes,given_bytes,start_s,stalls,stalled_s\n");
+        let seconds = |micros: u64| format!("{:.6}", micros as f64 / 1e6);
+        for (index, host) in self.hosts.iter().enumerate() {
+            let maybe = |micros: Option<u64>| micros.map(seconds).unwrap_or_default();
+            out += &format!(
+                "{index},{},{},{},{},{},{},{}\n",
+                seconds(host.arrived),
+                maybe(host.done),
+                host.got,
+                host.given,
+                maybe(host.started),
+                host.stalls,
+                seconds(host.stalled),
+            );
+        }
+        out
+    }
+}
+
+/// The least time in which all takers can have everything, if all come at once and stay, seconds: T* = max(F/u_s,
+/// F/d_min, N·F/(u_s + Σu_i)) (Kumar and Ross, "Peer-assisted file distribution: the minimum distribution time",
+/// 2006). Of those who vanish or lie, the line does not count as a help, and what they want not as work.
+pub fn best(setup: &Setup) -> f64 {
+    let bytes = setup.bytes() as f64;
+    let origins: f64 = setup.hosts.iter().filter(|host| host.is_origin).map(|host| host.up).sum();
+    let takers = || setup.hosts.iter().filter(|host| host.is_to_finish());
+    let givers = setup.hosts.iter().filter(|host| !host.is_origin && host.vanishes.is_none() && !host.lies);
+    let up: f64 = origins + givers.map(|host| host.up).sum::<f64>();
+    let slowest = takers().map(|host| host.down).fold(f64::INFINITY, f64::min);
+    (bytes / origins).max(bytes / slowest).max(takers().count() as f64 * bytes / up)
+}
+
+/// The same for equal uplinks, all pieces sent whole one after the other: (1 + ⌊log2 N⌋/M)·F/u with M pieces (Mundinger,
+/// Weber and Weiss, "Optimal scheduling of peer-to-peer file dissemination", 2008). N counts peers, the origin is one
+/// more of the same rate. Seconds.
+pub fn best_in_pieces(peers: u64, pieces: u64, bytes: u64, rate: f64) -> f64 {
+    (1.0 + f64::from(peers.max(1).ilog2()) / pieces as f64) * bytes as f64 / rate
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::setup::{FileSpec, Host, MBIT, MIB};
+    use super::*;
+
+    #[test]
+    fn yardsticks_are_those_of_the_papers() {
+        let peers = |count, up, down| vec![Host::peer(up * MBIT, down * MBIT); count];
+        let setup = |peers: Vec<Host>| {
+            let hosts = [vec![Host::origin(20.0 * MBIT)], peers].concat();
+            Setup::new(0, hosts, vec![FileSpec::of(32 * MIB)])
+        };
+        let bits = (32 * MIB * 8) as f64 / 1e6;
+        assert!((best(&setup(peers(16, 10.0, 50.0))) - 16.0 * bits / 180.0).abs() < 1e-9);
+        assert!((best(&setup(peers(1, 10.0, 50.0))) - bits / 20.0).abs() < 1e-9);
+        assert!((best(&setup(peers(2, 100.0, 5.0))) - bits / 5.0).abs() < 1e-9);
+        assert!((best_in_pieces(16, 100, 1000, 10.0) - 104.0).abs() < 1e-9);
+        assert!((best_in_pieces(15, 100, 1000, 10.0) - 103.0).abs() < 1e-9);
+    }
+}

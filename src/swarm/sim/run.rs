@@ -1,0 +1,759 @@
+//! Runs a [`Setup`]: hosts that obey the swarm and tell it what happens to them.
+
+use std::collections::{BinaryHeap, VecDeque};
+
+use super::network::{FlowId, Network};
+use super::report::{HostOutcome, Outcome, Sample};
+use super::setup::{FileSpec, Host, SECOND, Setup, Wants};
+use crate::swarm::bits::Pieces;
+use crate::swarm::slab::IdMap;
+use crate::swarm::*;
+use crate::wire::{self, ByteRange, Digest, Message, TransferMethod};
+
+/// Progress of a run is told at most this often, microseconds.
+const PROGRESS: u64 = 50_000;
+/// A body that does not move is cut after this, microseconds.
+const CUT: u64 = 30 * SECOND;
+/// Dialling somebody who does not answer is given up after this, microseconds.
+const DIAL: u64 = 10 * SECOND;
+/// The server misses somebody who has vanished after this: three unanswered pings, 30 s apart, and the silence before.
+const MISSED: u64 = 120 * SECOND;
+/// Most new hosts that a host dials, and in what time: see the protocol, section 8.
+const NEW_HOSTS: usize = 64;
+const NEW_HOSTS_IN: u64 = 10 * SECOND;
+/// Connections a host keeps for later.
+const KEPT: usize = 256;
+/// What a reader asks for ahead of where it is, and after how much it asks for more, bytes.
+const STREAM_WINDOW: u64 = 64 << 20;
+const STREAM_STEP: u64 = STREAM_WINDOW / 8;
+/// Pieces that a reader waits for before it begins.
+const BUFFER: u32 = 2;
+/// Samples of the history; when there are twice as many, every other one is dropped.
+const SAMPLES: usize = 500;
+
+/// Plays a setup to its end.
+pub fn run(setup: &Setup) -> Outcome {
+    run_with(setup, |_, _, _| ())
+}
+
+/// The same, and `look` sees every command with its time, and the swarm.
+pub fn run_with(setup: &Setup, look: impl FnMut(&Swarm, &Command, Time)) -> Outcome {
+    let mut world = World::new(setup, look);
+    world.play();
+    world.outcome()
+}
+
+#[derive(Debug)]
+enum Happening {
+    Arrive(u32),
+    /// A host leaves and says so.
+    Leave(u32),
+    Vanish(u32),
+    /// The lines of a host become others.
+    Change(u32),
+    /// A message of a host reaches the server.
+    Tell(u32, Event),
+    /// Bytes of a transfer begin to move.
+    Begin(TransferId),
+    /// A side hears that a transfer is cancelled.
+    Stop(TransferId),
+    /// A transfer ends because nothing moves.
+    Cut(TransferId),
+    /// A reader comes to the end of a piece.
+    Play(u32),
+}
+
+/// One of the agenda, earliest first; what was planned first comes first.
+#[derive(Debug)]
+struct Entry {
+    at: u64,
+    number: u64,
+    what: Happening,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+impl Eq for Entry {}
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+/// A transfer as its two sides see it.
+#[derive(Debug)]
+struct Active {
+    assignment: Assignment,
+    flow: Option<FlowId>,
+    /// Pieces that are whole, and those of them that the server was told of.
+    whole: u32,
+    told: u32,
+    told_at: Option<u64>,
+    began: u64,
+    useful: u64,
+}
+
+impl Active {
+    fn connector(&self) -> u32 {
+        if self.assignment.taker_dials { self.assignment.taker.0 } else { self.assignment.giver.0 }
+    }
+
+    fn acceptor(&self) -> u32 {
+        if self.assignment.taker_dials { self.assignment.giver.0 } else { self.assignment.taker.0 }
+    }
+}
+
+/// A host as it is now.
+#[derive(Debug, Default)]
+struct State {
+    is_here: bool,
+    has_vanished: bool,
+    /// Bytes still to come.
+    lacks: u64,
+    /// The next file to ask for.
+    next_file: u32,
+    /// Hosts that it has a connection to, with nothing on it.
+    kept: VecDeque<u32>,
+    /// Hosts it has dialled, and when the latest new ones were.
+    known: std::collections::HashSet<u32>,
+    dialled: VecDeque<u64>,
+    transfers: Vec<TransferId>,
+    reader: Option<Reader>,
+}
+
+#[derive(Debug)]
+struct Reader {
+    /// The piece that is being played, or waited for.
+    at: u32,
+    is_playing: bool,
+    waits_since: u64,
+    asked: u32,
+    /// Where it was when it last asked.
+    asked_at: u64,
+}
+
+struct World<'a, L> {
+    setup: &'a Setup,
+    look: L,
+    swarm: Swarm,
+    network: Network,
+    now: u64,
+    agenda: BinaryHeap<Entry>,
+    next: u64,
+    states: Vec<State>,
+    has: IdMap<(u32, u32), Pieces>,
+    active: IdMap<TransferId, Active>,
+    of_flow: IdMap<FlowId, TransferId>,
+    /// Takers that are to finish and have not.
+    unfinished: usize,
+    sizes: Sizes,
+    outcome: Outcome,
+    gap: u64,
+    commands: Vec<Command>,
+}
+
+/// Bytes of typical messages.
+#[derive(Debug)]
+struct Sizes {
+    transfer: u64,
+    completed: u64,
+    progress: u64,
+    request: u64,
+    cancel: u64,
+    waiting: u64,
+}
+
+impl Sizes {
+    fn new() -> Self {
+        let size = |message: Message| message.to_json().map_or(0, |json| json.len() as u64 + 4);
+        let url = || "http://mirror.example.org/pool/main/directory/some-package_1.2.3_amd64.deb".to_owned();
+        let (id, root) = (Some(1 << 24), Some(Digest([7; 32])));
+        let range = ByteRange::new(1 << 28, (1 << 28) + (1 << 20) - 1);
+        let peer_id = "pdtp-0123456789abcdef0123456789abcdef".to_owned();
+        let mac = "e".repeat(64);
+        Self {
+            transfer: size(
+                wire::Transfer {
+                    id,
+                    host: "192.168.100.200".into(),
+                    port: 45_678,
+                    method: TransferMethod::Get,
+                    url: url(),
+                    root,
+                    range,
+                    peer_id: peer_id.clone(),
+                    token: Some(format!("1800000000.{mac}")),
+                    proof: Some(mac),
+                    reason: Some(Reason::Rarest),
+                    ..Default::default()
+                }
+                .into(),
+            ),
+            completed: size(
+                wire::Completed {
+                    id,
+                    url: url(),
+                    range,
+                    peer_id,
+                    bytes: Some(1 << 20),
+                    ms: Some(1234),
+                    ..Default::default()
+                }
+                .into(),
+            ),
+            progress: size(wire::Progress { id: 1 << 24, pieces: vec![1234, 1235] }.into()),
+            request: size(wire::Request { url: url(), root, ..Default::default() }.into()),
+            cancel: size(wire::Cancel { id: 1 << 24 }.into()),
+            waiting: size(wire::Waiting { url: url(), reason: WaitReason::OriginBusy }.into()),
+        }
+    }
+}
+
+impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
+    fn new(setup: &'a Setup, look: L) -> Self {
+        let hosts = &setup.hosts;
+        let mut world = Self {
+            setup,
+            look,
+            swarm: Swarm::new(setup.config.clone()),
+            network: Network::new(hosts.iter().map(|host| (host.up, host.down)), setup.tolerance),
+            now: 0,
+            agenda: BinaryHeap::new(),
+            next: 0,
+            states: hosts.iter().map(|_| State::default()).collect(),
+            has: IdMap::default(),
+            active: IdMap::default(),
+            of_flow: IdMap::default(),
+            unfinished: 0,
+            sizes: Sizes::new(),
+            outcome: Outcome { hosts: vec![HostOutcome::default(); hosts.len()], ..Outcome::default() },
+            gap: 1000,
+            commands: Vec::new(),
+        };
+        for (id, file) in (0..).zip(&setup.files) {
+            world.handle(Event::FileAdded { file: FileId(id), size: file.size, piece_size: file.piece_size });
+        }
+        for (id, host) in (0..).zip(hosts) {
+            if host.is_to_finish() {
+                world.unfinished += 1;
+            }
+            if host.is_origin {
+                world.arrive(id);
+            } else {
+                world.plan(host.arrives, Happening::Arrive(id));
+            }
+        }
+        world
+    }
+
+    fn play(&mut self) {
+        let mut reached = Vec::new();
+        while self.unfinished > 0 {
+            let timeout = self.swarm.next_timeout().map(|at| at.0.max(self.now));
+            let planned = self.agenda.peek().map(|entry| entry.at);
+            let moving = self.network.next(self.now);
+            let Some(at) = [timeout, planned, moving].into_iter().flatten().min() else { break };
+            if at > self.setup.until {
+                break;
+            }
+            self.now = at;
+            if moving == Some(at) {
+                self.network.reached(at, &mut reached);
+                for &flow in &reached {
+                    self.reached(flow);
+                }
+            }
+            while self.agenda.peek().is_some_and(|entry| entry.at <= at) {
+                if let Some(Entry { what, .. }) = self.agenda.pop() {
+                    self.happen(what);
+                }
+            }
+            if self.swarm.next_timeout().is_some_and(|at| at.0 <= self.now) {
+                self.handle(Event::Tick);
+            }
+        }
+    }
+
+    fn outcome(mut self) -> Outcome {
+        // What is still moving was for nothing.
+        let under_way: Vec<_> = self.active.keys().copied().collect();
+        for transfer in under_way {
+            self.stop(transfer);
+        }
+        self.sample(true);
+        self.outcome.swarm = self.swarm.stats();
+        self.outcome
+    }
+
+    fn plan(&mut self, at: u64, what: Happening) {
+        self.next += 1;
+        self.agenda.push(Entry { at, number: self.next, what });
+    }
+
+    fn host(&self, id: u32) -> &'a Host {
+        &self.setup.hosts[id as usize]
+    }
+
+    fn file(&self, id: u32) -> FileSpec {
+        self.setup.files[id as usize]
+    }
+
+    /// One way between two hosts.
+    fn between(&self, one: u32, other: u32) -> u64 {
+        (self.host(one).delay + self.host(other).delay)
+            / if self.host(one).is_origin || self.host(other).is_origin { 1 } else { 2 }
+    }
+
+    /// A host writes to the server.
+    fn tell(&mut self, id: u32, after: u64, event: Event) {
+        let (count, bytes) = match &event {
+            // Both sides of a transfer say that it has ended.
+            Event::Completed { .. } => (2, 2 * self.sizes.completed),
+            Event::Progress { pieces, .. } => (1, self.sizes.progress + 4 * pieces.len() as u64),
+            Event::Request { .. } | Event::Provide { .. } => (1, self.sizes.request),
+            _ => (0, 0),
+        };
+        self.outcome.messages += count;
+        self.outcome.message_bytes += bytes;
+        self.plan(self.now + after + self.host(id).delay, Happening::Tell(id, event));
+    }
+
+    fn happen(&mut self, what: Happening) {
+        match what {
+            Happening::Arrive(id) => self.arrive(id),
+            Happening::Leave(id) => self.leave(id),
+            Happening::Vanish(id) => self.vanish(id),
+            Happening::Change(id) => {
+                if let Some((_, up, down)) = self.host(id).changes {
+                    self.network.set_capacity(id, up, down);
+                }
+            }
+            Happening::Tell(id, event) => {
+                let is_last_word = matches!(event, Event::PeerLeft { .. });
+                if self.states[id as usize].is_here || is_last_word {
+                    self.handle(event);
+                }
+            }
+            Happening::Begin(transfer) => self.begin(transfer),
+            Happening::Stop(transfer) => {
+                self.stop(transfer);
+            }
+            Happening::Cut(transfer) => self.fail(transfer, FailureKind::Timeout),
+            Happening::Play(id) => {
+                if let Some(reader) = &mut self.states[id as usize].reader {
+                    reader.is_playing = false;
+                    reader.at += 1;
+                    reader.waits_since = self.now;
+                }
+                self.read_on(id, 0);
+                self.play_on(id);
+            }
+        }
+    }
+
+    /// The swarm hears something, and is obeyed.
+    fn handle(&mut self, event: Event) {
+        let mut commands = std::mem::take(&mut self.commands);
+        self.outcome.events += 1;
+        self.swarm.handle(event, Time(self.now), &mut commands);
+        for command in &commands {
+            (self.look)(&self.swarm, command, Time(self.now));
+        }
+        for command in commands.drain(..) {
+            let (count, bytes) = match &command {
+                Command::Start(_) => (1, self.sizes.transfer),
+                Command::Cancel { .. } => (2, 2 * self.sizes.cancel),
+                Command::Waiting { .. } => (1, self.sizes.waiting),
+                Command::Distrusted { .. } => (0, 0),
+            };
+            self.outcome.messages += count;
+            self.outcome.message_bytes += bytes;
+            match command {
+                Command::Start(assignment) => self.start(assignment),
+                Command::Cancel { transfer, taker, .. } => {
+                    self.plan(self.now + self.host(taker.0).delay, Happening::Stop(transfer));
+                }
+                Command::Waiting { .. } | Command::Distrusted { .. } => {}
+            }
+        }
+        self.commands = commands;
+    }
+
+    fn arrive(&mut self, id: u32) {
+        let host = self.host(id);
+        let peer = PeerId(id);
+        self.states[id as usize].is_here = true;
+        self.outcome.hosts[id as usize].arrived = self.now;
+        let info = PeerInfo {
+            is_origin: host.is_origin,
+            reachable: host.is_dialable,
+            gives: true,
+            puts: true,
+            runs: true,
+            up_limit: None,
+            down_limit: None,
+            address: None,
+        };
+        if host.is_origin {
+            return self.handle(Event::PeerJoined { peer, info });
+        }
+        // A connection has to be made first.
+        let dial = 2 * host.delay;
+        self.tell(id, dial, Event::PeerJoined { peer, info });
+        for file in 0..if host.has_all { self.setup.files.len() as u32 } else { 0 } {
+            self.has.insert((id, file), Pieces::full(self.file(file).pieces()));
+            self.tell(id, dial, Event::Provide { peer, file: FileId(file), pieces: 0..u32::MAX });
+        }
+        match host.wants {
+            Wants::Nothing => {}
+            Wants::File { file } => {
+                self.states[id as usize].lacks = self.file(file).size;
+                self.ask(id, file, dial);
+            }
+            Wants::Files { at_once } => {
+                self.states[id as usize].lacks = self.setup.bytes();
+                for file in 0..at_once.min(self.setup.files.len()) as u32 {
+                    self.ask(id, file, dial);
+                }
+            }
+            Wants::Stream { file, .. } => {
+                self.states[id as usize].lacks = self.file(file).size;
+                let reader =
+                    Reader { at: 0, is_playing: false, waits_since: self.now, asked: 0, asked_at: 0 };
+                self.states[id as usize].reader = Some(reader);
+                self.read_on(id, dial);
+            }
+        }
+        for (at, what) in [
+            (host.leaves, Happening::Leave(id)),
+            (host.vanishes, Happening::Vanish(id)),
+            (host.changes.map(|change| change.0), Happening::Change(id)),
+        ] {
+            if let Some(at) = at {
+                self.plan(at.max(self.now), what);
+            }
+        }
+    }
+
+    fn ask(&mut self, id: u32, file: u32, after: u64) {
+        self.states[id as usize].next_file = file + 1;
+        let (peer, file, order) = (PeerId(id), FileId(file), Order::Rarest);
+        self.tell(id, after, Event::Request { peer, file, pieces: 0..u32::MAX, order, window: None });
+    }
+
+    /// A reader asks for what lies ahead, if it has come far enough.
+    fn read_on(&mut self, id: u32, after: u64) {
+        let Wants::Stream { file, .. } = self.host(id).wants else { return };
+        let spec = self.file(file);
+        let Some(reader) = &mut self.states[id as usize].reader else { return };
+        let at = spec.offset(reader.at);
+        let until = (at + STREAM_WINDOW).min(spec.size).div_ceil(u64::from(spec.piece_size)) as u32;
+        if reader.asked > 0 && (reader.asked >= until || at < reader.asked_at + STREAM_STEP) {
+            return;
+        }
+        let pieces = reader.asked..until;
+        let window = Some(reader.at..until);
+        (reader.asked, reader.asked_at) = (until, at);
+        let (peer, file, order) = (PeerId(id), FileId(file), Order::Sequential);
+        self.tell(id, after, Event::Request { peer, file, pieces, order, window });
+    }
+
+    fn leave(&mut self, id: u32) {
+        if !std::mem::replace(&mut self.states[id as usize].is_here, false) {
+            return;
+        }
+        // The others notice, and say so before or after the server knows.
+        for transfer in self.states[id as usize].transfers.clone() {
+            self.fail(transfer, FailureKind::Gone);
+        }
+        self.tell(id, 0, Event::PeerLeft { peer: PeerId(id) });
+    }
+
+    fn vanish(&mut self, id: u32) {
+        if !std::mem::replace(&mut self.states[id as usize].is_here, false) {
+            return;
+        }
+        self.states[id as usize].has_vanished = true;
+        for transfer in self.states[id as usize].transfers.clone() {
+            self.freeze(transfer);
+            self.plan(self.now + CUT, Happening::Cut(transfer));
+        }
+        self.tell(id, MISSED, Event::PeerLeft { peer: PeerId(id) });
+    }
+
+    /// Nothing of a transfer moves any more.
+    fn freeze(&mut self, transfer: TransferId) {
+        let Some(active) = self.active.get_mut(&transfer) else { return };
+        if let Some(flow) = active.flow.take() {
+            self.of_flow.remove(&flow);
+            let moved = self.network.end(flow, self.now) as u64;
+            self.outcome.wasted += moved.saturating_sub(active.useful);
+        }
+    }
+
+    /// A transfer is over; what is known of it.
+    fn stop(&mut self, transfer: TransferId) -> Option<Active> {
+        self.freeze(transfer);
+        let active = self.active.remove(&transfer)?;
+        for id in [active.assignment.giver.0, active.assignment.taker.0] {
+            self.states[id as usize].transfers.retain(|&other| other != transfer);
+        }
+        let (connector, acceptor) = (active.connector(), active.acceptor());
+        let kept = &mut self.states[connector as usize].kept;
+        kept.push_back(acceptor);
+        if kept.len() > KEPT {
+            kept.pop_front();
+        }
+        Some(active)
+    }
+
+    /// A transfer ends on its taker's side, badly.
+    fn fail(&mut self, transfer: TransferId, kind: FailureKind) {
+        let Some(active) = self.stop(transfer) else { return };
+        let (peer, ms) = (active.assignment.taker, (self.now - active.began) / 1000);
+        let told = Event::Completed { transfer, peer, bytes: active.useful, ms, result: Err(kind) };
+        self.report(&active);
+        self.tell(peer.0, 0, told);
+    }
+
+    /// The pieces that the server does not know of yet.
+    fn report(&mut self, active: &Active) {
+        if active.told < active.whole {
+            let (transfer, peer) = (active.assignment.transfer, active.assignment.taker);
+            let first = active.assignment.pieces.start;
+            let pieces = (first + active.told..first + active.whole).collect();
+            self.tell(peer.0, 0, Event::Progress { transfer, peer, pieces });
+        }
+    }
+
+    /// The swarm has told the connector to dial.
+    fn start(&mut self, assignment: Assignment) {
+        let transfer = assignment.transfer;
+        let active =
+            Active { assignment, flow: None, whole: 0, told: 0, told_at: None, began: self.now, useful: 0 };
+        let (connector, acceptor) = (active.connector(), active.acceptor());
+        let (from, to) = (active.assignment.giver.0, active.assignment.taker.0);
+        let hears = self.host(connector).delay;
+        let hop = self.between(connector, acceptor);
+        let taker_dials = active.assignment.taker_dials;
+        self.active.insert(transfer, active);
+        for id in [from, to] {
+            self.states[id as usize].transfers.push(transfer);
+        }
+        if !self.states[connector as usize].is_here {
+            return;
+        }
+        let is_gone = !self.states[acceptor as usize].is_here;
+        let fails = if self.states[acceptor as usize].has_vanished {
+            Some(DIAL)
+        } else if is_gone || !self.host(acceptor).is_dialable || !self.may_dial(connector, acceptor) {
+            Some(2 * hop)
+        } else {
+            None
+        };
+        if let Some(after) = fails {
+            self.stop(transfer);
+            let (peer, result) = (PeerId(to), Err(FailureKind::Unreachable));
+            return self.tell(
+                connector,
+                hears + after,
+                Event::Completed { transfer, peer, bytes: 0, ms: 0, result },
+            );
+        }
+        let kept = &mut self.states[connector as usize].kept;
+        let dial = match kept.iter().position(|&other| other == acceptor) {
+            Some(place) => {
+                kept.remove(place);
+                0
+            }
+            None => 2 * hop,
+        };
+        let request = if taker_dials { hop } else { 2 * hop };
+        self.plan(self.now + hears + dial + request, Happening::Begin(transfer));
+    }
+
+    /// Whether a host may dial another: so many new ones in so much time.
+    fn may_dial(&mut self, id: u32, other: u32) -> bool {
+        if self.host(other).is_origin {
+            return true;
+        }
+        let now = self.now;
+        let state = &mut self.states[id as usize];
+        if state.known.contains(&other) {
+            return true;
+        }
+        while state.dialled.front().is_some_and(|&at| at + NEW_HOSTS_IN <= now) {
+            state.dialled.pop_front();
+        }
+        if state.dialled.len() >= NEW_HOSTS {
+            return false;
+        }
+        state.dialled.push_back(now);
+        state.known.insert(other)
+    }
+
+    /// Bytes begin to move.
+    fn begin(&mut self, transfer: TransferId) {
+        let Some(active) = self.active.get(&transfer) else { return };
+        let (from, to) = (active.assignment.giver.0, active.assignment.taker.0);
+        if !self.states[from as usize].is_here || !self.states[to as usize].is_here {
+            self.plan(self.now + CUT, Happening::Cut(transfer));
+            return;
+        }
+        let mark = self.mark(active);
+        let requested = self.now - self.between(from, to);
+        let flow = self.network.begin(from, to, mark, self.now);
+        self.of_flow.insert(flow, transfer);
+        if let Some(active) = self.active.get_mut(&transfer) {
+            active.flow = Some(flow);
+            // Both sides count from the request.
+            active.began = requested;
+        }
+    }
+
+    /// Bytes at which the next piece of a transfer is whole.
+    fn mark(&self, active: &Active) -> f64 {
+        let (file, first) = (self.file(active.assignment.file.0), active.assignment.pieces.start);
+        (file.offset(first + active.whole + 1) - file.offset(first)) as f64
+    }
+
+    /// A piece has left the giver's line.
+    fn reached(&mut self, flow: FlowId) {
+        let Some(&transfer) = self.of_flow.get(&flow) else { return };
+        let Some(active) = self.active.get_mut(&transfer) else { return };
+        let (from, to, file) = (active.assignment.giver, active.assignment.taker, active.assignment.file.0);
+        let piece = active.assignment.pieces.start + active.whole;
+        let hop = self.between(from.0, to.0);
+        if self.host(from.0).lies {
+            let Some(active) = self.stop(transfer) else { return };
+            let (bytes, ms) = (self.file(file).offset(1), (self.now + hop - active.began) / 1000);
+            let result = Err(FailureKind::Hash);
+            return self.tell(to.0, hop, Event::Completed { transfer, peer: to, bytes, ms, result });
+        }
+        let Some(active) = self.active.get_mut(&transfer) else { return };
+        active.whole += 1;
+        let spec = self.setup.files[file as usize];
+        let bytes = spec.offset(piece + 1) - spec.offset(piece);
+        let pieces = self.has.entry((to.0, file)).or_insert_with(|| Pieces::new(spec.pieces()));
+        let is_news = pieces.insert(piece);
+        let is_whole_file = pieces.is_full();
+        if is_news {
+            active.useful += bytes;
+            self.outcome.useful += bytes;
+        }
+        let is_over = active.whole == active.assignment.pieces.len() as u32;
+        if is_over {
+            if let Some(active) = self.stop(transfer) {
+                let bytes =
+                    spec.offset(active.assignment.pieces.end) - spec.offset(active.assignment.pieces.start);
+                let ms = (self.now + hop - active.began) / 1000;
+                self.tell(to.0, hop, Event::Completed { transfer, peer: to, bytes, ms, result: Ok(()) });
+            }
+        } else {
+            let first = active.assignment.pieces.start;
+            if active.told_at.is_none_or(|at| self.now >= at + PROGRESS) {
+                let pieces = (first + active.told..first + active.whole).collect();
+                (active.told, active.told_at) = (active.whole, Some(self.now));
+                self.tell(to.0, hop, Event::Progress { transfer, peer: to, pieces });
+            }
+            if let Some(active) = self.active.get(&transfer) {
+                self.network.set_mark(flow, self.mark(active));
+            }
+        }
+        if is_news {
+            self.got(from.0, to.0, bytes, is_whole_file, hop);
+        }
+    }
+
+    /// A host has one more piece.
+    fn got(&mut self, from: u32, to: u32, bytes: u64, is_whole_file: bool, hop: u64) {
+        self.outcome.hosts[from as usize].given += bytes;
+        self.outcome.hosts[to as usize].got += bytes;
+        self.sample(false);
+        let state = &mut self.states[to as usize];
+        state.lacks -= bytes;
+        let (lacks, next) = (state.lacks, state.next_file);
+        match self.host(to).wants {
+            Wants::Files { .. } if is_whole_file && (next as usize) < self.setup.files.len() => {
+                self.ask(to, next, hop)
+            }
+            Wants::Stream { .. } => return self.play_on(to),
+            _ => {}
+        }
+        if lacks == 0 {
+            self.done(to, self.now + hop);
+        }
+    }
+
+    fn done(&mut self, id: u32, at: u64) {
+        let host = self.host(id);
+        self.outcome.hosts[id as usize].done = Some(at);
+        if host.is_to_finish() {
+            self.unfinished -= 1;
+            self.outcome.makespan = self.outcome.makespan.max(at);
+        }
+        if host.leaves_when_done {
+            self.plan(at, Happening::Leave(id));
+        }
+    }
+
+    /// A reader begins the next piece, if it is there and the last one is over.
+    fn play_on(&mut self, id: u32) {
+        let Wants::Stream { file, rate } = self.host(id).wants else { return };
+        let spec = self.file(file);
+        let now = self.now;
+        let Some(reader) = &mut self.states[id as usize].reader else { return };
+        let outcome = &mut self.outcome.hosts[id as usize];
+        if reader.is_playing {
+            // A piece is over only when its time has come; arrivals meanwhile change nothing.
+            return;
+        }
+        if reader.at == spec.pieces() {
+            if outcome.done.is_none() {
+                self.done(id, now);
+            }
+            return;
+        }
+        let has = |piece| self.has.get(&(id, file)).is_some_and(|pieces| pieces.contains(piece));
+        // Players fill a buffer before they begin.
+        let first =
+            if outcome.started.is_none() { (reader.at + BUFFER).min(spec.pieces()) } else { reader.at + 1 };
+        if !(reader.at..first).all(has) {
+            return;
+        }
+        if outcome.started.is_none() {
+            outcome.started = Some(now - outcome.arrived);
+        } else if reader.waits_since < now {
+            outcome.stalls += 1;
+            outcome.stalled += now - reader.waits_since;
+        }
+        reader.is_playing = true;
+        let bytes = spec.offset(reader.at + 1) - spec.offset(reader.at);
+        self.plan(now + (bytes as f64 / rate * 1e6) as u64, Happening::Play(id));
+    }
+
+    fn sample(&mut self, is_last: bool) {
+        let history = &mut self.outcome.history;
+        if !is_last && history.last().is_some_and(|last| self.now < last.at + self.gap) {
+            return;
+        }
+        let stats = self.swarm.stats();
+        history.push(Sample { at: self.now, from_origin: stats.origin_bytes, from_peers: stats.peer_bytes });
+        if history.len() > 2 * SAMPLES {
+            let mut keep = false;
+            history.retain(|_| {
+                keep = !keep;
+                keep
+            });
+            self.gap *= 2;
+        }
+    }
+}
