@@ -22,8 +22,8 @@ use super::uploads::Listener;
 use super::verify::Verifier;
 use super::wake::{InterruptReceiver, InterruptSender, interrupt_pair};
 use super::{ClientStats, Config, Error, ErrorKind, Seeding};
-use crate::peer::RateLimiter;
 use crate::peer::connect::Pool;
+use crate::peer::{RateLimiter, block_pipe_signals};
 
 /// Threads that run tasks: the work is waiting and copying, and hashing happens elsewhere.
 const WORKERS: usize = 2;
@@ -308,6 +308,7 @@ impl Runtime {
             .worker_threads(WORKERS)
             .max_blocking_threads(MAX_BLOCKING_THREADS)
             .thread_name("pdtp")
+            .on_thread_start(block_pipe_signals)
             .enable_all()
             .build()
             .map_err(failed("cannot start threads"))?;

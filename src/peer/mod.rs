@@ -19,6 +19,7 @@ mod sys;
 
 pub use body::{Claim, FileSpan, PieceSink, ReceiveError, Received};
 pub use limit::RateLimiter;
+pub(crate) use sys::block_pipe_signals;
 
 /// Header fields of PDTP, as written (read without regard to case).
 pub mod field {

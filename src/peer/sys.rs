@@ -95,6 +95,25 @@ fn is_memory_only(file: &File) -> bool {
     about.f_type == libc::TMPFS_MAGIC
 }
 
+/// For threads that send, at their start: the other side hanging up is an error of the call there, and no signal, which
+/// would end a program that has not made arrangements. (`sendfile` knows no MSG_NOSIGNAL, and which signals a program
+/// handles is not for a library to say; a thread of its own may block them.)
+#[cfg(unix)]
+pub(crate) fn block_pipe_signals() {
+    let mut signals = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the set is ours, made empty before it is used; the mask is that of this thread only.
+    #[allow(unsafe_code, reason = "no safe wrapper of these calls")]
+    unsafe {
+        libc::sigemptyset(signals.as_mut_ptr());
+        libc::sigaddset(signals.as_mut_ptr(), libc::SIGPIPE);
+        libc::pthread_sigmask(libc::SIG_BLOCK, signals.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+/// There are no such signals on this system.
+#[cfg(not(unix))]
+pub(crate) fn block_pipe_signals() {}
+
 #[cfg(all(test, target_os = "linux", target_env = "gnu"))]
 mod tests {
     use std::io::Write as _;
@@ -131,5 +150,26 @@ mod tests {
         let advised = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
         assert_eq!(advised, 0);
         assert!(!Residency::of(&file).is_in_memory(0, 1 << 20));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn pipe_signals_are_blocked_on_the_thread_that_asks_for_it() {
+        let is_blocked = || {
+            let mut mask = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+            // SAFETY: only asks; the mask is written before it is read.
+            #[allow(unsafe_code, reason = "no safe wrapper of these calls")]
+            unsafe {
+                libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), mask.as_mut_ptr());
+                libc::sigismember(mask.as_ptr(), libc::SIGPIPE) == 1
+            }
+        };
+        let thread = std::thread::spawn(move || {
+            assert!(!is_blocked());
+            super::block_pipe_signals();
+            is_blocked()
+        });
+        assert!(thread.join().unwrap());
+        assert!(!is_blocked(), "no other thread is touched");
     }
 }
