@@ -1,12 +1,13 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use super::ConnId;
 use super::ranges::Ranges;
 use super::watches::Watching;
 use crate::swarm::{FileId, PeerId, Time, TransferId};
 use crate::wire::token::Secret;
-use crate::wire::{Message, Register, WireError};
+use crate::wire::{Message, Register, UrlPath, WireError};
 
 /// A control connection.
 #[derive(Debug)]
@@ -79,6 +80,20 @@ pub(crate) struct Session {
     pub(crate) early: Option<Early>,
     /// What it watches.
     pub(crate) watching: Watching,
+    /// Transfers that have ended, and of which it has not said so as giver. Of version 2 only.
+    pub(crate) last_words: VecDeque<LastWord>,
+}
+
+/// Most of them remembered of one client.
+pub(crate) const MAX_LAST_WORDS: usize = 64;
+
+/// What a giver of version 2 will say of a transfer that has ended.
+#[derive(Debug)]
+pub(crate) struct LastWord {
+    pub(crate) taker: String,
+    pub(crate) path: UrlPath,
+    /// Half open.
+    pub(crate) bytes: Range<u64>,
 }
 
 /// An early GET, as the request that goes with it tells.

@@ -172,6 +172,7 @@ impl Core {
             pending: 0,
             early: None,
             watching: Default::default(),
+            last_words: Default::default(),
         }));
         self.ids.insert(register.client_id.clone(), conn);
         self.stats.registered += 1;

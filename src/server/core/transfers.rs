@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::client::Client;
+use super::client::{Client, LastWord, MAX_LAST_WORDS};
 use super::{ConnId, Core, Grant, ORIGIN, Output};
 use crate::hub::FileVersion;
 use crate::swarm::{Assignment, Command, Event, FailureKind, FileId, PeerId, Time, TransferId};
@@ -153,12 +153,39 @@ impl Core {
 
     /// Strikes a transfer off the books.
     pub(super) fn close_transfer(&mut self, transfer: TransferId) {
-        let Some(Open { assignment, .. }) = self.open.remove(&transfer) else { return };
+        let Some(Open { assignment, is_given, .. }) = self.open.remove(&transfer) else { return };
+        if !is_given {
+            self.await_last_word(&assignment);
+        }
         for conn in [self.conn_of(assignment.giver), self.conn_of(assignment.taker)].into_iter().flatten() {
             if let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) {
                 session.open.retain(|&open| open != transfer);
             }
         }
+    }
+
+    /// A giver of version 2 has still to say its `completed`, which nothing depends on any more.
+    fn await_last_word(&mut self, assignment: &Assignment) {
+        let taker = self.id_of(assignment.taker).map(str::to_owned);
+        let version = self.files.version(assignment.file).cloned();
+        let conn = self.conn_of(assignment.giver).filter(|&conn| !self.is_v3(conn));
+        let session = conn.and_then(|conn| self.clients.get_mut(&conn)).and_then(Client::session_mut);
+        let (Some(taker), Some(version), Some(session)) = (taker, version, session) else { return };
+        if session.last_words.len() >= MAX_LAST_WORDS {
+            session.last_words.pop_front();
+        }
+        let bytes = version.hashes.layout().bytes_of_run(assignment.pieces.clone());
+        session.last_words.push_back(LastWord { taker, path: version.path.clone(), bytes });
+    }
+
+    /// Whether a `completed` of version 2 is the giver's, late: the taker's has ended the transfer already.
+    fn is_last_word(&mut self, conn: ConnId, m: &wire::Completed) -> bool {
+        let (Ok(path), Some(bytes)) = (path_of_url(&m.url), whole_range(m.range)) else { return false };
+        let session = self.clients.get_mut(&conn).and_then(Client::session_mut);
+        let Some(session) = session.filter(|_| m.hash.is_none()) else { return false };
+        let is_it = |word: &LastWord| word.taker == m.peer_id && word.path == path && word.bytes == bytes;
+        let at = session.last_words.iter().position(is_it);
+        at.and_then(|at| session.last_words.remove(at)).is_some()
     }
 
     /// Strikes off what the swarm has ended without a command.
@@ -209,7 +236,7 @@ impl Core {
             .zip(bytes)
             .and_then(|(path, bytes)| self.find_open(conn, &m.peer_id, &path, &bytes));
         let Some((transfer, version)) = found else {
-            if !self.is_v3(conn) {
+            if !self.is_v3(conn) && !self.is_last_word(conn, &m) {
                 let message = "no such transfer is open";
                 self.complain(conn, wire::ErrorCode::NotFound, message, Some(m.url), "completed");
             }
