@@ -47,6 +47,8 @@ const SWEEP_PEERS: usize = 32;
 /// Time between sweeps, microseconds: after something was started, and at most.
 const SWEEP_FAST: u64 = 20_000;
 const SWEEP_SLOW: u64 = 1_000_000;
+/// What is missing of a file goes to a peer alone in one run if it is no more than this, bytes.
+const SMALL: u64 = 512 * 1024;
 /// A run takes this long at the giver's rate, microseconds.
 const RUN_US: u64 = 200_000;
 /// A frugal origin sends again what peers have to one that got nothing for this long, microseconds.
@@ -525,6 +527,11 @@ impl Swarm {
         let (from, to, file) = (&state.peers[giver], &state.peers[m.peer], &state.files[m.file]);
         if !from.info.runs || !to.info.runs {
             return 1;
+        }
+        // With nobody to exchange with there is nothing to be gained from parts, and each costs a request.
+        let is_alone = from.is_origin() && state.needy.len() == 1;
+        if is_alone && u64::from(m.open) * u64::from(file.piece_size) <= SMALL {
+            return m.open.max(1);
         }
         let budget = state.up_budget(giver);
         // Some transfers under way at once per line, and enough for everybody who waits for this one.
