@@ -154,6 +154,30 @@ fn wycheproof_ed25519() {
 }
 
 #[test]
+fn cavp_sig_ver() {
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/cavp.txt")).unwrap();
+    let bytes = |hex: &str| -> Vec<u8> {
+        hex.as_bytes().as_chunks::<2>().0.iter().map(|digits| byte_of(*digits)).collect()
+    };
+    let mut counts = [0; 2];
+    for line in text.lines() {
+        let [kind, why, key, message, signature] = line.split(' ').collect::<Vec<_>>()[..] else { panic!() };
+        // Some keys of ECDSA are bad themselves.
+        let verified =
+            PublicKey::from_der(&bytes(key)).map(|key| key.verify(&bytes(message), &bytes(signature)));
+        let is_good = verified.is_ok_and(|verified| verified.is_ok());
+        assert_eq!(is_good, why == "good", "{kind} {why} {message}");
+        counts[usize::from(is_good)] += 1;
+    }
+    assert!(counts[0] >= 20 && counts[1] >= 10, "{counts:?}");
+}
+
+fn byte_of(digits: [u8; 2]) -> u8 {
+    u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap()
+}
+
+#[test]
 fn keys_with_one_bit_wrong_are_answered_in_good_time() {
     for (name, step) in [("ed25519", 1), ("p256", 1), ("rsa-2048", 7), ("dsa-2048", 61)] {
         let key = key(name).unwrap();
