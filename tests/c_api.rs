@@ -177,6 +177,11 @@ tests_of! { at_work "tests/c/use.c" r#use:
     metrics
     log
     overflow
+    share
+    share_and_download
+    cache
+    streams_are_cached
+    resume
 }
 
 fn example(name: &str) -> CProgram {

@@ -56,6 +56,9 @@ pub enum StoreError {
     /// Whoever opened it wants it no more.
     #[error("checking what is there was called off")]
     CalledOff,
+    /// It is not the file that it was taken for.
+    #[error("{0} is another file than the one on the server")]
+    Differs(PathBuf),
     /// Something that is not a file has the name.
     #[error("{0} is there and is not a regular file")]
     NotAFile(PathBuf),
@@ -68,6 +71,18 @@ pub(super) type Progress<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
 pub(super) fn is_anything_here(target: &Path) -> bool {
     // What cannot be looked at is left to `open` to complain of.
     [target, &part_path(target)].into_iter().any(|path| path.symlink_metadata().is_ok())
+}
+
+/// Bytes verified and bytes in all of an unfinished download, as its state file says: for people.
+pub(super) fn how_far(target: &Path) -> Option<(u64, u64)> {
+    let state = State::read(&state_path(target)).ok()?;
+    Some((state.done, state.size))
+}
+
+/// What the state file of an unfinished download says: where it comes from, and which version.
+pub(super) fn origin_of(state_file: &Path) -> Option<(String, Option<Digest>)> {
+    let state = State::read(state_file).ok()?;
+    Some((state.uri, state.root))
 }
 
 impl StoreError {
@@ -194,6 +209,36 @@ impl PieceStore {
         let store = Self { found: store.verified_bytes(), ..store };
         store.save_state()?;
         Ok(store)
+    }
+
+    /// Opens a complete file for others, once its content was found right; never changes or creates anything. `progress`
+    /// as for [`PieceStore::open`].
+    pub fn open_complete(
+        target: &Path,
+        uri: &str,
+        hashes: Arc<PieceHashes>,
+        progress: &mut (dyn FnMut(u64, u64) -> ControlFlow<()> + '_),
+    ) -> Result<Self, StoreError> {
+        let missing = || StoreError::io("cannot open", target)(io::ErrorKind::NotFound.into());
+        let file = open_existing(target)?.ok_or_else(missing)?;
+        // Before it is read: who writes to it meanwhile changes this.
+        let stamp = Stamp::of(&file).map_err(StoreError::io("cannot read", target))?;
+        let right = check::right_pieces(&file, &hashes, progress).map_err(StoreError::checking(target))?;
+        if !right.is_full() || stamp.size != hashes.layout().size() {
+            return Err(StoreError::Differs(target.to_owned()));
+        }
+        let names = Names {
+            target: target.to_owned(),
+            part: part_path(target),
+            state: state_path(target),
+            uri: uri.to_owned(),
+        };
+        Ok(Self::complete(hashes, file, names, stamp))
+    }
+
+    /// Whether it is a temporary file without a name.
+    pub fn is_anonymous(&self) -> bool {
+        self.names.is_none()
     }
 
     /// Reserves room on the disk for all of it, where the file system can.
