@@ -1318,8 +1318,8 @@ int pdtp_resume_start(pdtp_transfer **out,
  * Takes an unfinished download off the list. With PDTP_CANCEL_DELETE what is there of it is deleted, unless it is a tree;
  * with PDTP_CANCEL_KEEP it stays, and a later download to the same place finds it.
  *
- * Never blocks for long. Any thread, callbacks included. Errors as those of pdtp_resume_start, and PDTP_E_ARGUMENT.
- * Since 0.1.0.
+ * Never blocks for long. Any thread, callbacks included. PDTP_E_NULL, PDTP_E_ARGUMENT, and errors as those of
+ * pdtp_resume_start. Since 0.1.0.
  */
 int pdtp_resume_forget(pdtp_client *client,
                        const char *id,
