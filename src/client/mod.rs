@@ -50,7 +50,7 @@ pub use mirror::{Mirror, Pick};
 pub use priority::Priority;
 pub use resume::Unfinished;
 pub use share::{Share, ShareState};
-pub use store::{PieceStore, StoreError};
+pub use store::{Leftover, PieceStore, StoreError, leftover};
 pub use types::*;
 pub use verify::Answer;
 

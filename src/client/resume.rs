@@ -317,8 +317,8 @@ fn look(path: &Path) -> Option<Unfinished> {
     let id = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?.to_owned();
     let saved = Saved::read(path).ok()?;
     let uri = saved.uri()?;
-    let there = saved.file(&uri).and_then(|file| store::how_far(&file));
-    let (done, total) = there.unwrap_or_default();
+    let left = saved.file(&uri).and_then(|file| store::leftover(&file));
+    let (done, total) = left.map(|left| (left.done, left.total)).unwrap_or_default();
     Some(Unfinished {
         id,
         local: saved.local(),

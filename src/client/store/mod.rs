@@ -24,7 +24,7 @@ use std::time::{Duration, SystemTime};
 use super::Overwrite;
 use crate::content::{Layout, PieceHashes, PieceSet, merkle_root};
 use crate::peer::{Claim, FileSpan, PieceSink};
-use crate::wire::Digest;
+use crate::wire::{Digest, PdtpUri};
 use positional::{read_full_at, write_all_at};
 use state_file::{State, part_path, state_path};
 
@@ -73,16 +73,21 @@ pub(super) fn is_anything_here(target: &Path) -> bool {
     [target, &part_path(target)].into_iter().any(|path| path.symlink_metadata().is_ok())
 }
 
-/// Bytes verified and bytes in all of an unfinished download, as its state file says: for people.
-pub(super) fn how_far(target: &Path) -> Option<(u64, u64)> {
-    let state = State::read(&state_path(target)).ok()?;
-    Some((state.done, state.size))
+/// What is left of a download that was not finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Where it comes from.
+    pub uri: PdtpUri,
+    /// Bytes verified when that was written down last.
+    pub done: u64,
+    /// Bytes in all.
+    pub total: u64,
 }
 
-/// What the state file of an unfinished download says: where it comes from, and which version.
-pub(super) fn origin_of(state_file: &Path) -> Option<(String, Option<Digest>)> {
-    let state = State::read(state_file).ok()?;
-    Some((state.uri, state.root))
+/// What is left of a download to the file `target`, as the state file beside it says: for people, and to go on with.
+pub fn leftover(target: &Path) -> Option<Leftover> {
+    let state = State::read(&state_path(target)).ok()?;
+    Some(Leftover { uri: state.uri.parse().ok()?, done: state.done, total: state.size })
 }
 
 impl StoreError {
