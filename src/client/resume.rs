@@ -256,10 +256,9 @@ impl Client {
         let (path, saved, uri) = self.find(id)?;
         let file =
             File::open(&path).map_err(|error| Error::io("cannot open the record of a download", &error))?;
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => return Err(under_way(&uri)),
-            // A file system without locks: go on without.
-            _ => {}
+        // A file system without locks: go on without.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(under_way(&uri));
         }
         let record = Record { path, _file: file };
         let link = LinkUser::open(&self.runtime.inner, &uri.host, uri.port)?;
