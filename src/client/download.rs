@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, interval_at, sleep, timeout};
 
@@ -20,6 +20,7 @@ use super::files::{Held, Owner, Upset};
 use super::inner::Inner;
 use super::mirror::{Mirror, Rules};
 use super::old;
+use super::priority::{Place as InLine, Priority};
 use super::progress::Source;
 use super::session::{Conn, Gone, Link, LinkUser};
 use super::store::StoreError;
@@ -50,6 +51,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 /// Asking again is harmless; a server that has lost our request in some way is worth it.
 const STALLED: Duration = Duration::from_secs(20);
+/// After so long without a byte, transfers of lower priority need not wait any longer.
+const GIVES_WAY: Duration = Duration::from_secs(5);
 /// How long exchanges may take to end once their file is given up.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long pieces may take from the store into the numbers.
@@ -66,6 +69,8 @@ pub(super) struct Job {
     pub(super) inner: Arc<Inner>,
     pub(super) shared: Arc<Shared>,
     pub(super) overwrite: Overwrite,
+    /// Room on the disk is reserved first.
+    preallocate: bool,
     /// What is asked of signatures.
     pub(super) demand: Demand,
     /// Whether the transfer is of one file, whose states are the transfer's.
@@ -141,6 +146,7 @@ pub(super) enum Task {
 /// Does all there is to do for a transfer, and tells its end.
 pub(super) async fn run(link: LinkUser, shared: Arc<Shared>, task: Task) {
     let inner = Arc::clone(&link.inner);
+    tracing::info!(transfer = shared.id, path = %shared.path, "transfer begins");
     let working = async {
         match task {
             Task::Get(request) => download(link, &shared, request).await,
@@ -152,6 +158,10 @@ pub(super) async fn run(link: LinkUser, shared: Arc<Shared>, task: Task) {
         never = tell_progress(&inner, &shared) => match never {},
         never = cancel_when_closing(&inner, &shared) => match never {},
     };
+    match &result {
+        Ok(_) => tracing::info!(transfer = shared.id, path = %shared.path, "transfer is complete"),
+        Err(error) => tracing::warn!(transfer = shared.id, path = %shared.path, %error, "transfer has ended"),
+    }
     shared.end_with(result, &inner.queue);
     inner.transfer_ended().await;
 }
@@ -188,6 +198,7 @@ async fn mirror_tree(link: LinkUser, shared: &Arc<Shared>, mirror: Mirror) -> Re
         inner,
         shared: Arc::clone(shared),
         overwrite: Overwrite::Resume,
+        preallocate: false,
         is_single: false,
         mirror: Some(Arc::new(Rules::new(mirror))),
     };
@@ -199,7 +210,7 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
         Some(plan) => Ahead::start(&link, plan, STREAM_WINDOW).await,
         None => None,
     };
-    let Request { path, target, overwrite, recursive, expect_root, verify, keys } = request;
+    let Request { path, target, overwrite, recursive, expect_root, verify, keys, tuning } = request;
     let inner = Arc::clone(&link.inner);
     let policy = verify.unwrap_or_else(|| inner.config().verify);
     let job = |is_single: bool| {
@@ -209,6 +220,7 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
             inner: Arc::clone(&inner),
             shared: Arc::clone(shared),
             overwrite,
+            preallocate: tuning.preallocate,
             is_single,
             mirror: None,
         })
@@ -446,6 +458,7 @@ async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version
         Arc::clone(&store),
         Owner { transfer: job.shared.id, user_data: job.shared.user_data },
         Arc::clone(&job.shared.numbers),
+        job.shared.down.clone(),
     ));
     if let Some(before) = job.link.files.get(path) {
         if version.root == Some(before.root) && !store.is_complete() {
@@ -522,9 +535,19 @@ async fn open_store(
         shared.numbers.checking(Some((done, total)));
         if shared.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let named = target.clone();
+    let (named, preallocate) = (target.clone(), job.preallocate);
     let opened = blocking(move || match named {
-        Some(target) => PieceStore::open(&target, &uri, hashes, overwrite, &mut progress),
+        Some(target) => {
+            let store = PieceStore::open(&target, &uri, hashes, overwrite, &mut progress)?;
+            if preallocate && let Err(error) = store.reserve() {
+                if store.verified_bytes() == 0 {
+                    // Nothing is there that anybody would go on with.
+                    let _ = store.discard();
+                }
+                return Err(error);
+            }
+            Ok(store)
+        }
         None => PieceStore::anonymous(&temporary, hashes),
     })
     .await?;
@@ -835,7 +858,12 @@ async fn receive(
 ) -> Result<(), Stop> {
     let mut save = interval_at(tokio::time::Instant::now() + SAVE_INTERVAL, SAVE_INTERVAL);
     save.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut ears = Ears { wish: job.shared.wish(), save };
+    let mut ears = Ears {
+        wish: job.shared.wish(),
+        priority: job.shared.priority(),
+        precedence: job.inner.precedence.subscribe(),
+        save,
+    };
     let mut lost: Option<Arc<Conn>> = None;
     loop {
         if let Some(conn) = &lost {
@@ -872,7 +900,9 @@ async fn receive(
 
 /// What else a job listens to while it receives.
 struct Ears {
-    wish: tokio::sync::watch::Receiver<Wish>,
+    wish: watch::Receiver<Wish>,
+    priority: watch::Receiver<Priority>,
+    precedence: watch::Receiver<[usize; 3]>,
     save: tokio::time::Interval,
 }
 
@@ -884,7 +914,7 @@ async fn converse(
     want: &mut Want,
     conn: &Arc<Conn>,
     mut asked: Asked,
-    Ears { wish, save }: &mut Ears,
+    Ears { wish, priority, precedence, save }: &mut Ears,
 ) -> Result<Result<(), Gone>, Stop> {
     if job.is_single && !store.is_complete() && conn.old().is_none() {
         job.inner.pool.warm(conn.server);
@@ -892,17 +922,34 @@ async fn converse(
     if provide(job, conn, held, store).await == Err(Gone) {
         return Ok(Err(Gone));
     }
-    let mut is_paused = false;
+    let mut halt = None;
+    let mut in_line: Option<InLine> = None;
     // What was here when that last changed.
     let mut progress = (0, Instant::now());
     loop {
         if is_over(job, held, store, want).await? {
             return Ok(Ok(()));
         }
-        let pause = *wish.borrow_and_update() == Wish::Pause;
-        let sent = if pause {
-            if !is_paused {
-                job.shared.enter(TransferState::Paused, &job.inner.queue);
+        precedence.mark_unchanged();
+        let wanted = *priority.borrow_and_update();
+        let must_halt = if *wish.borrow_and_update() == Wish::Pause {
+            Some(TransferState::Paused)
+        } else if job.inner.precedence.is_held_back(wanted) {
+            Some(TransferState::Queued)
+        } else {
+            None
+        };
+        // What does not receive holds nobody back: whether it is not to, or nothing comes.
+        if must_halt.is_some() || progress.1.elapsed() >= GIVES_WAY {
+            in_line = None;
+        } else if in_line.as_ref().is_none_or(|place| place.priority != wanted) {
+            in_line = Some(job.inner.precedence.enter(wanted));
+        }
+        let sent = if let Some(state) = must_halt {
+            if halt != must_halt {
+                job.shared.enter(state, &job.inner.queue);
+            }
+            if halt.is_none() {
                 asked = Asked::default();
                 let url = held.url.clone();
                 conn.send(wire::Unrequest { url, range: None, root: Some(held.root) }).await
@@ -910,7 +957,9 @@ async fn converse(
                 Ok(())
             }
         } else {
-            if is_paused {
+            if halt.is_some() {
+                // Others were received meanwhile.
+                progress.1 = Instant::now();
                 job.shared.enter(TransferState::Active, &job.inner.queue);
             }
             {
@@ -918,7 +967,7 @@ async fn converse(
                 asked.more(conn, held, store, scope).await
             }
         };
-        is_paused = pause;
+        halt = must_halt;
         if sent == Err(Gone) {
             return Ok(Err(Gone));
         }
@@ -927,6 +976,8 @@ async fn converse(
             () = held.news.notified() => {}
             // The sender lives as long as the transfer.
             _ = wish.changed() => {}
+            _ = priority.changed() => {}
+            _ = precedence.changed() => {}
             _ = save.tick() => {
                 save_state(store).await;
                 let here = store.verified_bytes();

@@ -196,6 +196,16 @@ impl PieceStore {
         Ok(store)
     }
 
+    /// Reserves room on the disk for all of it, where the file system can.
+    pub fn reserve(&self) -> Result<(), StoreError> {
+        let Some(names) = &self.names else { return Ok(()) };
+        if self.is_complete() {
+            return Ok(());
+        }
+        positional::reserve(&self.file, self.hashes.layout().size())
+            .map_err(StoreError::io("cannot reserve room for", &names.part))
+    }
+
     /// Removes what an earlier download to `target` has left, unless it is being written to.
     pub fn discard_part(target: &Path) -> Result<(), StoreError> {
         let part = part_path(target);
