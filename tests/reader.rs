@@ -203,7 +203,7 @@ fn a_wait_is_interrupted_and_ends_with_the_client() {
             std::thread::yield_now();
         }
         waiting.join().unwrap();
-        // An interruption that nobody waited for is for the next who waits.
+        // The last interruption may still be on its way.
         let waiting = scope.spawn(|| {
             let error = reader.read(&mut [0; 10], None).unwrap_err();
             assert!(matches!(error.kind, ErrorKind::State | ErrorKind::Interrupted), "{error}");
