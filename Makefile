@@ -39,7 +39,7 @@ SO_ABI   = libpdtp.so.$(ABI)
 SO_LINK  = libpdtp.so
 endif
 
-EXAMPLES := get ls swarm poll_loop verify
+EXAMPLES := get ls stream swarm poll_loop verify
 
 # The library is built in passes of its own: only then is it optimised as a whole, and it holds nothing that only the
 # daemon needs. In a directory of its own: `cargo build` leaves a library of the same name, which must not get here.

@@ -363,6 +363,11 @@ impl PieceStore {
         matches!(self.inner().place, Place::Final(_))
     }
 
+    /// Whether it has no name, so that nobody else can want the file.
+    pub fn is_anonymous(&self) -> bool {
+        self.names.is_none()
+    }
+
     /// Whether the file still is what was verified, so that it may be offered to others.
     pub fn is_offerable(&self) -> bool {
         match self.inner().place {
