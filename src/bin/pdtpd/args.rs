@@ -10,6 +10,7 @@ use pdtp::globs::Globs;
 
 use super::failure::Failure;
 use super::file::File;
+use super::generate::Generate;
 use super::units;
 
 /// Serve directories to PDTP clients and browsers.
@@ -34,6 +35,9 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Look at the hashes that are kept in a state directory, while no pdtpd uses it
     Catalogue(CatalogueArgs),
+    /// Write what packages ship beside the program: manual pages, completions
+    #[command(hide = true)]
+    Generate(Generate),
 }
 
 #[derive(Debug, Args)]
