@@ -27,16 +27,28 @@ struct Shared {
     turn: tokio::sync::Mutex<()>,
     /// Tells the holder of `turn` that the rate is another.
     changed: Notify,
+    /// The limit that this one is a part of.
+    whole: Option<RateLimiter>,
 }
 
 impl RateLimiter {
     /// `bytes_per_second` of 0 = no limit.
     pub fn new(bytes_per_second: u64) -> Self {
+        Self::build(bytes_per_second, None)
+    }
+
+    /// A limit of its own for a part of what counts against this one: what passes there counts here as well.
+    pub fn part(&self, bytes_per_second: u64) -> Self {
+        Self::build(bytes_per_second, Some(self.clone()))
+    }
+
+    fn build(bytes_per_second: u64, whole: Option<Self>) -> Self {
         let shared = Shared {
             rate: AtomicU64::new(bytes_per_second),
             bucket: Mutex::new(Bucket::new(bytes_per_second, Instant::now())),
             turn: tokio::sync::Mutex::new(()),
             changed: Notify::new(),
+            whole,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -56,6 +68,19 @@ impl RateLimiter {
     /// Waits until some bytes may pass and says how many, 1 to `want`. In order of arrival; no limit: at once.
     /// (0 only for a `want` of 0.)
     pub async fn take(&self, want: usize) -> usize {
+        let granted = self.take_own(want).await;
+        let mut limiter = self;
+        while let Some(whole) = &limiter.shared.whole {
+            let mut passed = 0;
+            while passed < granted {
+                passed += whole.take_own(granted - passed).await;
+            }
+            limiter = whole;
+        }
+        granted
+    }
+
+    async fn take_own(&self, want: usize) -> usize {
         if self.rate() == 0 || want == 0 {
             return want;
         }
