@@ -4,6 +4,7 @@ A packet passes the uplink of its sender (tbf on the host's end of its veth pair
 the bridge's end). Offloads are off, so what is shaped are packets as they go over a wire: 1,448 bytes of payload in 1,514.
 """
 
+import contextlib
 import itertools
 import os
 import re
@@ -67,6 +68,12 @@ class Host:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
 
+    def segments(self):
+        """TCP segments sent so far, and those of them that were sent again."""
+        rows = [line.split() for line in self.run("cat", "/proc/net/snmp").splitlines() if line.startswith("Tcp:")]
+        counters = dict(zip(*rows))
+        return int(counters["OutSegs"]), int(counters["RetransSegs"])
+
     def traffic(self):
         """Bytes sent and received so far, headers included."""
         out = run("ip", "-s", "-n", self.net.bridge, "link", "show", self.port)
@@ -77,10 +84,10 @@ class Host:
 class Network:
     """`links` are (up, down) in bit/s, the origin's first. A context manager: nothing of it stays."""
 
-    def __init__(self, links, queue_ms=50, rtt_ms=0):
+    def __init__(self, links, queue_ms=50, congestion="cubic"):
         self.prefix = f"pdtpb{os.getpid()}-{next(_numbers)}"
         self.bridge = f"{self.prefix}-br"
-        self.queue_ms, self.rtt_ms = queue_ms, rtt_ms
+        self.queue_ms, self.congestion = queue_ms, congestion
         self.hosts = [Host(self, index, up, down) for index, (up, down) in enumerate(links)]
 
     def __enter__(self):
@@ -98,7 +105,8 @@ class Network:
         for host in self.hosts:
             ns = host.namespace
             run("ip", "netns", "add", ns)
-            host.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+            host.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1",
+                     f"net.ipv4.tcp_congestion_control={self.congestion}")
             run("ip", "-n", self.bridge, "link", "add", host.port, "type", "veth", "peer", "name", "eth0", "netns", ns)
             run("ip", "-n", ns, "addr", "add", f"{host.address}/16", "dev", "eth0")
             for where, device, rate in ((ns, "eth0", host.up), (self.bridge, host.port, host.down)):
@@ -122,12 +130,7 @@ class Network:
         burst = max(3100, rate // 8 // 1000)
         limit = max(int(rate / 8 * self.queue_ms / 1000), 16 * 1514)
         shape = ["tbf", "rate", str(rate), "burst", str(burst), "limit", str(limit)]
-        if self.rtt_ms:
-            # Each packet passes two devices, so there and back it is four times.
-            run(*tc, "root", "handle", "1:", *shape)
-            run(*tc, "parent", "1:1", "handle", "10:", "netem", "delay", f"{self.rtt_ms / 4}ms", "limit", "100000")
-        else:
-            run(*tc, "root", *shape)
+        run(*tc, "root", *shape)
 
     def __exit__(self, *_):
         for host in self.hosts:
@@ -140,6 +143,24 @@ class Network:
                         stream.close()
         for namespace in [host.namespace for host in self.hosts] + [self.bridge]:
             run("ip", "netns", "del", namespace, check=False)
+
+
+@contextlib.contextmanager
+def allowed(congestion):
+    """Lets namespaces choose a congestion control; what was allowed before is so again afterwards."""
+    path = "/proc/sys/net/ipv4/tcp_allowed_congestion_control"
+    with open(path) as f:
+        before = f.read().strip()
+    if congestion in before.split():
+        yield
+        return
+    with open(path, "w") as f:
+        f.write(f"{before} {congestion}")
+    try:
+        yield
+    finally:
+        with open(path, "w") as f:
+            f.write(before)
 
 
 def why_not():

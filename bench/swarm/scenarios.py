@@ -13,7 +13,6 @@ class Scenario:
     peers: tuple  # (up, down) in Mbit/s
     origin: float = 20  # Mbit/s up
     size: int = 32 * MIB
-    rtt_ms: float = 0
     every_s: float = 0  # a peer each so many seconds
     leaves: bool = False  # each leaves when it is done
     fails: tuple = ()  # (seconds, index of the peer, "vanish" or "kill")
@@ -36,7 +35,6 @@ MIXED = ((2, 50), (18, 50)) * 8
 
 SCENARIOS = {s.name: s for s in (
     Scenario("equal", "16 peers of 10 up and 50 down, all at once", EQUAL, rivals=("bittorrent", "http")),
-    Scenario("equal-20ms", "the same, 20 ms round trip between any two", EQUAL, rtt_ms=20),
     Scenario("differ", "half of the peers 2 up, half 18", MIXED),
     Scenario("arrive", "a peer every 2 s; each leaves when it is done", EQUAL, every_s=2, leaves=True),
     Scenario("fail", "4 of 16 are lost on the way: two vanish without a word, two are killed", EQUAL,

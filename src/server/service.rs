@@ -180,15 +180,15 @@ impl Site {
             close: false,
             on_sent: None,
         }
-        .with("Content-Type", "application/octet-stream")
         .with("ETag", format!("\"{}\"", version.root()));
         if !is_whole {
             let content_range = format!("bytes {}-{}/{size}", bytes.start, bytes.end - 1);
             response = response.with("Content-Range", content_range);
         }
-        if let Some(proof) = proof {
-            response = response.with(field::PROOF, proof);
-        }
+        response = match proof {
+            Some(proof) => response.with(field::PROOF, proof),
+            None => response.with("Content-Type", "application/octet-stream"),
+        };
         let counters = self.counters.clone();
         response.on_sent = Some(Box::new(move |sent: Sent| Counters::add(&counters.piece_bytes, sent.bytes)));
         Ok(response)
