@@ -4,7 +4,8 @@
 #   make check          everything that must hold, < 15 minutes
 #   make check-slow     what takes longer: valgrind, large files, floods
 #   make demo           a server and several C programs share a real directory
-#   make bench          throughput, with nginx and curl beside
+#   make bench          throughput, with nginx and curl beside, and a small swarm with BitTorrent
+#   make bench-swarm    swarms on shaped links, for docs/benchmarks/
 #   make header         include/pdtp.h anew from src/ffi
 #   make install        PREFIX=/usr/local LIBDIR= INCLUDEDIR= BINDIR= DESTDIR=
 #   make uninstall, make clean
@@ -46,7 +47,7 @@ EXAMPLES := get ls swarm poll_loop verify
 LIB_TARGET = target/capi
 LIB_PASS   = $(CARGO) rustc $(CARGOFLAGS) --release --lib --no-default-features --features ffi --target-dir $(LIB_TARGET)
 
-.PHONY: all bins lib examples header demo check check-slow bench install uninstall clean
+.PHONY: all bins lib examples header demo check check-slow bench bench-swarm install uninstall clean
 
 all: bins lib examples
 
@@ -93,6 +94,13 @@ check-slow:
 
 bench: bins
 	python3 bench/throughput.py
+	python3 bench/swarm --short
+
+# Shaped links, all scenarios and rivals, 3 runs each (needs root; half an hour of a machine with nothing else to do), and
+# 20,000 clients: what docs/benchmarks/ holds.
+bench-swarm: bins
+	python3 bench/swarm --docs
+	$(CARGO) run $(CARGOFLAGS) --release --example pdtp-load
 
 install:
 	@test -e build/lib/$(SO_REAL) -a -x target/release/pdtpd || $(MAKE) bins lib
