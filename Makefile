@@ -5,7 +5,8 @@
 #   make check-slow     what takes longer: valgrind, sanitizers, large files, floods, a package built and used
 #   make smoke          half a minute: the C examples with the library that `make` has built, against its server
 #   make demo           a server and several C programs share a real directory
-#   make bench          throughput, with nginx and curl beside
+#   make bench          throughput, with nginx and curl beside, and a small swarm with BitTorrent
+#   make bench-swarm    swarms on shaped links, for docs/benchmarks/
 #   make header         include/pdtp.h, the list of symbols and the one of the ABI anew, from src/ffi
 #   make install        PREFIX=/usr/local DESTDIR=, and LIBDIR= and the others below
 #   make uninstall      with the same variables
@@ -69,7 +70,7 @@ CARGO_OUT    = $(if $(CARGO_BUILD_TARGET),$(CARGO_BUILD_TARGET)/)release
 BIN_OUT      = target/$(CARGO_OUT)
 LIB_PASS     = $(CARGO) rustc $(CARGOFLAGS) --release --lib --no-default-features --features ffi --target-dir $(LIB_TARGET)
 
-.PHONY: all bins lib extras examples header demo check check-slow smoke bench install install-lib install-bin uninstall dist clean
+.PHONY: all bins lib extras examples header demo check check-slow smoke bench bench-swarm install install-lib install-bin uninstall dist clean
 
 all: bins lib extras examples
 
@@ -161,6 +162,13 @@ smoke:
 
 bench: bins
 	python3 bench/throughput.py
+	python3 bench/swarm --short
+
+# Shaped links, all scenarios and rivals, 3 runs each (needs root; half an hour of a machine with nothing else to do), and
+# 20,000 clients: what docs/benchmarks/ holds.
+bench-swarm: bins
+	python3 bench/swarm --docs
+	$(CARGO) run $(CARGOFLAGS) --release --example pdtp-load
 
 install: install-lib install-bin
 	$(INSTALL) -d $(DESTDIR)$(DOCDIR)/examples

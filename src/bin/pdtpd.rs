@@ -14,6 +14,8 @@ mod generate;
 mod page;
 #[path = "pdtpd/print.rs"]
 mod print;
+#[path = "pdtpd/rules.rs"]
+mod rules;
 #[path = "pdtpd/system.rs"]
 mod system;
 #[path = "pdtpd/units.rs"]
@@ -103,6 +105,8 @@ async fn run(settings: &Settings, hub: Hub, descriptors: u64) -> Result<(), Fail
         listen: settings.listen.clone().unwrap_or(defaults.listen),
         name: settings.name.clone(),
         up_limit: settings.limit_up.unwrap_or(defaults.up_limit),
+        policy: settings.policy,
+        directories: settings.directories.clone(),
         notice: settings.notice.clone(),
         old_version_grace: settings.old_version_grace.unwrap_or(defaults.old_version_grace),
         grace: settings.grace.unwrap_or(defaults.grace),
