@@ -111,7 +111,7 @@ endif
 comma := ,
 # prefix, libdir, includedir, rpath
 write_pc = sed -e 's|@prefix@|$(1)|' -e 's|@libdir@|$(2)|' -e 's|@includedir@|$(3)|' -e 's|@rpath@|$(4)|' \
-	-e 's|@version@|$(VERSION)|' -e "s|@libs_private@|`cat build/libs.private`|" packaging/pdtp.pc.in
+	-e 's|@version@|$(VERSION)|' -e "s|@libs_private@|`cat build/libs.private`|" pkgconfig/pdtp.pc.in
 
 # Where includes are, seen from the directory of the CMake files, so that both can be moved together.
 up = $(shell echo '$(CMAKEDIR:$(PREFIX)/%=%)' | sed 's|[^/][^/]*|..|g')
