@@ -32,8 +32,8 @@
  *
  *     cc program.c $(pkg-config --cflags --libs pdtp)
  *
- * Complete programs are in examples-c/: get.c, ls.c, swarm.c, verify.c about signatures, and poll_loop.c for those
- * with an event loop.
+ * Complete programs are in examples-c/: get.c, ls.c, stream.c for players, swarm.c, verify.c about signatures, and
+ * poll_loop.c for those with an event loop.
  *
  *
  * Results and errors
@@ -70,6 +70,7 @@
  * | pdtp_config, pdtp_request   | one thread at a time                                                              |
  * | pdtp_client                 | any thread; pdtp_client_next_event and _dispatch by one thread at a time           |
  * | pdtp_session, pdtp_transfer | any thread                                                                        |
+ * | pdtp_reader                 | one thread at a time reads; everything else from any thread                       |
  * | pdtp_share                  | any thread                                                                        |
  * | pdtp_resume                 | any thread: it never changes                                                      |
  * | pdtp_listing, pdtp_entry    | any thread: they never change                                                     |
@@ -219,6 +220,8 @@ typedef struct pdtp_entry pdtp_entry;
 typedef struct pdtp_request pdtp_request;
 /** A download that was started: of a file or of a whole tree. */
 typedef struct pdtp_transfer pdtp_transfer;
+/** A file that is read like a local one, while it comes. */
+typedef struct pdtp_reader pdtp_reader;
 /** A list of unfinished downloads. */
 typedef struct pdtp_resume pdtp_resume;
 /** A local file that is given to others. */
@@ -989,6 +992,11 @@ typedef enum {
     PDTP_WAIT_UNREACHABLE = 4,
     /** The server still computes the hashes of the file: see `hashing_done`. */
     PDTP_WAIT_HASHING = 5,
+    /**
+     * As many clients as the server's operator allows are downloading from there; it is this one's turn when another is
+     * done.
+     */
+    PDTP_WAIT_FULL = 6,
 } pdtp_wait_reason;
 
 /** What pdtp_transfer_cancel does with what is on disk. */
@@ -1243,6 +1251,128 @@ int pdtp_transfer_set_priority(pdtp_transfer *transfer, int priority);
  */
 int pdtp_transfer_cancel(pdtp_transfer *transfer,
                          int what);
+
+/* -------------------------------------------------------------------------------------------------- Readers */
+
+/** Where a seek counts from. The numbers are those of SEEK_SET, SEEK_CUR and SEEK_END. */
+typedef enum {
+    /** From the start of the file. */
+    PDTP_SEEK_SET = 0,
+    /** From where the reader is. */
+    PDTP_SEEK_CUR = 1,
+    /** From the end of the file. */
+    PDTP_SEEK_END = 2,
+} pdtp_seek;
+
+/**
+ * Opens a file to be read like a local one, while it comes: verified bytes, from anywhere, with jumps. Waits until it
+ * is known what it is, up to `timeout_ms` milliseconds (negative = for ever); the server may have to hash it first.
+ * `path`: "/dir/file", percent-encoded, or a whole URI of this server; its `#root=` and `#key=` count. Free `*out` with
+ * pdtp_reader_free.
+ *
+ * From then on what is needed next is fetched: the server is told where you read, and has the bytes from there on sent
+ * before others, from whoever can send them in time. What was verified stays in a sparse temporary file in the cache
+ * directory (pdtp_config_set_dirs; else the system's directory for such files) until the last reader of the file is
+ * freed: going back costs nothing. A download of the same file on the same session, before or after, shares what
+ * comes. Readers of one file may be many, each with a place of its own.
+ *
+ * Signatures are dealt with as for a download (pdtp_config_set_verify). A decision has to be answered on another thread
+ * than this one, which waits for it.
+ *
+ * Blocks up to `timeout_ms`. Any thread, but not from a callback (PDTP_E_REENTRANT). `*out` is NULL on failure.
+ * PDTP_E_NULL, PDTP_E_ARGUMENT (no path of this server, or a directory), PDTP_E_NOT_FOUND, PDTP_E_TIMEOUT,
+ * PDTP_E_CHANGED (not the version of `#root=`), PDTP_E_INTERRUPTED, PDTP_E_STATE, those of signatures. Since 0.1.0.
+ */
+int pdtp_reader_open(pdtp_reader **out,
+                     pdtp_session *session,
+                     const char *path,
+                     int timeout_ms);
+
+/**
+ * Closes a reader. What was fetched for it is given up, unless another reader of the same file is open. NULL is fine.
+ * In a child after fork() it does nothing.
+ *
+ * Never blocks. Any thread, callbacks included; nobody may use the handle any more: a thread that may be reading has to
+ * be stopped with pdtp_reader_cancel first. Since 0.1.0.
+ */
+void pdtp_reader_free(pdtp_reader *reader);
+
+/**
+ * Reads up to `size` bytes from where the reader is into `buffer`, and moves on by as many. Like read(2): waits until
+ * there is at least one byte, answers how many there were, which may be fewer than asked for; 0 at the end of the file.
+ *
+ * Blocks until there is data, pdtp_reader_cancel or pdtp_client_interrupt is called, or the client is freed: while the
+ * server is away it waits for it. Any thread, but not from a callback (PDTP_E_REENTRANT). One thread at a time reads.
+ * `buffer` may be NULL if `size` is 0. PDTP_E_NULL, PDTP_E_CANCELLED, PDTP_E_INTERRUPTED, PDTP_E_STATE; for good:
+ * PDTP_E_CHANGED (that version is gone), PDTP_E_NO_SPACE and PDTP_E_IO (of the temporary file), and whatever a download
+ * can fail with. Since 0.1.0.
+ */
+int64_t pdtp_reader_read(pdtp_reader *reader,
+                         void *buffer,
+                         size_t size);
+
+/**
+ * The same, but waits no longer than `timeout_ms` milliseconds (negative = for ever, 0 = not at all): PDTP_E_AGAIN when
+ * nothing has come by then. Asking is enough for the bytes to be fetched.
+ *
+ * Blocks up to `timeout_ms`; with 0 it may be called from callbacks, too. Otherwise as pdtp_reader_read. Since 0.1.0.
+ */
+int64_t pdtp_reader_read_timeout(pdtp_reader *reader,
+                                 void *buffer,
+                                 size_t size,
+                                 int timeout_ms);
+
+/**
+ * Goes elsewhere: `offset` bytes from `whence` (PDTP_SEEK_*). Answers the new place in the file, which may lie past its
+ * end, where there is nothing to read. What was being fetched for the old place and is not needed at the new one is
+ * given up at once; what is here already stays.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL, PDTP_E_ARGUMENT (before the start of the file, or no such
+ * `whence`), PDTP_E_STATE. Since 0.1.0.
+ */
+int64_t pdtp_reader_seek(pdtp_reader *reader,
+                         int64_t offset,
+                         int whence);
+
+/**
+ * Where the next read begins, in bytes from the start of the file.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL. Since 0.1.0.
+ */
+int64_t pdtp_reader_tell(const pdtp_reader *reader);
+
+/**
+ * Bytes in the file. Never changes: a reader reads one version.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL. Since 0.1.0.
+ */
+int64_t pdtp_reader_size(const pdtp_reader *reader);
+
+/**
+ * Ends reading for good: who reads now, or tries to later, gets PDTP_E_CANCELLED. The reader still has to be freed.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL. Since 0.1.0.
+ */
+int pdtp_reader_cancel(pdtp_reader *reader);
+
+/**
+ * How many bytes are fetched ahead of the reader: 64 MiB unless you say otherwise, as with a negative number; 0 = only
+ * what is being read. It bounds what is fetched in vain when somebody stops watching, not what is kept.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL, PDTP_E_STATE. Since 0.1.0.
+ */
+int pdtp_reader_set_window(pdtp_reader *reader,
+                           int64_t bytes);
+
+/**
+ * The bytes that can be read without waiting, in a row from where the reader is: from `*from` up to and without `*to`.
+ * Equal when there are none. For the shaded part of a seek bar. Either may be NULL.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL. Since 0.1.0.
+ */
+int pdtp_reader_buffered(const pdtp_reader *reader,
+                         uint64_t *from,
+                         uint64_t *to);
 
 /* --------------------------------------------------------------------------------------- Unfinished downloads */
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, interval_at, sleep, timeout};
 
@@ -22,6 +22,7 @@ use super::mirror::{Mirror, Rules};
 use super::old;
 use super::priority::{Place as InLine, Priority};
 use super::progress::Source;
+use super::reader::{self, Asking, Terms};
 use super::resume::{self, Note, Record};
 use super::session::{Conn, Gone, Link, LinkUser};
 use super::store::StoreError;
@@ -71,7 +72,7 @@ pub(super) struct Job {
     pub(super) shared: Arc<Shared>,
     pub(super) overwrite: Overwrite,
     /// Room on the disk is reserved first.
-    preallocate: bool,
+    pub(super) preallocate: bool,
     /// What is asked of signatures.
     pub(super) demand: Demand,
     /// Whether the transfer is of one file, whose states are the transfer's.
@@ -114,6 +115,8 @@ pub(super) struct File {
     pub(super) hashes: Option<Vec<u8>>,
     /// What was asked for already.
     pub(super) ahead: Option<Ahead>,
+    /// Nobody else downloads it meanwhile, if that is settled.
+    pub(super) turn: Option<OwnedMutexGuard<()>>,
     /// Its size as far as the numbers know it; `None` if they do not know of the file.
     pub(super) counted: Option<u64>,
 }
@@ -122,12 +125,16 @@ pub(super) struct File {
 pub(super) enum Place {
     File(PathBuf),
     Stream(Function),
+    /// To those who read as they like.
+    Readers(Arc<reader::Source>),
 }
 
 /// Why receiving ended before the end.
 pub(super) enum Stop {
     /// The server has another version.
     Stale,
+    /// It was for readers, and somebody else downloads all of it.
+    Yielded,
     Failed(Error),
 }
 
@@ -274,7 +281,7 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
         (Target::Stream(function), Some(_)) => Place::Stream(function),
     };
     let hashes = info.and_then(|info| info.hashes).map(|hashes| hashes.0);
-    file(&job(true), File { path, place, expect_root, version, hashes, ahead, counted: None })
+    file(&job(true), File { path, place, expect_root, version, hashes, ahead, turn: None, counted: None })
         .await
         .map(|got| Some(got.root))
 }
@@ -316,8 +323,8 @@ pub(super) struct Got {
 
 /// Downloads one file to its end.
 pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
-    let File { path, mut place, expect_root, mut version, mut hashes, mut ahead, mut counted } = file;
-    let _turn = match ahead.as_mut().and_then(|ahead| ahead.turn.take()) {
+    let File { path, mut place, expect_root, mut version, mut hashes, mut ahead, turn, mut counted } = file;
+    let _turn = match turn.or_else(|| ahead.as_mut().and_then(|ahead| ahead.turn.take())) {
         Some(turn) => turn,
         None => job.shared.unless_cancelled(job.link.files.turn(&path)).await?,
     };
@@ -354,6 +361,7 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
                 continue;
             }
             Err(Stop::Failed(error)) => return Err(error),
+            Err(Stop::Yielded) => return Err(yielded(&path)),
         };
         let start = Start { hashes, overwrite, verdict, ahead: ahead.take() };
         match attempt(job, &path, place, &version, start).await {
@@ -458,9 +466,10 @@ struct Start {
 async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version, start: Start) -> Attempt {
     let Start { hashes, overwrite, verdict, ahead } = start;
     job.enter(TransferState::Checking);
-    let (target, function) = match place {
-        Place::File(target) => (Some(target), None),
-        Place::Stream(function) => (None, Some(function)),
+    let (target, function, readers) = match place {
+        Place::File(target) => (Some(target), None, None),
+        Place::Stream(function) => (None, Some(function), None),
+        Place::Readers(source) => (None, None, Some(source)),
     };
     let store = match open_store(job, path, target.clone(), hashes, overwrite).await {
         Ok(store) => store,
@@ -476,6 +485,9 @@ async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version
         Arc::clone(&job.shared.numbers),
         job.shared.down.clone(),
     ));
+    if let Some(before) = readers.as_ref().and_then(|readers| readers.take_rest(held.root)) {
+        held.credit_copied(copy_into(&held, move |store| copy_pieces(&before, store)).await);
+    }
     if let Some(before) = job.link.files.get(path) {
         if version.root == Some(before.root) && !store.is_complete() {
             before.touch();
@@ -485,11 +497,20 @@ async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version
         job.link.unprovide(&before).await;
     }
     job.link.files.insert(Arc::clone(&held));
+    if let Some(readers) = &readers
+        && let Err(error) = readers.attach_own(&held, &store)
+    {
+        forget(job, &held).await;
+        return Attempt::Failed(error);
+    }
     job.enter(TransferState::Active);
     let already = ahead.and_then(|ahead| ahead.hand_over(&held));
 
     let (result, function) = match function {
-        None => (receive(job, &held, &store, &mut Want::All, already).await, None),
+        None => {
+            let mut want = readers.clone().map_or(Want::All, Want::Readers);
+            (receive(job, &held, &store, &mut want, already).await, None)
+        }
         Some(function) => {
             let (result, function) = receive_stream(job, &held, &store, function, already).await;
             (result, Some(function))
@@ -497,6 +518,8 @@ async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version
     };
     let result = match result {
         Ok(()) => finish(job, &held, &store, target.as_ref(), version, verdict).await.map_err(Stop::Failed),
+        // What is here is for whoever comes next.
+        Err(Stop::Yielded) => Err(Stop::Yielded),
         Err(stop) => {
             abandon(job, &held, &store, &stop).await;
             Err(stop)
@@ -507,9 +530,13 @@ async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version
         Err(stop) => stop,
     };
     let credited = held.credited();
-    released(held, store).await;
+    if readers.is_none() {
+        released(held, store).await;
+    }
     match stop {
         Stop::Failed(error) => Attempt::Failed(error),
+        Stop::Yielded => Attempt::Failed(yielded(path)),
+        Stop::Stale if readers.is_some() => Attempt::Failed(reader::changed(path)),
         Stop::Stale => {
             job.shared.numbers.retract(credited);
             match (target, function) {
@@ -593,18 +620,96 @@ pub(super) fn store_error(error: &StoreError) -> Error {
     }
 }
 
+/// Fetches what readers need, until they are no more. `Ok` when somebody else downloads the file from now on.
+pub(super) async fn for_readers(
+    job: &Arc<Job>,
+    source: &Arc<reader::Source>,
+    mut ahead: Option<Ahead>,
+    turn: Option<OwnedMutexGuard<()>>,
+) -> Result<(), Error> {
+    let path = source.path.clone();
+    let numbers = Arc::clone(&job.shared.numbers);
+    let asking = async {
+        match &mut ahead {
+            Some(ahead) => ahead.ask(numbers).await,
+            None => job.link.ask_info(&path, Some(numbers)).await,
+        }
+    };
+    let info = job.shared.unless_cancelled(asking).await??;
+    let version = Some(version_to_read(job, &path, &info)?);
+    let hashes = info.hashes.map(|hashes| hashes.0);
+    let (place, expect_root) = (Place::Readers(Arc::clone(source)), source.expect_root());
+    match file(job, File { path, place, expect_root, version, hashes, ahead, turn, counted: None }).await {
+        Err(error) if error.kind == ErrorKind::Again => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(Error::new(ErrorKind::Internal, "reading ended by itself")),
+    }
+}
+
+/// What is asked for before it is known what it is, if that makes sense.
+pub(super) async fn ahead_of(link: &LinkUser, source: &reader::Source, terms: &Terms) -> Option<Ahead> {
+    if source.is_begun() {
+        return None;
+    }
+    Ahead::start(link, Plan::of_readers(source, terms.expect_root)?, source.first_window).await
+}
+
+/// Whether what somebody else has of a file is what the server has now, and may be read.
+pub(super) async fn admits(job: &Arc<Job>, held: &Held, is_pinned: bool) -> Result<bool, Error> {
+    let info = job.link.ask_info(&held.path, Some(Arc::clone(&job.shared.numbers))).await?;
+    let (version, signatures) = version_to_read(job, &held.path, &info)?;
+    if version.layout != held.layout || version.root.is_some_and(|root| root != held.root) {
+        return Ok(false);
+    }
+    verify::admit(job, &held.path, &version, signatures, is_pinned).await?;
+    Ok(true)
+}
+
+fn version_to_read(
+    job: &Job,
+    path: &UrlPath,
+    info: &wire::TellInfo,
+) -> Result<(Version, Vec<FileSignature>), Error> {
+    if info.kind == Some(EntryKind::Dir) {
+        return Err(Error::new(
+            ErrorKind::Argument,
+            format!("{path} is a directory; only files can be read"),
+        ));
+    }
+    version_of(&job.link, path, info)
+}
+
+/// Only the source of the readers gets to see it.
+fn yielded(path: &UrlPath) -> Error {
+    Error::new(ErrorKind::Again, format!("somebody else downloads {path}"))
+}
+
 /// Takes from another download of the same version what it has.
 async fn copy_from(link: &LinkUser, before: &Arc<Held>, held: &Arc<Held>) {
-    let (link, before, to) = (Arc::clone(link), Arc::clone(before), Arc::clone(held));
+    let (link, before) = (Arc::clone(link), Arc::clone(before));
+    let copy = move |store: &PieceStore| match link.files.open_store(&before) {
+        Some(from) => copy_pieces(&from, store),
+        None => Ok(()),
+    };
+    held.credit_copied(copy_into(held, copy).await);
+}
+
+/// Bytes that `copy` has brought.
+async fn copy_into(
+    held: &Arc<Held>,
+    copy: impl FnOnce(&PieceStore) -> std::io::Result<()> + Send + 'static,
+) -> u64 {
+    let to = Arc::clone(held);
     let copied = blocking(move || {
-        let (Some(from), Some(store)) = (link.files.open_store(&before), to.store()) else { return 0 };
-        if let Err(error) = copy_pieces(&from, &store) {
+        let Some(store) = to.store() else { return 0 };
+        // Nobody else can have brought anything yet.
+        let before = store.verified_bytes();
+        if let Err(error) = copy(&store) {
             to.upset(Upset::Failed(Error::io(format!("cannot store {}", to.path), &error)));
         }
-        // Nobody else can have brought anything yet.
-        store.verified_bytes() - store.found()
+        store.verified_bytes() - before
     });
-    held.credit_copied(copied.await.unwrap_or(0));
+    copied.await.unwrap_or(0)
 }
 
 /// What cannot be read or is wrong is left out, for others to send.
@@ -744,6 +849,8 @@ enum Want {
         /// Once it has ended.
         end: Option<Finished>,
     },
+    /// As much as readers need soon; for as long as there are any.
+    Readers(Arc<reader::Source>),
 }
 
 /// `None` instead of the function when it has been given bytes already.
@@ -796,6 +903,8 @@ struct Asked {
     is_partial: bool,
     /// Bytes that are verified when all that was asked for is here.
     goal: u64,
+    /// On behalf of readers.
+    readers: Asking,
 }
 
 /// Up to which piece a file is wanted now, and what the server should know about it.
@@ -810,7 +919,7 @@ impl Want {
     /// `until` is what was asked for before.
     fn scope(&self, layout: &Layout, until: u32) -> Scope {
         match self {
-            Self::All => Scope { to: layout.count(), position: None },
+            Self::All | Self::Readers(_) => Scope { to: layout.count(), position: None },
             Self::Stream { position, .. } => {
                 let at = position.taken();
                 let end = at.saturating_add(STREAM_WINDOW).min(layout.size());
@@ -826,9 +935,28 @@ impl Want {
 
 impl Asked {
     /// All bytes before that one.
-    fn already(bytes: u64, held: &Held) -> Self {
+    fn already(bytes: u64, held: &Held, want: &Want) -> Self {
         let bytes = bytes.min(held.layout.size());
-        Self { until: held.layout.touched(0..bytes).end, is_partial: false, goal: bytes }
+        let readers = match want {
+            Want::Readers(source) => Asking::already(bytes, held, source.first_window),
+            _ => Asking::default(),
+        };
+        Self { until: held.layout.touched(0..bytes).end, is_partial: false, goal: bytes, readers }
+    }
+
+    /// Asks for what is wanted now.
+    async fn go_on(
+        &mut self,
+        conn: &Conn,
+        held: &Held,
+        store: &PieceStore,
+        want: &mut Want,
+    ) -> Result<(), Gone> {
+        if let Want::Readers(source) = want {
+            return self.readers.follow(conn, held, store, source).await;
+        }
+        self.more(conn, held, store, want.scope(&held.layout, self.until)).await?;
+        self.readers.point(conn, held, store, held.source().as_deref()).await
     }
 
     /// Asks for more, if there is more to be asked for now.
@@ -870,7 +998,7 @@ impl Asked {
 }
 
 /// Ascending pieces as runs.
-fn runs(pieces: impl Iterator<Item = u32>) -> impl Iterator<Item = std::ops::Range<u32>> {
+pub(super) fn runs(pieces: impl Iterator<Item = u32>) -> impl Iterator<Item = std::ops::Range<u32>> {
     let mut pieces = pieces.peekable();
     std::iter::from_fn(move || {
         let start = pieces.next()?;
@@ -924,7 +1052,7 @@ async fn receive(
             return Err(Stop::Stale);
         }
         let asked = already.take().filter(|already| Arc::ptr_eq(&already.conn, &conn));
-        let asked = asked.map(|already| Asked::already(already.bytes, held)).unwrap_or_default();
+        let asked = asked.map(|already| Asked::already(already.bytes, held, want)).unwrap_or_default();
         match converse(job, held, store, want, &conn, asked, &mut ears).await? {
             Ok(()) => return Ok(()),
             Err(Gone) => lost = Some(conn),
@@ -996,10 +1124,7 @@ async fn converse(
                 progress.1 = Instant::now();
                 job.shared.enter(TransferState::Active, &job.inner.queue);
             }
-            {
-                let scope = want.scope(&held.layout, asked.until);
-                asked.more(conn, held, store, scope).await
-            }
+            asked.go_on(conn, held, store, want).await
         };
         halt = must_halt;
         if sent == Err(Gone) {
@@ -1015,7 +1140,8 @@ async fn converse(
             _ = save.tick() => {
                 save_state(store).await;
                 let here = store.verified_bytes();
-                if here != progress.0 {
+                let nothing_to_come = matches!(want, Want::Readers(_)) && asked.readers.has_all(store);
+                if here != progress.0 || nothing_to_come {
                     progress = (here, Instant::now());
                 } else if progress.1.elapsed() >= STALLED {
                     progress.1 = Instant::now();
@@ -1047,7 +1173,12 @@ async fn is_over(job: &Job, held: &Held, store: &PieceStore, want: &mut Want) ->
             return Err(Stop::Failed(error.clone()));
         }
     }
-    if store.is_complete() {
+    held.wake_readers();
+    if matches!(want, Want::Readers(_)) {
+        if job.link.files.is_waited_for(&held.path) {
+            return Err(Stop::Yielded);
+        }
+    } else if store.is_complete() {
         settle(held, store).await;
         return Ok(true);
     }

@@ -16,11 +16,12 @@ use tokio::time::timeout;
 use super::ahead::Early;
 use super::cache::Used;
 use super::progress::{Numbers, Source};
+use super::reader;
 use super::session::Conn;
 use super::{Error, ErrorKind, Overwrite, PieceStore};
 use crate::content::{Layout, PieceHashes};
 use crate::peer::RateLimiter;
-use crate::wire::{self, Digest, UrlPath};
+use crate::wire::{self, Digest, UrlPath, WaitReason};
 
 /// Complete files that are kept open for others.
 const MAX_OPEN_SHARES: usize = 64;
@@ -86,6 +87,8 @@ pub(super) struct Held {
     /// Something happened that the job should look at.
     pub(super) news: Notify,
     upset: Mutex<Option<Upset>>,
+    /// Whoever reads it while it comes.
+    source: Mutex<Weak<reader::Source>>,
     /// Everything that is under way for it is to end.
     stop: watch::Sender<bool>,
 }
@@ -127,6 +130,7 @@ impl Held {
             early: Mutex::default(),
             news: Notify::new(),
             upset: Mutex::default(),
+            source: Mutex::default(),
             stop: watch::Sender::new(false),
         }
     }
@@ -209,7 +213,29 @@ impl Held {
         self.credited.fetch_add(length, Ordering::AcqRel);
         self.numbers.received(length, from, Instant::now());
         self.news.notify_one();
+        self.wake_readers();
         length
+    }
+
+    /// Whoever reads it from now on.
+    pub(super) fn set_source(&self, source: &Arc<reader::Source>) {
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(source);
+    }
+
+    /// Whoever reads it.
+    pub(super) fn source(&self) -> Option<Arc<reader::Source>> {
+        self.source
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .upgrade()
+            .filter(|source| !source.is_left())
+    }
+
+    /// Pieces may have come.
+    pub(super) fn wake_readers(&self) {
+        if let Some(source) = self.source() {
+            source.wake();
+        }
     }
 
     /// Bytes were verified of which nobody said who brought them.
@@ -303,6 +329,34 @@ pub(super) struct Files {
     /// What is to be kept, whatever the bounds.
     pinned: Mutex<HashSet<UrlPath>>,
     turns: Mutex<HashMap<UrlPath, Weak<tokio::sync::Mutex<()>>>>,
+    /// How many downloads wait for their turn.
+    waiting: Mutex<HashMap<UrlPath, usize>>,
+    /// What is being read.
+    sources: Mutex<HashMap<UrlPath, Weak<reader::Source>>>,
+    /// Counts whenever a file is put in.
+    changes: watch::Sender<u64>,
+}
+
+/// Counts among those who wait for their turn for as long as it lives.
+struct Waiting<'a>(&'a Files, &'a UrlPath);
+
+impl<'a> Waiting<'a> {
+    fn new(files: &'a Files, path: &'a UrlPath) -> Self {
+        *files.waiting().entry(path.clone()).or_default() += 1;
+        Self(files, path)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.0.waiting();
+        if let Some(count) = waiting.get_mut(self.1) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(self.1);
+            }
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -323,6 +377,8 @@ pub(super) struct Expected {
     pub(super) transfers: Vec<(Arc<Conn>, wire::Transfer)>,
     /// The server would not have the request.
     pub(super) is_refused: bool,
+    /// Why nothing comes.
+    pub(super) waiting: Option<WaitReason>,
     /// Dropped with it: whoever wants to know then looks again.
     settled: watch::Sender<()>,
 }
@@ -338,8 +394,38 @@ pub(super) enum Belongs {
 impl Files {
     /// Waits until no other download of the same path is under way on this link: the server knows one request and
     /// one set of pieces for each file and client.
+    ///
+    /// Readers do not keep it waiting: they let it go on with what they have.
     pub(super) async fn turn(&self, path: &UrlPath) -> OwnedMutexGuard<()> {
+        let _waiting = Waiting::new(self, path);
+        if let Some(held) = self.get(path) {
+            held.news.notify_one();
+        }
         self.turn_of(path).lock_owned().await
+    }
+
+    /// The same for readers, who have time.
+    pub(super) async fn turn_of_reader(&self, path: &UrlPath) -> OwnedMutexGuard<()> {
+        self.turn_of(path).lock_owned().await
+    }
+
+    /// Whether a download waits for its turn.
+    pub(super) fn is_waited_for(&self, path: &UrlPath) -> bool {
+        self.waiting().contains_key(path)
+    }
+
+    /// Tells whenever a file is put in.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// What is being read.
+    pub(super) fn sources(&self) -> MutexGuard<'_, HashMap<UrlPath, Weak<reader::Source>>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<UrlPath, usize>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn turn_of(&self, path: &UrlPath) -> Arc<tokio::sync::Mutex<()>> {
@@ -379,6 +465,13 @@ impl Files {
     /// Notes that the server would not have the request for a file that is expected; whether it is.
     pub(super) fn request_refused(&self, path: &UrlPath) -> bool {
         self.table().expected.get_mut(path).map(|expected| expected.is_refused = true).is_some()
+    }
+
+    /// Notes why nothing comes of a file that is expected.
+    pub(super) fn waits(&self, path: &UrlPath, reason: WaitReason) {
+        if let Some(expected) = self.table().expected.get_mut(path) {
+            expected.waiting = Some(reason);
+        }
     }
 
     /// The server has called off a transfer, which may still wait for its file.
@@ -429,6 +522,7 @@ impl Files {
         if let Some(old) = old {
             old.stop();
         }
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Takes a file out, if it still is what is held of its path, and ends what is under way for it.

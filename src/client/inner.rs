@@ -31,8 +31,9 @@ use crate::peer::{RateLimiter, block_pipe_signals};
 
 /// Threads that run tasks: the work is waiting and copying, and hashing happens elsewhere.
 const WORKERS: usize = 2;
-/// Threads for the disk and for hashing.
-const MAX_BLOCKING_THREADS: usize = 24;
+/// Threads for the disk and for hashing. Few, so that with thousands of small files they are busy and find the next one
+/// in line: a thread that sleeps has to be woken, which takes longer than a small file.
+const MAX_BLOCKING_THREADS: usize = 8;
 /// Exchanges with others under way at once; more wait in line.
 const MAX_EXCHANGES: usize = 64;
 /// How long the end waits for threads beyond the time allowed: those that compute are almost through.

@@ -24,6 +24,7 @@ mod old;
 mod priority;
 mod progress;
 mod queue;
+mod reader;
 mod resume;
 mod session;
 mod share;
@@ -48,6 +49,7 @@ pub use log::LogLevel;
 pub(crate) use log::tell_panic;
 pub use mirror::{Mirror, Pick};
 pub use priority::Priority;
+pub use reader::{DEFAULT_WINDOW, Reader, ReaderOptions};
 pub use resume::Unfinished;
 pub use share::{Share, ShareState};
 pub use store::{Leftover, PieceStore, StoreError, leftover};
@@ -376,6 +378,24 @@ impl Session {
     /// [`ErrorKind::State`] after the end of the client.
     pub fn start(&self, request: Request, user_data: usize) -> Result<Transfer, Error> {
         self.begin(request.path.clone(), download::Task::Get(request), user_data)
+    }
+
+    /// Opens a file to be read like a local one while it comes: from anywhere in it, with jumps. Blocks until it is
+    /// known what it is (the server may have to hash it first); while there is no connection it waits for one.
+    ///
+    /// What was verified is kept in a sparse temporary file (in [`Config::cache_dir`]) until the last reader of the
+    /// file has gone. A download of the same file, under way on this session or begun later, shares what comes.
+    ///
+    /// # Errors
+    /// As of [`Session::start`], and of the file: [`ErrorKind::NotFound`], those of signatures, …;
+    /// [`ErrorKind::Timeout`].
+    pub fn open_reader(
+        &self,
+        path: &UrlPath,
+        options: ReaderOptions,
+        timeout: Option<Duration>,
+    ) -> Result<Reader, Error> {
+        Reader::open(&self.inner.runtime, &self.inner.link, path, options, timeout)
     }
 
     /// Makes a local directory like one on the server. Otherwise like [`Session::start`].

@@ -199,7 +199,7 @@ impl Offer {
             self.has_size(version.layout.size()).await?;
             let hashes = match download::fetch_hashes(&job, path, &version, None).await {
                 Ok(hashes) => hashes,
-                Err(Stop::Stale) => continue,
+                Err(Stop::Stale | Stop::Yielded) => continue,
                 Err(Stop::Failed(error)) => return Err(error),
             };
             let (local, uri, stop) = (self.local.clone(), link.uri(path), Arc::clone(shared));

@@ -93,6 +93,11 @@ pub(super) fn count(body: impl FnOnce() -> Result<usize, Error>) -> c_int {
     }
 }
 
+/// Runs the body of a function that answers bytes or a place in a file, or an error code.
+pub(super) fn long(body: impl FnOnce() -> Result<i64, Error>) -> i64 {
+    catch(body).unwrap_or_else(|error| i64::from(fail(error)))
+}
+
 /// Runs the body of a function whose result has no room for a code: `fallback` stands for all failures.
 pub(super) fn value<T>(fallback: T, body: impl FnOnce() -> Result<T, Error>) -> T {
     catch(body).unwrap_or_else(|error| {

@@ -4,8 +4,8 @@
 
 #include <limits.h>
 
-#define IS_NULL(call) CHECK_CODE(call, PDTP_E_NULL)
-#define IS_ARGUMENT(call) CHECK_CODE(call, PDTP_E_ARGUMENT)
+#define IS_NULL(call) CHECK_CODE((int)(call), PDTP_E_NULL)
+#define IS_ARGUMENT(call) CHECK_CODE((int)(call), PDTP_E_ARGUMENT)
 
 static struct counter destroyed = COUNTER;
 
@@ -292,6 +292,36 @@ static void transfers(pdtp_session *session)
     IS_ARGUMENT(pdtp_transfer_set_priority((pdtp_transfer *)session, PDTP_PRIORITY_LOW));
 }
 
+static void readers(pdtp_session *session)
+{
+    pdtp_reader *out = (pdtp_reader *)session;
+    uint64_t from = 7, to = 7;
+    char text[64];
+
+    pdtp_reader_free(NULL);
+    IS_NULL(pdtp_reader_open(NULL, session, "/file", 0));
+    IS_NULL(pdtp_reader_open(&out, NULL, "/file", 0));
+    CHECK(out == NULL);
+    IS_NULL(pdtp_reader_open(&out, session, NULL, 0));
+    IS_ARGUMENT(pdtp_reader_open(&out, session, "no", 0));
+    IS_ARGUMENT(pdtp_reader_open(&out, session, "/dir/", 0));
+    /* Nobody listens there, so nobody answers. */
+    CHECK_CODE(pdtp_reader_open(&out, session, "/file", 0), PDTP_E_TIMEOUT);
+    CHECK_CODE(pdtp_reader_open(&out, session, "/file", 20), PDTP_E_TIMEOUT);
+    CHECK(out == NULL);
+    IS_NULL(pdtp_reader_read(NULL, text, sizeof text));
+    IS_ARGUMENT(pdtp_reader_read((pdtp_reader *)session, text, sizeof text));
+    IS_NULL(pdtp_reader_read_timeout(NULL, text, sizeof text, 0));
+    IS_NULL(pdtp_reader_seek(NULL, 0, PDTP_SEEK_SET));
+    IS_NULL(pdtp_reader_tell(NULL));
+    IS_NULL(pdtp_reader_size(NULL));
+    IS_NULL(pdtp_reader_cancel(NULL));
+    IS_NULL(pdtp_reader_set_window(NULL, 1));
+    IS_NULL(pdtp_reader_buffered(NULL, &from, &to));
+    IS_ARGUMENT(pdtp_reader_buffered((pdtp_reader *)session, &from, &to));
+    pdtp_reader_free((pdtp_reader *)session);
+}
+
 static void shares(pdtp_client *client, pdtp_session *session)
 {
     pdtp_share *out = (pdtp_share *)session;
@@ -451,6 +481,7 @@ int main(void)
     sessions(client, session);
     listings(session);
     transfers(session);
+    readers(session);
     shares(client, session);
     resumes(client);
     events();

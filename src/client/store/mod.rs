@@ -203,7 +203,7 @@ impl PieceStore {
             _ => check::right_pieces(&file, &hashes, progress).map_err(StoreError::checking(&part))?,
         };
         // To nothing first where nothing counts, so that no old byte is left behind in a hole.
-        if verified.count() == 0 {
+        if verified.count() == 0 && !is_empty(&file) {
             file.set_len(0).map_err(StoreError::io("cannot truncate", &part))?;
         }
         file.set_len(layout.size()).map_err(StoreError::io("cannot set the length of", &part))?;
@@ -239,11 +239,6 @@ impl PieceStore {
             uri: uri.to_owned(),
         };
         Ok(Self::complete(hashes, file, names, stamp))
-    }
-
-    /// Whether it is a temporary file without a name.
-    pub fn is_anonymous(&self) -> bool {
-        self.names.is_none()
     }
 
     /// Reserves room on the disk for all of it, where the file system can.
@@ -411,6 +406,11 @@ impl PieceStore {
     /// Whether it has its final name.
     pub fn is_finished(&self) -> bool {
         matches!(self.inner().place, Place::Final(_))
+    }
+
+    /// Whether it has no name, so that nobody else can want the file.
+    pub fn is_anonymous(&self) -> bool {
+        self.names.is_none()
     }
 
     /// Whether the file still is what was verified, so that it may be offered to others.
@@ -605,6 +605,11 @@ fn open_locked(part: &Path) -> Result<File, StoreError> {
         }
     }
     Err(StoreError::Locked(part.to_owned()))
+}
+
+/// Whether it holds nothing; not if that cannot be found out.
+fn is_empty(file: &File) -> bool {
+    file.metadata().is_ok_and(|meta| meta.len() == 0)
 }
 
 fn remove_if_there(path: &Path) -> Result<(), StoreError> {
