@@ -179,9 +179,9 @@ int pdtp_abi_version(void);
 /**
  * Whether the loaded library has a feature: 1 or 0.
  *
- * Known here: "dispatch-queue", "dispatch-thread", "event-fd", "ipv6", "list-recursive", "resume", "seeding",
- * "stream" (downloads to a callback), "tree" (downloads of directories), and what it was built for, as
- * "target-x86_64-unknown-linux-gnu" and "profile-release".
+ * Known here: "cache", "dispatch-queue", "dispatch-thread", "event-fd", "ipv6", "list-recursive", "log", "metrics",
+ * "resume", "resume-list", "seeding", "share", "stream" (downloads to a callback), "tree" (downloads of directories), and
+ * what it was built for, as "target-x86_64-unknown-linux-gnu" and "profile-release".
  *
  * Never blocks. Any thread, callbacks included. NULL and unknown names: 0. Since 0.1.0.
  */
