@@ -1315,7 +1315,8 @@ int64_t pdtp_reader_read(pdtp_reader *reader,
  * The same, but waits no longer than `timeout_ms` milliseconds (negative = for ever, 0 = not at all): PDTP_E_AGAIN when
  * nothing has come by then. Asking is enough for the bytes to be fetched.
  *
- * Blocks up to `timeout_ms`; with 0 it may be called from callbacks, too. Otherwise as pdtp_reader_read. Since 0.1.0.
+ * Blocks up to `timeout_ms`; with 0 it may be called from callbacks, too. Otherwise, NULL included, as
+ * pdtp_reader_read. Since 0.1.0.
  */
 int64_t pdtp_reader_read_timeout(pdtp_reader *reader,
                                  void *buffer,
