@@ -595,7 +595,7 @@ pub(super) async fn for_readers(
         }
     };
     let info = job.shared.unless_cancelled(asking).await??;
-    let version = Some(version_to_read(job, &path, &info)?);
+    let version = Some(version_to_read(job, source, &info)?);
     let hashes = info.hashes.map(|hashes| hashes.0);
     let (place, expect_root) = (Place::Readers(Arc::clone(source)), source.expect_root());
     match file(job, File { path, place, expect_root, version, hashes, ahead, turn, counted: None }).await {
@@ -614,9 +614,14 @@ pub(super) async fn ahead_of(link: &LinkUser, source: &reader::Source, terms: &T
 }
 
 /// Whether what somebody else has of a file is what the server has now, and may be read.
-pub(super) async fn admits(job: &Arc<Job>, held: &Held, is_pinned: bool) -> Result<bool, Error> {
+pub(super) async fn admits(
+    job: &Arc<Job>,
+    source: &reader::Source,
+    held: &Held,
+    is_pinned: bool,
+) -> Result<bool, Error> {
     let info = job.link.ask_info(&held.path, Some(Arc::clone(&job.shared.numbers))).await?;
-    let (version, signatures) = version_to_read(job, &held.path, &info)?;
+    let (version, signatures) = version_to_read(job, source, &info)?;
     if version.layout != held.layout || version.root.is_some_and(|root| root != held.root) {
         return Ok(false);
     }
@@ -626,9 +631,11 @@ pub(super) async fn admits(job: &Arc<Job>, held: &Held, is_pinned: bool) -> Resu
 
 fn version_to_read(
     job: &Job,
-    path: &UrlPath,
+    source: &reader::Source,
     info: &wire::TellInfo,
 ) -> Result<(Version, Vec<FileSignature>), Error> {
+    let path = &source.path;
+    source.describe(info.mime.clone(), info.mtime);
     if info.kind == Some(EntryKind::Dir) {
         return Err(Error::new(
             ErrorKind::Argument,

@@ -17,6 +17,7 @@ mod mirror;
 mod report;
 mod sign;
 mod signals;
+mod stream;
 mod term;
 mod verify;
 mod watch;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Command::Ls(args) => browse::ls(args),
         Command::Stat(args) => browse::stat(args),
         Command::Cat(args) => cat::run(args),
+        Command::Stream(args) => stream::run(args),
         Command::Mirror(args) => mirror::run(args),
         Command::Watch(args) => watch::run(args),
         Command::Keygen(args) => keys::keygen(args),
