@@ -162,15 +162,18 @@ class Bench:
                 break
         self.uri = f"pdtp://{self.origin.address}/"
         self.peers = [Host(net) for _ in range(PEERS)]
+        self.origin.narrow(*ORIGIN)
         for n, peer in enumerate(self.peers):
+            peer.narrow(*PEER)
+            # It has the film from elsewhere, verifies it, and gives it to others.
+            shutil.copyfile(self.film, os.path.join(scratch, f"seed{n}"))
             seed = peer.start(self.pdtp, "get", "--json", "--seed-for", "forever", self.uri + "film.mp4", "-o",
                               os.path.join(scratch, f"seed{n}"), stdout=subprocess.PIPE)
             if not any('"done"' in line for line in seed.stdout):
                 raise SystemExit("streaming: a peer could not download the film")
         self.downloaders = [Host(net) for _ in range(DOWNLOADS)]
         self.player = Host(net)
-        self.origin.narrow(*ORIGIN)
-        for host in self.peers + self.downloaders:
+        for host in self.downloaders:
             host.narrow(*PEER)
         self.player.narrow(*PLAYER)
 

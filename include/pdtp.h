@@ -80,6 +80,7 @@
  * | event, data and verify      | everything that does not block; what does answers PDTP_E_REENTRANT. *_free is     |
  * | callbacks                   | fine: freeing the callback's own client takes effect when the callback returns    |
  * | wake-up callbacks           | nothing                                                                           |
+ * | log callbacks               | functions named *_free                                                            |
  * | destroy functions           | functions named *_free                                                            |
  * | signal handlers             | pdtp_client_interrupt                                                             |
  * | a child after fork()        | *_free, which then do nothing; everything else answers PDTP_E_FORKED. Make new    |
@@ -105,7 +106,8 @@
  * - It never prints, never reads the environment, never changes the working directory, the locale or signal handlers
  *   (SIGPIPE is not raised), starts no processes, and never ends the process.
  * - Should a bug make its Rust code panic, nothing is printed: the panic hook of the library's own copy of the Rust
- *   runtime is replaced at the first call. The call returns PDTP_E_PANIC, and pdtp_last_error() says where.
+ *   runtime is replaced at the first call. The call returns PDTP_E_PANIC, and pdtp_last_error() says where; in its own
+ *   threads, what was under way there ends. The log (pdtp_config_set_log) tells of both, with the target "pdtp::panic".
  * - The library cannot be unloaded (dlclose) before all clients are freed.
  *
  *
@@ -750,6 +752,9 @@ int pdtp_session_error(const pdtp_session *session,
  * - "notice": the server's greeting
  * - "address": of this end as the server sees it
  * - "reachable": whether peers can dial this end: "yes", "no", or "" while that is open
+ * - "features": what the server can do besides what every server can: words of the protocol, separated by blanks
+ * - "limit_outstanding", "limit_files", "limit_ranges": how many questions without an answer, requested files, and
+ *   requested ranges of a file the server allows. The library keeps to them by itself
  *
  * Never blocks. Any thread, callbacks included. `buffer` may be NULL to learn the length. PDTP_E_NULL, PDTP_E_OPTION
  * (no such key). Since 0.1.0.
@@ -946,7 +951,7 @@ int pdtp_entry_signed(const pdtp_entry *entry);
 
 /** How a transfer stands. After PDTP_TRANSFER_DONE, _FAILED and _CANCELLED nothing more happens. */
 typedef enum {
-    /** Waits for the session, or for the server to know the file. */
+    /** Waits for the session, for the server to know the file, or for transfers of higher priority. */
     PDTP_TRANSFER_QUEUED = 1,
     /** Checks what is on disk already. */
     PDTP_TRANSFER_CHECKING = 2,
@@ -989,6 +994,19 @@ typedef enum {
     /** What is incomplete is deleted. */
     PDTP_CANCEL_DELETE = 1,
 } pdtp_cancel;
+
+/**
+ * Which transfers of a client go first: while one of higher priority receives, the others ask for nothing (they are
+ * PDTP_TRANSFER_QUEUED). One to which nothing comes for some seconds holds nobody back.
+ */
+typedef enum {
+    /** Only when nothing else is to be received. */
+    PDTP_PRIORITY_LOW = -1,
+    /** As most. */
+    PDTP_PRIORITY_NORMAL = 0,
+    /** Before others. */
+    PDTP_PRIORITY_HIGH = 1,
+} pdtp_priority;
 
 /** Numbers of a transfer. */
 typedef struct {
@@ -1094,6 +1112,13 @@ int pdtp_request_to_callback(pdtp_request *request,
  * - "expect_key": fingerprint of a key, 64 hex digits; only what it has signed is accepted. Each call adds one; any of
  *   them will do. "" takes them back
  * - "verify": require, ask, report or off; what to do about signatures, instead of what the client is configured for
+ * - "rate": most bytes a second to receive, besides the limit of the client: a number, perhaps with K, M or G; 0 = none.
+ *   pdtp_transfer_set_rate changes it later
+ * - "priority": low, normal or high, see PDTP_PRIORITY_*. pdtp_transfer_set_priority changes it later
+ * - "prealloc": yes or no, whether room on the disk is reserved for a file before it is received, so that a full disk is
+ *   noticed at the start. Where the file system cannot do that, nothing happens
+ *
+ * "-" and "_" in names are the same.
  *
  * Never blocks. One thread at a time, callbacks included. PDTP_E_NULL, PDTP_E_OPTION. Since 0.1.0.
  */
@@ -1189,6 +1214,22 @@ int pdtp_transfer_pause(pdtp_transfer *transfer);
  * Never blocks. Any thread, callbacks included. PDTP_E_NULL, PDTP_E_STATE. Since 0.1.0.
  */
 int pdtp_transfer_resume(pdtp_transfer *transfer);
+
+/**
+ * Limits the bytes a second that the transfer receives, besides the limit of the client. 0 is no limit. Takes effect at
+ * once.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL, PDTP_E_STATE. Since 0.1.0.
+ */
+int pdtp_transfer_set_rate(pdtp_transfer *transfer,
+                           uint64_t rate);
+
+/**
+ * Says how much the transfer matters beside others of the client: PDTP_PRIORITY_*. Takes effect at once.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL, PDTP_E_ARGUMENT, PDTP_E_STATE. Since 0.1.0.
+ */
+int pdtp_transfer_set_priority(pdtp_transfer *transfer, int priority);
 
 /**
  * Ends the transfer: with PDTP_CANCEL_KEEP it can be resumed later, with PDTP_CANCEL_DELETE what is incomplete is
@@ -1323,7 +1364,7 @@ int pdtp_reader_buffered(const pdtp_reader *reader,
 
 /* --------------------------------------------------------------------------------------------------- Events */
 
-/** Types of events. All but PDTP_EVENT_FILE and PDTP_EVENT_PEER are on at first. */
+/** Types of events. All but PDTP_EVENT_FILE, PDTP_EVENT_PEER and PDTP_EVENT_LOG are on at first. */
 typedef enum {
     /** A session has another state: pdtp_event_session. Only the latest state of each session waits in the queue. */
     PDTP_EVENT_SESSION = 1,
@@ -1361,6 +1402,11 @@ typedef enum {
      * cannot be turned off.
      */
     PDTP_EVENT_DECISION = 12,
+    /**
+     * A line of the log: pdtp_event_log. Off at first; dropped when the queue is half full. pdtp_config_set_log chooses
+     * how much is told.
+     */
+    PDTP_EVENT_LOG = 14,
 } pdtp_event_kind;
 
 /** How something that is watched has changed. Treat kinds that you do not know like PDTP_CHANGE_RESCAN. */
@@ -1813,6 +1859,83 @@ int pdtp_uri_format(char *buffer,
                     const char *host,
                     uint16_t port,
                     const char *path);
+
+/* ------------------------------------------------------------------------------------------ Log and metrics */
+
+/** How much the log tells. */
+typedef enum {
+    /** Nothing. The default. */
+    PDTP_LOG_OFF = 0,
+    /** What should not happen. */
+    PDTP_LOG_ERROR = 1,
+    /** And what went wrong, and was dealt with. */
+    PDTP_LOG_WARN = 2,
+    /** And milestones. */
+    PDTP_LOG_INFO = 3,
+    /** And what to look at when something goes wrong. */
+    PDTP_LOG_DEBUG = 4,
+    /** Everything. */
+    PDTP_LOG_TRACE = 5,
+} pdtp_log_level;
+
+/**
+ * Is given each line of the log: `level` PDTP_LOG_*, `target` the part of the library that says it, `line` for people.
+ * Called where the event callback is called. It may only call functions named *_free; others answer PDTP_E_REENTRANT,
+ * so that no line makes the next.
+ */
+typedef void (*pdtp_log_callback)(int level, const char *target, const char *line, void *user_data);
+
+/** Of PDTP_EVENT_LOG. */
+typedef struct {
+    /** Bytes of this struct that the loaded library knows. Fields are only ever added at the end. */
+    size_t size;
+    /** Which part of the library says it, as "pdtp::client::session"; "pdtp::panic" for a bug that was caught. */
+    const char *target;
+    /** For people, without an end of line. */
+    const char *line;
+    /** PDTP_LOG_* */
+    int level;
+} pdtp_log_event;
+
+/**
+ * Chooses how much the log tells, PDTP_LOG_*, and who is told: `callback`, called where the event callback is called.
+ * NULL: nobody, but for PDTP_EVENT_LOG, if that is turned on. The option "log_level" is the same as `level`, also at run
+ * time. Lines of a client are its own. When nobody drains, or too late, lines are dropped and counted
+ * (PDTP_EVENT_OVERFLOW): they never hold the library up, nor crowd out other events.
+ *
+ * `destroy` ends `user_data` when the function is replaced, or when the configuration and all clients made from it
+ * are gone; at once if this call fails, or `callback` is NULL.
+ *
+ * Never blocks. One thread at a time. PDTP_E_NULL, PDTP_E_ARGUMENT. Since 0.1.0.
+ */
+int pdtp_config_set_log(pdtp_config *config,
+                        int level,
+                        pdtp_log_callback callback,
+                        void *user_data,
+                        pdtp_destroy_callback destroy);
+
+/**
+ * What a PDTP_EVENT_LOG says. NULL for events of another type, and for NULL.
+ *
+ * Never blocks. Borrowed from the event. Since 0.1.0.
+ */
+const pdtp_log_event *pdtp_event_log(const pdtp_event *event);
+
+/**
+ * Writes the totals of a client as text for Prometheus (format 0.0.4), for programs that have an HTTP server of their
+ * own: serve it as `text/plain; version=0.0.4`. Free `*out` with pdtp_string_free.
+ *
+ * Never blocks. Any thread, callbacks included. `*out` is NULL on failure. PDTP_E_NULL, PDTP_E_STATE. Since 0.1.0.
+ */
+int pdtp_metrics(char **out,
+                 const pdtp_client *client);
+
+/**
+ * Frees a string that a function of this library has handed over through a `char **`. NULL is fine.
+ *
+ * Never blocks. Any thread, callbacks included. Since 0.1.0.
+ */
+void pdtp_string_free(char *string);
 
 #ifdef __cplusplus
 }

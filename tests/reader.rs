@@ -256,6 +256,7 @@ fn a_file_that_is_downloaded_is_read_meanwhile() {
         expect_root: None,
         verify: None,
         keys: Vec::new(),
+        tuning: Default::default(),
     };
     let transfer = session.start(request, 0).unwrap();
     wait_until("it is under way", PATIENCE, || transfer.progress().done > 0);
@@ -289,6 +290,7 @@ fn a_file_that_is_read_is_downloaded_meanwhile() {
         expect_root: None,
         verify: None,
         keys: Vec::new(),
+        tuning: Default::default(),
     };
     let transfer = session.start(request, 0).unwrap();
     assert!(read_full(&reader, 5 << 20) == served.bytes[11 << 20..], "it goes on");

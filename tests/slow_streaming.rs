@@ -21,6 +21,7 @@ use netns::{Host, Net};
 /// Seconds of film, at a MiB each.
 const SECONDS: u32 = 220;
 const RATE: u32 = 25;
+const FILMS: [&str; 2] = ["film.mp4", "film.mkv"];
 /// For what takes as long as the lines are narrow, on a machine that does other things, too.
 const LONG: Duration = Duration::from_secs(600);
 
@@ -104,32 +105,34 @@ fn a_film_is_played_and_jumped_in_while_it_comes() {
     wait_until("it listens", PATIENCE, || server.stdout().contains("pdtp://"));
     let uri = |name: &str| format!("pdtp://{}/{name}", origin.address());
 
-    // Peers that have both films, got over wide lines.
+    origin.narrow(16, 100);
+    // Peers that have both films from elsewhere: they verify what they have, and give it to others.
     let seeders: Vec<_> = (0..2)
         .map(|n| {
             let host = net.host();
+            host.narrow(24, 50);
             let target = here.path().join(format!("seed{n}"));
+            std::fs::create_dir(&target).unwrap();
+            for name in FILMS {
+                std::fs::copy(served.path().join(name), target.join(name)).unwrap();
+            }
             let args =
                 ["get", "-r", "--json", "--seed-for", "forever", &uri(""), "-o", target.to_str().unwrap()];
             let proc = pdtp_on(&host, &args);
-            (host, proc)
+            proc
         })
         .collect();
-    for (_, seeder) in &seeders {
+    for seeder in &seeders {
         wait_until("they have all of it", LONG, || seeder.stdout().contains("\"done\""));
     }
-    origin.narrow(16, 100);
-    for (host, _) in &seeders {
-        host.narrow(24, 50);
-    }
     // Others download both, for as long as the film is played: the lines are never idle.
-    let bulk: Vec<_> = ["film.mp4", "film.mkv"]
-        .iter()
+    let bulk: Vec<_> = FILMS
+        .into_iter()
         .map(|name| {
             let host = net.host();
             host.narrow(24, 50);
             let target = here.path().join(format!("bulk-{name}"));
-            (pdtp_on(&host, &["get", "--json", &uri(name), "-o", target.to_str().unwrap()]), target, *name)
+            (pdtp_on(&host, &["get", "--json", &uri(name), "-o", target.to_str().unwrap()]), target, name)
         })
         .collect();
     for (proc, ..) in &bulk {
@@ -152,7 +155,7 @@ fn a_film_is_played_and_jumped_in_while_it_comes() {
     });
     let nobody = net.host();
 
-    for name in ["film.mp4", "film.mkv"] {
+    for name in FILMS {
         let url = format!("{base}{name}");
         let local = served.path().join(name);
         let local = local.to_str().unwrap();

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedMutexGuard, oneshot};
+use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, interval_at, sleep, timeout};
 
@@ -20,6 +20,7 @@ use super::files::{Held, Owner, Upset};
 use super::inner::Inner;
 use super::mirror::{Mirror, Rules};
 use super::old;
+use super::priority::{Place as InLine, Priority};
 use super::progress::Source;
 use super::reader::{self, Asking, Terms};
 use super::session::{Conn, Gone, Link, LinkUser};
@@ -51,6 +52,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 /// Asking again is harmless; a server that has lost our request in some way is worth it.
 const STALLED: Duration = Duration::from_secs(20);
+/// After so long without a byte, transfers of lower priority need not wait any longer.
+const GIVES_WAY: Duration = Duration::from_secs(5);
 /// How long exchanges may take to end once their file is given up.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long pieces may take from the store into the numbers.
@@ -67,6 +70,8 @@ pub(super) struct Job {
     pub(super) inner: Arc<Inner>,
     pub(super) shared: Arc<Shared>,
     pub(super) overwrite: Overwrite,
+    /// Room on the disk is reserved first.
+    pub(super) preallocate: bool,
     /// What is asked of signatures.
     pub(super) demand: Demand,
     /// Whether the transfer is of one file, whose states are the transfer's.
@@ -148,6 +153,7 @@ pub(super) enum Task {
 /// Does all there is to do for a transfer, and tells its end.
 pub(super) async fn run(link: LinkUser, shared: Arc<Shared>, task: Task) {
     let inner = Arc::clone(&link.inner);
+    tracing::info!(transfer = shared.id, path = %shared.path, "transfer begins");
     let working = async {
         match task {
             Task::Get(request) => download(link, &shared, request).await,
@@ -159,6 +165,10 @@ pub(super) async fn run(link: LinkUser, shared: Arc<Shared>, task: Task) {
         never = tell_progress(&inner, &shared) => match never {},
         never = cancel_when_closing(&inner, &shared) => match never {},
     };
+    match &result {
+        Ok(_) => tracing::info!(transfer = shared.id, path = %shared.path, "transfer is complete"),
+        Err(error) => tracing::warn!(transfer = shared.id, path = %shared.path, %error, "transfer has ended"),
+    }
     shared.end_with(result, &inner.queue);
     inner.transfer_ended().await;
 }
@@ -195,6 +205,7 @@ async fn mirror_tree(link: LinkUser, shared: &Arc<Shared>, mirror: Mirror) -> Re
         inner,
         shared: Arc::clone(shared),
         overwrite: Overwrite::Resume,
+        preallocate: false,
         is_single: false,
         mirror: Some(Arc::new(Rules::new(mirror))),
     };
@@ -206,7 +217,7 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
         Some(plan) => Ahead::start(&link, plan, STREAM_WINDOW).await,
         None => None,
     };
-    let Request { path, target, overwrite, recursive, expect_root, verify, keys } = request;
+    let Request { path, target, overwrite, recursive, expect_root, verify, keys, tuning } = request;
     let inner = Arc::clone(&link.inner);
     let policy = verify.unwrap_or_else(|| inner.config().verify);
     let job = |is_single: bool| {
@@ -216,6 +227,7 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
             inner: Arc::clone(&inner),
             shared: Arc::clone(shared),
             overwrite,
+            preallocate: tuning.preallocate,
             is_single,
             mirror: None,
         })
@@ -455,6 +467,7 @@ async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version
         Arc::clone(&store),
         Owner { transfer: job.shared.id, user_data: job.shared.user_data },
         Arc::clone(&job.shared.numbers),
+        job.shared.down.clone(),
     ));
     if let Some(before) = readers.as_ref().and_then(|readers| readers.take_rest(held.root)) {
         held.credit_copied(copy_into(&held, move |store| copy_pieces(&before, store)).await);
@@ -549,9 +562,19 @@ async fn open_store(
         shared.numbers.checking(Some((done, total)));
         if shared.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let named = target.clone();
+    let (named, preallocate) = (target.clone(), job.preallocate);
     let opened = blocking(move || match named {
-        Some(target) => PieceStore::open(&target, &uri, hashes, overwrite, &mut progress),
+        Some(target) => {
+            let store = PieceStore::open(&target, &uri, hashes, overwrite, &mut progress)?;
+            if preallocate && let Err(error) = store.reserve() {
+                if store.verified_bytes() == 0 {
+                    // Nothing is there that anybody would go on with.
+                    let _ = store.discard();
+                }
+                return Err(error);
+            }
+            Ok(store)
+        }
         None => PieceStore::anonymous(&temporary, hashes),
     })
     .await?;
@@ -970,7 +993,12 @@ async fn receive(
 ) -> Result<(), Stop> {
     let mut save = interval_at(tokio::time::Instant::now() + SAVE_INTERVAL, SAVE_INTERVAL);
     save.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut ears = Ears { wish: job.shared.wish(), save };
+    let mut ears = Ears {
+        wish: job.shared.wish(),
+        priority: job.shared.priority(),
+        precedence: job.inner.precedence.subscribe(),
+        save,
+    };
     let mut lost: Option<Arc<Conn>> = None;
     loop {
         if let Some(conn) = &lost {
@@ -1007,7 +1035,9 @@ async fn receive(
 
 /// What else a job listens to while it receives.
 struct Ears {
-    wish: tokio::sync::watch::Receiver<Wish>,
+    wish: watch::Receiver<Wish>,
+    priority: watch::Receiver<Priority>,
+    precedence: watch::Receiver<[usize; 3]>,
     save: tokio::time::Interval,
 }
 
@@ -1019,7 +1049,7 @@ async fn converse(
     want: &mut Want,
     conn: &Arc<Conn>,
     mut asked: Asked,
-    Ears { wish, save }: &mut Ears,
+    Ears { wish, priority, precedence, save }: &mut Ears,
 ) -> Result<Result<(), Gone>, Stop> {
     if job.is_single && !store.is_complete() && conn.old().is_none() {
         job.inner.pool.warm(conn.server);
@@ -1027,30 +1057,55 @@ async fn converse(
     if provide(job, conn, held, store).await == Err(Gone) {
         return Ok(Err(Gone));
     }
-    let mut is_paused = false;
+    let mut halt = None;
+    let mut in_line: Option<InLine> = None;
     // What was here when that last changed.
     let mut progress = (0, Instant::now());
     loop {
         if is_over(job, held, store, want).await? {
             return Ok(Ok(()));
         }
-        let pause = *wish.borrow_and_update() == Wish::Pause;
-        let sent = if pause {
-            if !is_paused {
-                job.shared.enter(TransferState::Paused, &job.inner.queue);
+        precedence.mark_unchanged();
+        let wanted = *priority.borrow_and_update();
+        // Who reads or watches does not stand in line.
+        let reads = matches!(want, Want::Readers(_));
+        let must_halt = if *wish.borrow_and_update() == Wish::Pause {
+            Some(TransferState::Paused)
+        } else if !reads && job.inner.precedence.is_held_back(wanted) {
+            Some(TransferState::Queued)
+        } else {
+            None
+        };
+        // What does not receive holds nobody back: whether it is not to, or nothing comes.
+        if reads || must_halt.is_some() || progress.1.elapsed() >= GIVES_WAY {
+            in_line = None;
+        } else if in_line.as_ref().is_none_or(|place| place.priority != wanted) {
+            in_line = Some(job.inner.precedence.enter(wanted));
+        }
+        let sent = if let Some(state) = must_halt {
+            if halt != must_halt {
+                job.shared.enter(state, &job.inner.queue);
+            }
+            let readers = held.source();
+            if halt.is_none() || (readers.is_none() && asked.readers.is_asking()) {
                 asked = Asked::default();
                 let url = held.url.clone();
                 conn.send(wire::Unrequest { url, range: None, root: Some(held.root) }).await
+            } else if let Some(source) = readers {
+                // Somebody reads it all the same.
+                asked.readers.follow(conn, held, store, &source).await
             } else {
                 Ok(())
             }
         } else {
-            if is_paused {
+            if halt.is_some() {
+                // Others were received meanwhile.
+                progress.1 = Instant::now();
                 job.shared.enter(TransferState::Active, &job.inner.queue);
             }
             asked.go_on(conn, held, store, want).await
         };
-        is_paused = pause;
+        halt = must_halt;
         if sent == Err(Gone) {
             return Ok(Err(Gone));
         }
@@ -1059,10 +1114,12 @@ async fn converse(
             () = held.news.notified() => {}
             // The sender lives as long as the transfer.
             _ = wish.changed() => {}
+            _ = priority.changed() => {}
+            _ = precedence.changed() => {}
             _ = save.tick() => {
                 save_state(store).await;
                 let here = store.verified_bytes();
-                let nothing_to_come = matches!(want, Want::Readers(_)) && asked.readers.has_all(store);
+                let nothing_to_come = reads && asked.readers.has_all(store);
                 if here != progress.0 || nothing_to_come {
                     progress = (here, Instant::now());
                 } else if progress.1.elapsed() >= STALLED {

@@ -19,6 +19,7 @@ use super::reader;
 use super::session::Conn;
 use super::{Error, Overwrite, PieceStore};
 use crate::content::{Layout, PieceHashes};
+use crate::peer::RateLimiter;
 use crate::wire::{self, Digest, UrlPath};
 
 /// Complete files that are kept open for others.
@@ -68,6 +69,8 @@ pub(super) struct Held {
     /// Complete, and only given to others.
     is_shared: AtomicBool,
     numbers: Arc<Numbers>,
+    /// What is received of it counts against this.
+    down: RateLimiter,
     /// Bytes that the numbers know of.
     credited: AtomicU64,
     /// The GET that waits for the origin's first bytes.
@@ -97,6 +100,7 @@ impl Held {
         store: Arc<PieceStore>,
         owner: Owner,
         numbers: Arc<Numbers>,
+        down: RateLimiter,
     ) -> Self {
         let hashes = Arc::clone(store.hashes());
         Self {
@@ -110,6 +114,7 @@ impl Held {
             owner,
             is_shared: AtomicBool::new(false),
             numbers,
+            down,
             early: Mutex::default(),
             news: Notify::new(),
             upset: Mutex::default(),
@@ -164,6 +169,10 @@ impl Held {
 
     pub(super) fn numbers(&self) -> &Numbers {
         &self.numbers
+    }
+
+    pub(super) fn down(&self) -> &RateLimiter {
+        &self.down
     }
 
     /// A piece was verified.
@@ -581,7 +590,8 @@ mod tests {
         assert!(store.is_complete());
         let path = UrlPath::root().join(name.as_bytes()).unwrap();
         let owner = Owner::default();
-        let held = Arc::new(Held::new(path, String::new(), Arc::new(store), owner, Arc::default()));
+        let down = RateLimiter::new(0);
+        let held = Arc::new(Held::new(path, String::new(), Arc::new(store), owner, Arc::default(), down));
         files.insert(Arc::clone(&held));
         let given_up = files.share(&held, target);
         (held, given_up)

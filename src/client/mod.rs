@@ -15,9 +15,12 @@ mod event;
 mod exchange;
 mod files;
 mod inner;
+mod log;
+mod metrics;
 mod mirror;
 mod names;
 mod old;
+mod priority;
 mod progress;
 mod queue;
 mod reader;
@@ -32,10 +35,16 @@ mod verify;
 mod wake;
 mod watches;
 
-pub use config::{Config, DialectChoice, OPTIONS, OptionKind, OptionSpec, Seeding, policy};
+pub use config::{
+    Config, DialectChoice, OPTIONS, OptionKind, OptionSpec, Seeding, boolean, bytes, no_option, policy,
+};
 pub use error::{Error, ErrorKind};
 pub use event::{Change, Event, EventBody, EventMask};
+pub use log::LogLevel;
+#[cfg(feature = "ffi")]
+pub(crate) use log::tell_panic;
 pub use mirror::{Mirror, Pick};
+pub use priority::Priority;
 pub use reader::{DEFAULT_WINDOW, Reader, ReaderOptions};
 pub use store::{PieceStore, StoreError};
 pub use types::*;
@@ -350,7 +359,13 @@ impl Session {
             runtime.inner.check_open()?;
             runtime.inner.transfer_started();
         }
-        let shared = Arc::new(Shared::new(runtime.inner.next_id(), user_data, path));
+        let tuning = match &task {
+            download::Task::Get(request) => request.tuning.clone(),
+            download::Task::Mirror(_) => Tuning::default(),
+        };
+        let down = runtime.inner.down.within(tuning.rate);
+        let id = runtime.inner.next_id();
+        let shared = Arc::new(Shared::new(id, user_data, path, down, tuning.priority));
         let job = download::run(self.inner.link.clone(), Arc::clone(&shared), task);
         runtime.inner.handle.spawn(job);
         Ok(Transfer { inner: Arc::new(TransferInner { shared, runtime: Arc::clone(runtime) }) })
@@ -424,6 +439,16 @@ impl Transfer {
     /// Goes on.
     pub fn resume(&self) {
         self.inner.shared.set_paused(false);
+    }
+
+    /// Bytes a second that it receives at most, 0 = as the client does. At once.
+    pub fn set_rate(&self, bytes_per_second: u64) {
+        self.inner.shared.down.set(bytes_per_second);
+    }
+
+    /// See [`Priority`]. At once.
+    pub fn set_priority(&self, priority: Priority) {
+        self.inner.shared.set_priority(priority);
     }
 
     /// Ends it. With `keep`, what was verified stays on disk for a later resume; else it is deleted (complete files

@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
-use crate::client::{Error, ErrorKind};
+use crate::client::{Error, ErrorKind, tell_panic};
 
 thread_local! {
     static LAST: RefCell<Option<Error>> = const { RefCell::new(None) };
@@ -22,6 +22,8 @@ pub(super) enum Context {
     Callback,
     /// In a wake-up callback: everything is refused.
     Wakeup,
+    /// In a log callback: everything but `*_free` is refused, lest a line leads to the next.
+    Log,
     /// In a `destroy` function: everything but `*_free` is refused.
     Destroy,
 }
@@ -58,6 +60,9 @@ pub(super) fn may_call() -> Result<(), Error> {
         Context::Application | Context::Callback => Ok(()),
         Context::Wakeup => {
             Err(Error::new(ErrorKind::Reentrant, "a wake-up callback may call no function of the library"))
+        }
+        Context::Log => {
+            Err(Error::new(ErrorKind::Reentrant, "a log callback may only call functions named *_free"))
         }
         Context::Destroy => {
             Err(Error::new(ErrorKind::Reentrant, "a destroy function may only call functions named *_free"))
@@ -141,8 +146,9 @@ fn silence_panics() {
     }
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(|info| {
-            tracing::error!("{info}");
-            PANIC.set(Some(info.to_string()));
+            let text = info.to_string();
+            tell_panic(&text);
+            PANIC.set(Some(text));
         }));
     });
 }

@@ -16,6 +16,8 @@ const TURNS_PER_BURST: u64 = 4;
 #[derive(Debug, Clone)]
 pub struct RateLimiter {
     shared: Arc<Shared>,
+    /// Another limit that counts as well.
+    outer: Option<Arc<Shared>>,
 }
 
 #[derive(Debug)]
@@ -38,35 +40,67 @@ impl RateLimiter {
             turn: tokio::sync::Mutex::new(()),
             changed: Notify::new(),
         };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), outer: None }
+    }
+
+    /// A limit of its own that counts against this one, too. (One level: what counts against both of two outer limits
+    /// is not needed.)
+    pub fn within(&self, bytes_per_second: u64) -> Self {
+        Self { outer: Some(Arc::clone(&self.shared)), ..Self::new(bytes_per_second) }
     }
 
     /// Changes the limit; takes effect at once, also for those already waiting.
     pub fn set(&self, bytes_per_second: u64) {
-        self.bucket().set(bytes_per_second, Instant::now());
+        self.shared.bucket().set(bytes_per_second, Instant::now());
         self.shared.rate.store(bytes_per_second, Ordering::Release);
         self.shared.changed.notify_one();
     }
 
-    /// The limit.
+    /// The limit, the lower one of two; 0 where there is none.
     pub fn rate(&self) -> u64 {
-        self.shared.rate.load(Ordering::Acquire)
+        let outer = self.outer.as_ref().map_or(0, |outer| outer.rate());
+        match (self.shared.rate(), outer) {
+            (0, rate) | (rate, 0) => rate,
+            (own, outer) => own.min(outer),
+        }
     }
 
     /// Waits until some bytes may pass and says how many, 1 to `want`. In order of arrival; no limit: at once.
     /// (0 only for a `want` of 0.)
     pub async fn take(&self, want: usize) -> usize {
+        let outer = self.outer.as_ref();
+        if let Some(outer) = outer.filter(|_| self.shared.rate() == 0) {
+            return outer.take(want).await;
+        }
+        let granted = self.shared.take(want).await;
+        if let Some(outer) = outer {
+            // All of it, so that nothing of the own allowance is lost.
+            let mut passed = 0;
+            while passed < granted {
+                passed += outer.take(granted - passed).await;
+            }
+        }
+        granted
+    }
+}
+
+impl Shared {
+    fn rate(&self) -> u64 {
+        self.rate.load(Ordering::Acquire)
+    }
+
+    async fn take(&self, want: usize) -> usize {
         if self.rate() == 0 || want == 0 {
             return want;
         }
-        let _turn = self.shared.turn.lock().await;
+        let _turn = self.turn.lock().await;
         loop {
             let answer = self.bucket().take(want as u64, Instant::now());
             match answer {
                 Ok(granted) => return granted as usize,
                 Err(wait) => {
                     // A permit left over from an earlier `set` only makes this go round once more.
-                    let _ = tokio::time::timeout(wait, self.shared.changed.notified()).await;
+                    let _ = tokio::time::timeout(wait, self.changed.notified()).await;
                 }
             }
         }
@@ -74,7 +108,7 @@ impl RateLimiter {
 
     fn bucket(&self) -> std::sync::MutexGuard<'_, Bucket> {
         // Nothing that runs under the lock can leave the numbers half changed.
-        self.shared.bucket.lock().unwrap_or_else(PoisonError::into_inner)
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::view::View;
 use crate::client::download::{self, Job, blocking};
 use crate::client::files::Held;
+use crate::client::priority::Priority;
 use crate::client::session::LinkUser;
 use crate::client::transfer::Shared;
 use crate::client::verify::Demand;
@@ -399,11 +400,18 @@ impl Source {
         Arc::new(Job {
             demand: Demand::new(self.terms.policy, self.terms.keys.clone(), &self.path, false),
             link: link.clone(),
-            shared: Arc::new(Shared::new(inner.next_id(), 0, self.path.clone())),
+            shared: Arc::new(Shared::new(
+                inner.next_id(),
+                0,
+                self.path.clone(),
+                inner.down.within(0),
+                Priority::default(),
+            )),
             inner,
             overwrite: Overwrite::Resume,
             is_single: false,
             mirror: None,
+            preallocate: false,
         })
     }
 
