@@ -75,6 +75,16 @@ fn reader() {
 }
 
 #[test]
+fn data_events() {
+    with_server(|server, _| {
+        let copy = server.dir().join("file.bin");
+        for test in ["pulled", "dispatched", "freed"] {
+            memcheck("tests/c/data.c", &[test, &server.uri("/file.bin"), copy.to_str().unwrap()]);
+        }
+    });
+}
+
+#[test]
 fn poll_loop() {
     with_server(|server, out| memcheck("examples-c/poll_loop.c", &[&server.uri("/file.bin"), out]));
 }
