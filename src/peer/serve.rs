@@ -25,8 +25,9 @@ use crate::wire::FailureKind;
 /// A body that the service left is read away up to this size, to keep the connection.
 const MAX_UNREAD_BODY: u64 = 64 * 1024;
 
-/// How long a program on this machine may do nothing.
+/// How long a program on this machine may read nothing of an answer, and how long it may ask for nothing.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+const PATIENT_IDLE: Duration = Duration::from_secs(600);
 
 /// Something that answers requests. One value serves all connections.
 pub trait Service: Send + Sync + 'static {
@@ -227,7 +228,7 @@ pub async fn serve_patiently<S: Service>(
     service: Arc<S>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
-    let deadlines = Deadlines { body_window: PATIENCE, idle: PATIENCE, ..Deadlines::default() };
+    let deadlines = Deadlines { body_window: PATIENCE, idle: PATIENT_IDLE, ..Deadlines::default() };
     serve_with(stream, &[], &*service, shutdown, &deadlines).await;
 }
 

@@ -18,6 +18,7 @@ use pdtp::peer::serve::serve_patiently;
 use pdtp::wire::{EntryKind, PdtpUri, UrlPath};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use self::gateway::{Desk, Gateway};
 use crate::args::{self, Stream};
@@ -33,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const MAX_URLS: usize = 1000;
 /// Bytes read at once.
 const CHUNK: usize = 256 * 1024;
+/// Players' connections at once.
+const MAX_CONNECTIONS: usize = 256;
 /// How long connections may take to end.
 const LAST_GRACE: Duration = Duration::from_millis(500);
 /// How often numbers are told.
@@ -268,12 +271,19 @@ fn announce(
 
 async fn accept(listener: TcpListener, gateway: Arc<Gateway>) {
     let desk = Arc::new(Desk(gateway));
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
+        // Never closed. More than that wait for one to end.
+        let place = Arc::clone(&places).acquire_owned().await;
         match listener.accept().await {
             Ok((stream, _)) => {
                 // What is small is not to wait for more.
                 let _ = stream.set_nodelay(true);
-                tokio::spawn(serve_patiently(stream, Arc::clone(&desk), std::future::pending()));
+                let desk = Arc::clone(&desk);
+                tokio::spawn(async move {
+                    let _place = place;
+                    serve_patiently(stream, desk, std::future::pending()).await;
+                });
             }
             // Out of descriptors, most likely: a few may be free again soon.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
