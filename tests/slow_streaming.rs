@@ -118,8 +118,7 @@ fn a_film_is_played_and_jumped_in_while_it_comes() {
             }
             let args =
                 ["get", "-r", "--json", "--seed-for", "forever", &uri(""), "-o", target.to_str().unwrap()];
-            let proc = pdtp_on(&host, &args);
-            proc
+            pdtp_on(&host, &args)
         })
         .collect();
     for seeder in &seeders {
