@@ -985,6 +985,11 @@ typedef enum {
     PDTP_WAIT_UNREACHABLE = 4,
     /** The server still computes the hashes of the file: see `hashing_done`. */
     PDTP_WAIT_HASHING = 5,
+    /**
+     * As many clients as the server's operator allows are downloading from there; it is this one's turn when another is
+     * done.
+     */
+    PDTP_WAIT_FULL = 6,
 } pdtp_wait_reason;
 
 /** What pdtp_transfer_cancel does with what is on disk. */

@@ -130,6 +130,9 @@ impl Ahead {
         let is_other = |transfer: &wire::Transfer| transfer.root.is_some_and(|root| root != held.root);
         let is_good =
             !expected.is_refused && !expected.transfers.iter().any(|(_, transfer)| is_other(transfer));
+        if let Some(reason) = expected.waiting {
+            held.numbers().waiting(Some(reason));
+        }
         for (conn, transfer) in expected.transfers {
             exchange::accept(&self.link, &conn, transfer);
         }

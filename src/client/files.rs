@@ -20,7 +20,7 @@ use super::session::Conn;
 use super::{Error, Overwrite, PieceStore};
 use crate::content::{Layout, PieceHashes};
 use crate::peer::RateLimiter;
-use crate::wire::{self, Digest, UrlPath};
+use crate::wire::{self, Digest, UrlPath, WaitReason};
 
 /// Complete files that are kept open for others.
 const MAX_OPEN_SHARES: usize = 64;
@@ -343,6 +343,8 @@ pub(super) struct Expected {
     pub(super) transfers: Vec<(Arc<Conn>, wire::Transfer)>,
     /// The server would not have the request.
     pub(super) is_refused: bool,
+    /// Why nothing comes.
+    pub(super) waiting: Option<WaitReason>,
     /// Dropped with it: whoever wants to know then looks again.
     settled: watch::Sender<()>,
 }
@@ -429,6 +431,13 @@ impl Files {
     /// Notes that the server would not have the request for a file that is expected; whether it is.
     pub(super) fn request_refused(&self, path: &UrlPath) -> bool {
         self.table().expected.get_mut(path).map(|expected| expected.is_refused = true).is_some()
+    }
+
+    /// Notes why nothing comes of a file that is expected.
+    pub(super) fn waits(&self, path: &UrlPath, reason: WaitReason) {
+        if let Some(expected) = self.table().expected.get_mut(path) {
+            expected.waiting = Some(reason);
+        }
     }
 
     /// The server has called off a transfer, which may still wait for its file.

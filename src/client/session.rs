@@ -964,6 +964,8 @@ impl Link {
             Message::Waiting(waiting) => {
                 if let Some(held) = self.held_of(&waiting.url) {
                     held.numbers().waiting(Some(waiting.reason));
+                } else if let Ok(path) = wire::path_of_url(&waiting.url) {
+                    self.files.waits(&path, waiting.reason);
                 }
             }
             Message::Changed(changed) => self.on_changed(&changed).await,

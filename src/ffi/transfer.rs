@@ -63,6 +63,9 @@ pub enum pdtp_wait_reason {
     PDTP_WAIT_UNREACHABLE = 4,
     /// The server still computes the hashes of the file: see `hashing_done`.
     PDTP_WAIT_HASHING = 5,
+    /// As many clients as the server's operator allows are downloading from there; it is this one's turn when another is
+    /// done.
+    PDTP_WAIT_FULL = 6,
 }
 
 /// Which transfers of a client go first: while one of higher priority receives, the others ask for nothing (they are
@@ -141,6 +144,10 @@ impl From<&Progress> for pdtp_progress {
                 (PDTP_WAIT_NO_PROVIDER, Some(c"nobody who is connected has what is missing"))
             }
             Some(WaitReason::YourLimit) => (PDTP_WAIT_YOUR_LIMIT, Some(c"your own limit is reached")),
+            Some(WaitReason::Full) => (
+                PDTP_WAIT_FULL,
+                Some(c"as many are downloading as the server allows at once; wait for your turn"),
+            ),
             Some(WaitReason::Unreachable) => {
                 (PDTP_WAIT_UNREACHABLE, Some(c"those who have what is missing cannot be reached from here"))
             }

@@ -16,11 +16,10 @@ use tokio::sync::watch;
 use super::view::View;
 use crate::client::download::{self, Job, blocking};
 use crate::client::files::Held;
-use crate::client::priority::Priority;
 use crate::client::session::LinkUser;
 use crate::client::transfer::Shared;
 use crate::client::verify::Demand;
-use crate::client::{Error, ErrorKind, Overwrite, PieceStore};
+use crate::client::{Error, ErrorKind, Overwrite, PieceStore, Priority};
 use crate::content::Layout;
 use crate::content::keys::Fingerprint;
 use crate::content::trust::Policy;
@@ -404,14 +403,14 @@ impl Source {
                 inner.next_id(),
                 0,
                 self.path.clone(),
-                inner.down.within(0),
-                Priority::default(),
+                inner.down.clone(),
+                Priority::Normal,
             )),
             inner,
+            preallocate: false,
             overwrite: Overwrite::Resume,
             is_single: false,
             mirror: None,
-            preallocate: false,
         })
     }
 
