@@ -21,6 +21,7 @@ mod resume;
 mod share;
 mod sign;
 mod signals;
+mod stream;
 mod term;
 mod verify;
 mod watch;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Command::Ls(args) => browse::ls(args),
         Command::Stat(args) => browse::stat(args),
         Command::Cat(args) => cat::run(args),
+        Command::Stream(args) => stream::run(args),
         Command::Mirror(args) => mirror::run(args),
         Command::Watch(args) => watch::run(args),
         Command::Resume(args) => resume::run(args),
