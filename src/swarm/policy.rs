@@ -345,7 +345,7 @@ impl Swarm {
         let mut transfers = Vec::new();
         for &member in &members {
             self.state.members[member].want.clear();
-            transfers.extend(&self.state.members[member].flights);
+            transfers.extend(self.state.members[member].flights.iter().map(|flight| flight.transfer));
         }
         self.cancel(transfers, out);
         self.state.remove_file(key);
@@ -366,7 +366,7 @@ impl Swarm {
     fn transfers_of(&self, peer: Key<Peer>) -> Vec<Key<Transfer>> {
         let mut transfers: Vec<_> = self.state.peers[peer].giving.iter().collect();
         for member in self.state.peers[peer].members.iter() {
-            transfers.extend(&self.state.members[member].flights);
+            transfers.extend(self.state.members[member].flights.iter().map(|flight| flight.transfer));
         }
         transfers
     }
@@ -396,15 +396,15 @@ impl Swarm {
             let Some(&(at, alarm)) = self.state.alarms.first().filter(|&&(at, _)| at <= now) else { break };
             self.state.alarms.remove(&(at, alarm));
             match alarm {
-                Alarm::Stall(key) => match self.state.look_at(key, now) {
-                    Finding::Fine => {}
-                    Finding::Silent(peer) => self.silent(peer, now, out),
-                    Finding::Stalled => {
-                        let Assignment { transfer, giver, taker, .. } = self.state.transfers[key].assignment;
-                        out.push(Command::Cancel { transfer, giver, taker });
-                        self.failed(key, FailureKind::Timeout, 0, now, out);
+                Alarm::Watch(giver) => {
+                    for (transfer, key) in self.state.to_look_at(giver, now) {
+                        let is_there = |t: &Transfer| t.assignment.transfer == transfer;
+                        if self.state.transfers.get(key).is_some_and(is_there) {
+                            self.look_after(key, now, out);
+                        }
                     }
-                },
+                    self.state.watch_again(giver);
+                }
                 Alarm::Feed(peer) => {
                     self.state.peers[peer].feed = None;
                     self.touched.push(peer);
@@ -426,6 +426,19 @@ impl Swarm {
         }
         if self.sweep_at.is_some_and(|at| at <= now) {
             self.sweep(now, out);
+        }
+    }
+
+    /// Looks whether a transfer is still alive.
+    fn look_after(&mut self, key: Key<Transfer>, now: Time, out: &mut Vec<Command>) {
+        match self.state.look_at(key, now) {
+            Finding::Fine => {}
+            Finding::Silent(peer) => self.silent(peer, now, out),
+            Finding::Stalled => {
+                let Assignment { transfer, giver, taker, .. } = self.state.transfers[key].assignment;
+                out.push(Command::Cancel { transfer, giver, taker });
+                self.failed(key, FailureKind::Timeout, 0, now, out);
+            }
         }
     }
 

@@ -30,6 +30,7 @@ const LAGS: u64 = 3;
 
 /// One direction of one peer's line.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Link {
     /// Learned, bytes a second; 0 = nothing yet.
     pub(super) rate: u64,
@@ -53,10 +54,7 @@ pub(super) struct Link {
 
 /// The odometer of a [`Link`] when a transfer started.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Mark {
-    passed: u64,
-    at: Time,
-}
+pub(super) struct Mark(u64);
 
 impl Link {
     /// A transfer of `bytes` in pieces of `unit` starts.
@@ -65,14 +63,14 @@ impl Link {
         self.unit = unit;
         self.dry_at = self.dry_at.max(at).plus(self.pace_of(bytes));
         self.transfers += 1;
-        Mark { passed: self.passed, at }
+        Mark(self.passed)
     }
 
-    /// `bytes` of a transfer were verified; `budget` is what [`budget`](Self::budget) said.
-    pub(super) fn passed(&mut self, bytes: u64, mark: Mark, now: Time, budget: u64) {
+    /// `bytes` of a transfer that started at `since` were verified; `budget` is what [`budget`](Self::budget) said.
+    pub(super) fn passed(&mut self, bytes: u64, mark: Mark, since: Time, now: Time, budget: u64) {
         self.passed += bytes;
-        let micros = now.since(mark.at).max(SHORTEST_SAMPLE);
-        let sample = (self.passed - mark.passed).saturating_mul(1_000_000) / micros;
+        let micros = now.since(since).max(SHORTEST_SAMPLE);
+        let sample = (self.passed - mark.0).saturating_mul(1_000_000) / micros;
         let had_enough_to_do = self.in_flight >= budget / 2;
         if self.rate == 0 || sample > self.rate / 4 * 5 {
             self.grows = true;
@@ -94,8 +92,8 @@ impl Link {
     /// it would never be seen to be faster than was learned. 0 while nothing is known of it.
     fn pace_of(&self, bytes: u64) -> u64 {
         let (faster, than) = if self.grows { (2, 1) } else { (5, 4) };
-        let time = (u128::from(bytes) * 1_000_000 * than).checked_div(u128::from(self.rate) * faster);
-        u64::try_from(time.unwrap_or(0)).unwrap_or(u64::MAX)
+        let time = bytes.saturating_mul(1_000_000 * than).checked_div(self.rate.saturating_mul(faster));
+        time.unwrap_or(0)
     }
 
     /// When the line is to be told something more: `lead_us`, the time from the decision to the first byte, before it
@@ -140,15 +138,16 @@ impl Link {
 
     /// How many bytes to have in flight, so that `cover_us` of time are covered.
     pub(super) fn budget(&self, assumed: u64, limit: Option<u64>, cover_us: u64, config: &Config) -> u64 {
-        let bytes = u128::from(self.rate_or(assumed, limit)) * u128::from(cover_us) / 1_000_000;
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(2 * u64::from(self.unit));
+        // Asked of every candidate. What overflows here is far above the limit.
+        let bytes =
+            self.rate_or(assumed, limit).saturating_mul(cover_us) / 1_000_000 + 2 * u64::from(self.unit);
         bytes.min(config.in_flight.end).max(config.in_flight.start)
     }
 
     /// How long what is in flight will take, microseconds; `None` while nothing is known of the line.
     pub(super) fn queue_us(&self, limit: Option<u64>) -> Option<u64> {
         let rate = (self.rate > 0).then(|| self.rate_or(1, limit))?;
-        Some(u64::try_from(u128::from(self.in_flight) * 1_000_000 / u128::from(rate)).unwrap_or(u64::MAX))
+        Some(self.in_flight.saturating_mul(1_000_000) / rate)
     }
 }
 
@@ -165,11 +164,11 @@ mod tests {
             let budget = link.budget(1 << 20, None, link.cover(&config), &config);
             while link.in_flight < budget {
                 free = free.max(now.0 + latency) + (65_536 * 1_000_000) / rate;
-                queue.push_back((Time(free), link.begin(65_536, 65_536, now)));
+                queue.push_back((Time(free), link.begin(65_536, 65_536, now), now));
             }
-            let (at, mark) = queue.pop_front().unwrap();
+            let (at, mark, since) = queue.pop_front().unwrap();
             now = at;
-            link.passed(65_536, mark, now, budget);
+            link.passed(65_536, mark, since, now, budget);
             link.end(0);
         }
         queue.into_iter().for_each(|_| link.end(65_536));
@@ -202,8 +201,9 @@ mod tests {
         while link.budget(4 << 20, None, config.alone_us, &config) < config.in_flight.end {
             let bytes = 512 << 10;
             let mark = link.begin(bytes, 65_536, now);
+            let since = now;
             now = now.plus(500);
-            link.passed(bytes, mark, now, bytes);
+            link.passed(bytes, mark, since, now, bytes);
             transfers += 1;
         }
         assert!(transfers <= 4, "{transfers}");
@@ -215,7 +215,7 @@ mod tests {
         let mark = link.begin(65_536, 65_536, Time(0));
         let config = Config::default();
         let budget = link.budget(1, None, config.alone_us, &config);
-        link.passed(65_536, mark, Time(1_000_000), budget);
+        link.passed(65_536, mark, Time(0), Time(1_000_000), budget);
         assert_eq!(link.rate, 10_000_000);
     }
 }

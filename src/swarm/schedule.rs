@@ -19,11 +19,13 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::bits::{WORD, mask, touched};
 use super::friends;
 use super::policy::Swarm;
 use super::slab::{Bag, Key};
-use super::state::{File, Member, Peer, Transfer};
+use super::state::{File, Flight, Member, Peer, Transfer};
 use super::types::*;
 
 /// Candidates looked at before one is chosen.
@@ -55,6 +57,9 @@ const RUN_US: u64 = 200_000;
 const FRUGAL_US: u64 = 2_000_000;
 /// Files of one peer that it is told the reason for waiting of, in one sweep.
 const TELL: usize = 16;
+
+/// What is found among candidates.
+type Found<T> = SmallVec<[T; SAMPLE + STRANGERS]>;
 
 /// Why a taker should come before others, smaller first: a reader waits; nothing at all is under way; it took less
 /// than others in comparison to what it gave.
@@ -112,6 +117,10 @@ impl Swarm {
                 work > 0 && self.give(offer, now, &mut work, out)
             });
             if !found && !self.help(giver, now, &mut work, out) {
+                for step in 0..files.min(FILES) {
+                    let offer = self.state.peers[giver].offers.at((start + step) % files);
+                    self.state.set_idle(offer, true);
+                }
                 return;
             }
         }
@@ -120,9 +129,9 @@ impl Swarm {
     /// Starts a transfer from `offer` to whoever has the best claim, if there is anybody.
     fn give(&mut self, offer: Key<Member>, now: Time, work: &mut usize, out: &mut Vec<Command>) -> bool {
         let (giver, file) = (self.state.members[offer].peer, self.state.members[offer].file);
-        let mut takers: Vec<(Claim, Key<Member>, bool)> = Vec::new();
+        let mut takers: Found<(Claim, Key<Member>, bool)> = Found::new();
         for taker in self.candidates(giver, file, |file| &file.hungry, |member| member.open > 0, work) {
-            if let Some(dials) = self.can_meet(giver, self.state.members[taker].peer, now) {
+            if let Some(dials) = self.can_meet(giver, self.state.members[taker].peer, giver, now) {
                 takers.push((self.claim(taker, now), taker, dials));
             }
         }
@@ -155,19 +164,26 @@ impl Swarm {
         }
     }
 
-    /// Starts a transfer to `taker` from whichever peer has most room and is nearest, if there is one.
+    /// Starts a transfer to `taker` from whichever peer has most room and is nearest, if there is one. Where there are many
+    /// that have something, only those are asked that found nobody to give it to: the others are busy.
     fn take(&mut self, taker: Key<Member>, now: Time, work: &mut usize, out: &mut Vec<Command>) -> bool {
         /// How full a giver's line is, in parts of its budget; differences below that do not matter.
         const STEPS: u64 = 4;
         let (to, file) = (self.state.members[taker].peer, self.state.members[taker].file);
-        let mut givers: Vec<(u64, u8, Key<Member>, bool)> = Vec::new();
-        let is_offer = |member: &Member| member.shares && !member.have.is_empty();
-        for offer in self.candidates(to, file, |file| &file.holders, is_offer, work) {
+        let mut givers: Found<(u64, u8, u32, Key<Member>, bool)> = Found::new();
+        let offers = match self.state.files[file].holders.len() {
+            ..=SAMPLE => self.candidates(to, file, |file| &file.holders, Member::is_offer, work),
+            _ => self.candidates(to, file, |file| &file.idle, Member::is_idle, work),
+        };
+        for offer in offers {
             let giver = self.state.members[offer].peer;
-            if let Some(dials) = self.can_meet(giver, to, now) {
+            if !self.state.can_send_more(giver, now) {
+                self.state.set_idle(offer, false);
+            } else if let Some(dials) = self.can_meet(giver, to, to, now) {
                 let peer = &self.state.peers[giver];
                 let load = peer.up.in_flight * STEPS / self.state.up_budget(giver).max(1);
-                givers.push((load, distance(&peer.info, &self.state.peers[to].info), offer, dials));
+                let turn = self.dice.next() as u32;
+                givers.push((load, distance(&peer.info, &self.state.peers[to].info), turn, offer, dials));
             }
         }
         if givers.is_empty() {
@@ -176,7 +192,7 @@ impl Swarm {
         givers.sort_unstable();
         let farthest = givers.iter().map(|giver| giver.1).max();
         self.state.need(taker, &mut self.words);
-        givers.into_iter().any(|(_, distance, offer, dials)| {
+        givers.into_iter().any(|(_, distance, _, offer, dials)| {
             let giver = self.state.members[offer].peer;
             let Some(mut choice) = self.choose(giver, Some(offer), taker, now) else { return false };
             if choice.1 == Reason::Rarest && distance == 0 && farthest > Some(0) {
@@ -212,9 +228,9 @@ impl Swarm {
         work: &mut usize,
         out: &mut Vec<Command>,
     ) -> bool {
-        let mut takers: Vec<(OriginClaim, Key<Peer>)> = Vec::new();
+        let mut takers: Found<(OriginClaim, Key<Peer>)> = Found::new();
         for taker in sample(&self.state.needy, &mut self.dice, work) {
-            if self.can_meet(origin, taker, now).is_some() {
+            if self.can_meet(origin, taker, origin, now).is_some() {
                 takers.push((self.claim_on_origin(taker, now), taker));
             }
         }
@@ -242,8 +258,9 @@ impl Swarm {
         })
     }
 
-    /// Whether, now, `giver` could send to `taker`, and if so, whether the taker is to dial.
-    fn can_meet(&self, giver: Key<Peer>, taker: Key<Peer>, now: Time) -> Option<bool> {
+    /// Whether, now, `giver` could send to `taker`, and if so, whether the taker is to dial. `asks` is the one of the two
+    /// that others are tried for, too: what is known of it is at hand.
+    fn can_meet(&self, giver: Key<Peer>, taker: Key<Peer>, asks: Key<Peer>, now: Time) -> Option<bool> {
         let state = &self.state;
         let (g, t) = (&state.peers[giver], &state.peers[taker]);
         let has_room = match g.is_origin() {
@@ -253,12 +270,12 @@ impl Swarm {
         if giver == taker || !state.can_send_more(giver, now) || !has_room {
             return None;
         }
-        self.dials(giver, taker, now)
+        self.dials(giver, taker, asks, now)
             .filter(|_| !state.pairs.get(giver, taker).is_some_and(|pair| pair.is_apart(now)))
     }
 
     /// Whether the taker is to dial; `None` if neither side can, or may now.
-    fn dials(&self, giver: Key<Peer>, taker: Key<Peer>, now: Time) -> Option<bool> {
+    fn dials(&self, giver: Key<Peer>, taker: Key<Peer>, asks: Key<Peer>, now: Time) -> Option<bool> {
         let (g, t) = (&self.state.peers[giver], &self.state.peers[taker]);
         if g.is_origin() {
             return Some(true);
@@ -273,18 +290,8 @@ impl Swarm {
                 (taker_dials, _) => Some(taker_dials),
             };
         }
-        let (giver_has, taker_has) = match g.friends.len() <= t.friends.len() {
-            true => match g.friends.has_dialled(taker) {
-                Some(true) => (true, t.friends.has_dialled(giver) == Some(true)),
-                Some(false) => (false, true),
-                None => (false, false),
-            },
-            false => match t.friends.has_dialled(giver) {
-                Some(true) => (g.friends.has_dialled(taker) == Some(true), true),
-                Some(false) => (true, false),
-                None => (false, false),
-            },
-        };
+        let met = if asks == giver { g.friends.met(taker) } else { t.friends.met(giver) };
+        let (giver_has, taker_has) = if asks == giver { (met.out, met.back) } else { (met.back, met.out) };
         let have_met = giver_has || taker_has;
         let has_room = || g.friends.len() < friends::MOST && t.friends.len() < friends::MOST;
         if !have_met && !has_room() {
@@ -307,7 +314,7 @@ impl Swarm {
         bag: fn(&File) -> &Bag<Member>,
         is_in: fn(&Member) -> bool,
         work: &mut usize,
-    ) -> Vec<Key<Member>> {
+    ) -> Found<Key<Member>> {
         let state = &self.state;
         let bag = bag(&state.files[file]);
         if bag.len() <= SAMPLE {
@@ -317,7 +324,7 @@ impl Swarm {
         let start = self.dice.below(friends.len());
         let looked_at = friends.len().min(SAMPLE).min(*work);
         *work -= looked_at;
-        let mut found: Vec<_> = (0..looked_at)
+        let mut found: Found<_> = (0..looked_at)
             .filter_map(|step| state.part(friends.at((start + step) % friends.len()), file))
             .filter(|&member| is_in(&state.members[member]))
             .collect();
@@ -365,10 +372,10 @@ impl Swarm {
         let mut best: Option<(u64, Key<Transfer>, Key<Member>)> = None;
         for &taker in takers {
             let m = &self.state.members[taker];
-            if self.can_meet(giver, m.peer, now).is_none() {
+            if self.can_meet(giver, m.peer, giver, now).is_none() {
                 continue;
             }
-            for &flight in &m.flights {
+            for &Flight { transfer: flight, .. } in &m.flights {
                 let t = &self.state.transfers[flight];
                 let has = |piece| offer.is_none_or(|offer| self.state.members[offer].have.contains(piece));
                 // It may have come by another way, or not be wanted any more.
@@ -391,7 +398,9 @@ impl Swarm {
         let pieces = self.state.transfers[flight].missing().next();
         self.call_off(flight, out);
         let Some(piece) = pieces else { return true };
-        let Some(dials) = self.can_meet(giver, self.state.members[taker].peer, now) else { return true };
+        let Some(dials) = self.can_meet(giver, self.state.members[taker].peer, giver, now) else {
+            return true;
+        };
         // Its last pieces come one by one, from whoever is quickest.
         self.launch(giver, taker, dials, (piece..piece + 1, Reason::Endgame), now, out);
         true
@@ -445,9 +454,8 @@ impl Swarm {
         let Some(reader) = &m.reader else { return false };
         let range = reader.at_once(now, self.state.files[m.file].piece_size);
         touched(&range).any(|index| {
-            let coming = m.flights.iter().map(|&flight| &self.state.transfers[flight].assignment.pieces);
-            mask(&range, index) & !m.have.word(index) & !coming.fold(0, |word, run| word | mask(run, index))
-                != 0
+            let coming = m.flights.iter().fold(0, |word, flight| word | mask(&flight.pieces, index));
+            mask(&range, index) & !m.have.word(index) & !coming != 0
         })
     }
 
@@ -476,8 +484,7 @@ impl Swarm {
             first(&range, candidates)
         });
         // While what it waits for is under way, nothing else is to share its line.
-        let is_coming =
-            |piece| m.flights.iter().any(|&t| state.transfers[t].assignment.pieces.contains(&piece));
+        let is_coming = |piece| m.flights.iter().any(|flight| flight.pieces.contains(&piece));
         let waits_for = m.reader.as_ref().map(|reader| reader.position());
         if soon.is_none() && waits_for.is_some_and(|piece| !m.have.contains(piece) && is_coming(piece)) {
             return None;

@@ -8,6 +8,8 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::bits::{Pieces, Ranges, mask, touched, words_for};
 use super::friends::Friends;
 use super::pairs::Pairs;
@@ -23,20 +25,31 @@ use crate::wire::limits::MAX_PIECES;
 const TAKER_COVER: u64 = 4;
 /// So few peers count as alone with an origin.
 const FEW: u64 = 2;
+/// The parts of a peer with no more files than this are found by looking at each.
+const SCANNED: usize = 4;
 /// See [`Peer::fresh`], microseconds.
 const FRESH_US: u64 = 4_000_000;
 /// And by at least this many bytes.
 const TAKER_LEAST: u64 = 512 * 1024;
 
+/// What is asked of each of many candidates comes first, so that it takes two lines of the cache.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Peer {
-    pub(super) id: PeerId,
-    pub(super) info: PeerInfo,
-    pub(super) up: Link,
     pub(super) down: Link,
     /// Verified bytes.
     pub(super) given: u64,
     pub(super) taken: u64,
+    pub(super) joined: Time,
+    /// Nothing at all, until an alarm rings.
+    pub(super) rests: Option<Time>,
+    pub(super) members: Bag<Member>,
+    pub(super) friends: Friends,
+    pub(super) info: PeerInfo,
+    /// How often in a row it was taken for gone. Until it is heard of it is given one transfer at a time, to see.
+    pub(super) silences: u32,
+    pub(super) up: Link,
+    pub(super) id: PeerId,
     /// Wrong pieces it sent, as far as the accusers are believed.
     pub(super) wrong: u32,
     pub(super) distrusted: bool,
@@ -44,7 +57,6 @@ pub(super) struct Peer {
     pub(super) accused: u32,
     /// How often in a row it could not be dialled.
     pub(super) undialled: u32,
-    pub(super) members: Bag<Member>,
     /// Where something is wanted, not had and not under way.
     pub(super) needs: Bag<Member>,
     /// Where it has something to give.
@@ -55,17 +67,13 @@ pub(super) struct Peer {
     /// Where a reader waits, served first.
     pub(super) urgent: Option<Key<Member>>,
     /// With whom there is a record in [`Pairs`].
-    pub(super) partners: Vec<Key<Peer>>,
-    pub(super) friends: Friends,
-    pub(super) joined: Time,
+    pub(super) partners: SmallVec<[Key<Peer>; 4]>,
     /// When something was last heard of it: from itself, or that what it sent has come.
     pub(super) heard: Time,
-    /// How often in a row it was taken for gone. Until it is heard of it is given one transfer at a time, to see.
-    pub(super) silences: u32,
-    /// Nothing at all, until an alarm rings.
-    pub(super) rests: Option<Time>,
     /// The entry of [`Alarm::Feed`].
     pub(super) feed: Option<Time>,
+    /// The entry of [`Alarm::Watch`]: not after the first alarm of what it gives.
+    watch: Option<Time>,
     /// Bytes that it lately got, or was promised, from origins, and when that was right: see [`Peer::fresh`].
     fresh: u64,
     fresh_at: Time,
@@ -84,8 +92,8 @@ impl Peer {
     /// What it took, or was promised, more than it gave, in bytes for each second since it came. For those who come
     /// together that is the ledger; but who comes late does not take precedence over all others until it has caught up.
     pub(super) fn balance(&self, now: Time) -> i64 {
-        let bytes = i128::from(self.taken) + i128::from(self.down.in_flight) - i128::from(self.given);
-        (bytes * 1_000_000 / i128::from(now.since(self.joined).max(1_000_000))) as i64
+        let bytes = (self.taken + self.down.in_flight) as f64 - self.given as f64;
+        (bytes * 1e6 / now.since(self.joined).max(1_000_000) as f64) as i64
     }
 
     /// Bytes that it lately got, or was promised, from origins: half of them are forgotten every [`FRESH_US`].
@@ -137,6 +145,9 @@ pub(super) struct File {
     pub(super) hungry: Bag<Member>,
     /// Those who have something to give.
     pub(super) holders: Bag<Member>,
+    /// Those of them who could send more when they were last asked, and found nobody who needs it. Who has become busy
+    /// meanwhile is taken out when that is noticed.
+    pub(super) idle: Bag<Member>,
     /// Those who need nothing but what is under way to them.
     pub(super) closing: Bag<Member>,
 }
@@ -157,25 +168,45 @@ impl File {
 
 /// A peer's part in a file.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Member {
     pub(super) peer: Key<Peer>,
     pub(super) file: Key<File>,
+    /// Pieces wanted, not had and not under way.
+    pub(super) open: u32,
+    pub(super) reader: Option<Box<Reader>>,
+    /// Transfers towards this member.
+    pub(super) flights: SmallVec<[Flight; 1]>,
     pub(super) have: Pieces,
     /// The standing request. What is had is not taken out piece by piece; all of it is when nothing is missing.
     pub(super) want: Ranges,
-    /// Pieces wanted, not had and not under way.
-    pub(super) open: u32,
-    /// Transfers towards this member.
-    pub(super) flights: Vec<Key<Transfer>>,
     /// Whether what it has is counted as available.
     pub(super) shares: bool,
     pub(super) order: Order,
-    pub(super) reader: Option<Box<Reader>>,
     /// What a transfer that failed last was to bring.
     pub(super) repair: Option<Range<u32>>,
     /// What it was last told to wait for.
     pub(super) waiting: Option<WaitReason>,
     seats: Seats,
+}
+
+/// A transfer on its way to a member, and its pieces.
+#[derive(Debug, Clone)]
+pub(super) struct Flight {
+    pub(super) transfer: Key<Transfer>,
+    pub(super) pieces: Range<u32>,
+}
+
+impl Member {
+    /// Whether others may be sent to it.
+    pub(super) fn is_offer(&self) -> bool {
+        self.shares && !self.have.is_empty()
+    }
+
+    /// Whether it is in [`File::idle`].
+    pub(super) fn is_idle(&self) -> bool {
+        self.seats.idle.is_taken()
+    }
 }
 
 #[derive(Debug)]
@@ -186,6 +217,7 @@ struct Seats {
     hungry: Seat,
     offers: Seat,
     holders: Seat,
+    idle: Seat,
     closing: Seat,
     all_closing: Seat,
 }
@@ -209,16 +241,15 @@ pub(super) struct Transfer {
     pub(super) expected: Option<Time>,
     /// When to give it up if nothing is heard.
     pub(super) deadline: Time,
-    /// The entry in [`State::alarms`]: when to look whether the two are still there, or the deadline; that may have
-    /// moved away from it.
-    alarm: Time,
+    /// When to look whether the two are still there, or the deadline; that may have moved away from it.
+    pub(super) alarm: Time,
 }
 
 /// What is to be looked at when a time has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Alarm {
-    /// Is this transfer still alive?
-    Stall(Key<Transfer>),
+    /// Are the transfers that a peer gives still alive?
+    Watch(Key<Peer>),
     /// A giver and a taker are no longer to be kept apart, or their quarrel can be forgotten.
     Pair(Key<Peer>, Key<Peer>),
     /// A peer of which nothing was heard has rested.
@@ -320,13 +351,14 @@ impl State {
             giving: Bag::default(),
             needy: Seat::NONE,
             urgent: None,
-            partners: Vec::new(),
+            partners: SmallVec::new(),
             friends: Friends::default(),
             joined: now,
             heard: now,
             silences: 0,
             rests: None,
             feed: None,
+            watch: None,
             fresh: 0,
             fresh_at: Time::default(),
         });
@@ -348,8 +380,12 @@ impl State {
             self.peers[friend].friends.forget(peer);
         }
         self.set_rest(peer, None);
-        if let Some(at) = self.peers[peer].feed {
-            self.alarms.remove(&(at, Alarm::Feed(peer)));
+        for (at, alarm) in
+            [(self.peers[peer].feed, Alarm::Feed(peer)), (self.peers[peer].watch, Alarm::Watch(peer))]
+        {
+            if let Some(at) = at {
+                self.alarms.remove(&(at, alarm));
+            }
         }
         for partner in std::mem::take(&mut self.peers[peer].partners) {
             self.forget_pair(peer, partner);
@@ -382,6 +418,7 @@ impl State {
             members: Bag::default(),
             hungry: Bag::default(),
             holders: Bag::default(),
+            idle: Bag::default(),
             closing: Bag::default(),
         });
         self.file_ids.insert(id, key);
@@ -443,6 +480,10 @@ impl State {
 
     /// The part of `peer` in `file`, if it has one.
     pub(super) fn part(&self, peer: Key<Peer>, file: Key<File>) -> Option<Key<Member>> {
+        let members = &self.peers[peer].members;
+        if members.len() <= SCANNED {
+            return members.iter().find(|&member| self.members[member].file == file);
+        }
         self.parts.get(&(peer, file)).copied()
     }
 
@@ -458,7 +499,7 @@ impl State {
             have: Pieces::new(pieces),
             want: Ranges::default(),
             open: 0,
-            flights: Vec::new(),
+            flights: SmallVec::new(),
             shares: self.peers[peer].gives(),
             order: Order::default(),
             reader: None,
@@ -471,12 +512,18 @@ impl State {
                 hungry: Seat::NONE,
                 offers: Seat::NONE,
                 holders: Seat::NONE,
+                idle: Seat::NONE,
                 closing: Seat::NONE,
                 all_closing: Seat::NONE,
             },
         });
-        self.parts.insert((peer, file), member);
         self.peers[peer].members.add(member, &mut self.members, |m| &mut m.seats.of_peer);
+        let members = &self.peers[peer].members;
+        // When they become too many to look at each, all that are there are put in.
+        let before = if members.len() == SCANNED + 1 { 0 } else { members.len() - 1 };
+        if members.len() > SCANNED {
+            self.parts.extend(members.iter().skip(before).map(|key| ((peer, self.members[key].file), key)));
+        }
         self.files[file].members.add(member, &mut self.members, |m| &mut m.seats.of_file);
         member
     }
@@ -533,7 +580,18 @@ impl State {
         }
     }
 
+    /// Notes whether a member that offers something has found nobody who needs it, and could send more.
+    pub(super) fn set_idle(&mut self, member: Key<Member>, is_idle: bool) {
+        let file = self.members[member].file;
+        if is_idle {
+            self.files[file].idle.add(member, &mut self.members, |m| &mut m.seats.idle);
+        } else {
+            self.files[file].idle.remove(member, &mut self.members, |m| &mut m.seats.idle);
+        }
+    }
+
     fn stop_offering(&mut self, member: Key<Member>) {
+        self.set_idle(member, false);
         let (peer, file) = (self.members[member].peer, self.members[member].file);
         self.peers[peer].offers.remove(member, &mut self.members, |m| &mut m.seats.offers);
         self.files[file].holders.remove(member, &mut self.members, |m| &mut m.seats.holders);
@@ -565,7 +623,8 @@ impl State {
             return;
         }
         let file = &mut self.files[m.file];
-        let coming = m.flights.iter().map(|&flight| &self.transfers[flight]).flat_map(Transfer::missing);
+        let coming =
+            m.flights.iter().map(|flight| &self.transfers[flight.transfer]).flat_map(Transfer::missing);
         for piece in m.have.iter().chain(coming) {
             if shares {
                 file.rarity.more(piece, file.pieces);
@@ -605,8 +664,7 @@ impl State {
                 words[index] |= mask(range, index) & !m.have.word(index);
             }
         }
-        for &flight in &m.flights {
-            let run = &self.transfers[flight].assignment.pieces;
+        for Flight { pieces: run, .. } in &m.flights {
             for index in touched(run) {
                 words[index] &= !mask(run, index);
             }
@@ -679,10 +737,10 @@ impl State {
             deadline: given_up,
             alarm,
         });
-        self.members[taker].flights.push(key);
+        self.members[taker].flights.push(Flight { transfer: key, pieces });
         self.peers[giver].giving.add(key, &mut self.transfers, |t| &mut t.giving);
         self.transfer_ids.insert(assignment.transfer, key);
-        self.alarms.insert((alarm, Alarm::Stall(key)));
+        self.watch(giver, alarm);
         self.stats.started += 1;
         self.stats.active_transfers += 1;
         self.settle(taker);
@@ -751,14 +809,14 @@ impl State {
             }
             self.stats.wasted_bytes += bytes;
         }
-        let (giver_mark, taker_mark) = (t.giver_mark, t.taker_mark);
+        let (giver_mark, taker_mark, started) = (t.giver_mark, t.taker_mark, t.started);
         t.deadline = t.deadline.max(now.plus(self.config.stall_us));
         let up_budget = self.up_budget(giver);
         self.peers[giver].heard = now;
-        self.peers[giver].up.passed(bytes, giver_mark, now, up_budget);
+        self.peers[giver].up.passed(bytes, giver_mark, started, now, up_budget);
         // What comes says what the taker's line carries only if the givers could send more. Many slow ones would make
         // it look slow, and leave no room for a fast one: so its rate is never learned downwards.
-        self.peers[taker].down.passed(bytes, taker_mark, now, u64::MAX);
+        self.peers[taker].down.passed(bytes, taker_mark, started, now, u64::MAX);
         true
     }
 
@@ -768,10 +826,14 @@ impl State {
         self.peers[giver].giving.remove(transfer, &mut self.transfers, |t| &mut t.giving);
         let Some(t) = self.transfers.remove(transfer) else { return };
         self.transfer_ids.remove(&t.assignment.transfer);
-        self.alarms.remove(&(t.alarm, Alarm::Stall(transfer)));
         self.stats.active_transfers -= 1;
         let m = &mut self.members[t.taker];
-        m.flights.retain(|&flight| flight != transfer);
+        if let Some(at) = m.flights.iter().position(|flight| flight.transfer == transfer) {
+            m.flights.swap_remove(at);
+        }
+        if m.flights.is_empty() && m.flights.spilled() {
+            m.flights = SmallVec::new();
+        }
         let (taker, file) = (m.peer, m.file);
         if m.shares {
             let file = &mut self.files[file];
@@ -787,7 +849,35 @@ impl State {
         self.settle(t.taker);
     }
 
-    /// Looks at a transfer whose alarm rang (and is no longer in the set), and sets the alarm again if it goes on.
+    /// Has a giver's transfers looked at no later than `at`. One alarm for all of them, and it stays when they end, so most
+    /// transfers do not touch it.
+    pub(super) fn watch(&mut self, giver: Key<Peer>, at: Time) {
+        let watch = &mut self.peers[giver].watch;
+        if watch.is_none_or(|set| at < set) {
+            if let Some(set) = watch.replace(at) {
+                self.alarms.remove(&(set, Alarm::Watch(giver)));
+            }
+            self.alarms.insert((at, Alarm::Watch(giver)));
+        }
+    }
+
+    /// The alarm for a giver's transfers rang (and is no longer in the set): which of them are to be looked at.
+    pub(super) fn to_look_at(&mut self, giver: Key<Peer>, now: Time) -> Vec<(TransferId, Key<Transfer>)> {
+        self.peers[giver].watch = None;
+        let due = |&key: &Key<Transfer>| self.transfers[key].alarm <= now;
+        let named = |key| (self.transfers[key].assignment.transfer, key);
+        self.peers[giver].giving.iter().filter(due).map(named).collect()
+    }
+
+    /// Sets the alarm for a giver's transfers, if there are any.
+    pub(super) fn watch_again(&mut self, giver: Key<Peer>) {
+        let Some(peer) = self.peers.get(giver) else { return };
+        if let Some(at) = peer.giving.iter().map(|key| self.transfers[key].alarm).min() {
+            self.watch(giver, at);
+        }
+    }
+
+    /// Looks at a transfer whose alarm rang, and sets when to look again if it goes on.
     pub(super) fn look_at(&mut self, transfer: Key<Transfer>, now: Time) -> Finding {
         let t = &self.transfers[transfer];
         if t.deadline <= now {
@@ -804,7 +894,6 @@ impl State {
         }
         let again = now.plus(self.config.silence_us).min(t.deadline);
         self.transfers[transfer].alarm = again;
-        self.alarms.insert((again, Alarm::Stall(transfer)));
         Finding::Fine
     }
 
@@ -812,9 +901,9 @@ impl State {
     pub(super) fn hurry(&mut self, transfer: Key<Transfer>, deadline: Time) {
         let t = &mut self.transfers[transfer];
         if deadline < t.deadline {
-            self.alarms.remove(&(t.alarm, Alarm::Stall(transfer)));
             (t.deadline, t.alarm) = (deadline, deadline.min(t.alarm));
-            self.alarms.insert((t.alarm, Alarm::Stall(transfer)));
+            let (giver, alarm) = (t.giver, t.alarm);
+            self.watch(giver, alarm);
         }
     }
 
@@ -824,7 +913,7 @@ impl State {
             self.alarms.remove(&(pair.alarm, Alarm::Pair(giver, taker)));
             if !self.pairs.contains(taker, giver) {
                 for (one, other) in [(giver, taker), (taker, giver)] {
-                    self.peers[one].partners.retain(|&partner| partner != other);
+                    self.peers[one].partners.retain(|partner| *partner != other);
                 }
             }
         }
