@@ -29,9 +29,9 @@ use super::state::{File, Flight, Member, Peer, Transfer};
 use super::types::*;
 
 /// Candidates looked at before one is chosen.
-const SAMPLE: usize = 16;
+const SAMPLE: usize = 8;
 /// Of them, strangers, where there are more candidates than that.
-const STRANGERS: usize = 4;
+const STRANGERS: usize = 2;
 /// Files of a peer looked at before it is left alone for now.
 const FILES: usize = 32;
 /// Rounds of looking at those whose situation has changed, in one call.
@@ -324,10 +324,12 @@ impl Swarm {
         let start = self.dice.below(friends.len());
         let looked_at = friends.len().min(SAMPLE).min(*work);
         *work -= looked_at;
-        let mut found: Found<_> = (0..looked_at)
+        // All are looked up before any is looked at, so that what is not in the cache is fetched for many at once.
+        let parts: Found<_> = (0..looked_at)
             .filter_map(|step| state.part(friends.at((start + step) % friends.len()), file))
-            .filter(|&member| is_in(&state.members[member]))
             .collect();
+        let mut found: Found<_> =
+            parts.into_iter().filter(|&member| is_in(&state.members[member])).collect();
         let mut strangers = (*work).min(if found.is_empty() { SAMPLE } else { STRANGERS });
         *work -= strangers;
         found.extend(sample(bag, &mut self.dice, &mut strangers));
