@@ -16,6 +16,8 @@ const GIVER_SAID_US: u64 = 2_000_000;
 const MAX_UNDIALLED: u32 = 3;
 /// The rest of one that is not heard of doubles at most this often.
 const MAX_DOUBLINGS: u32 = 2;
+/// The pause of a file that fails at the origin doubles at most this often.
+const MAX_PAUSES: u8 = 5;
 /// Who accuses more different givers than this is no longer believed.
 const MAX_ACCUSED: u32 = 4;
 
@@ -88,7 +90,7 @@ impl Swarm {
 
     /// The assignment of a transfer under way.
     pub fn transfer(&self, transfer: TransferId) -> Option<&Assignment> {
-        self.state.transfer_ids.get(&transfer).map(|&key| &self.state.transfers[key].assignment)
+        self.state.transfer(transfer).map(|key| &self.state.transfers[key].assignment)
     }
 
     /// Whether nothing is left of peers, files and transfers, nor any memory of them.
@@ -158,7 +160,7 @@ impl Swarm {
                 if reads
                     && self.state.part(key, file).is_some_and(|member| self.state.members[member].open > 0)
                 {
-                    self.state.peers[key].urgent = Some(member);
+                    self.state.set_urgent(member);
                 }
             }
             Event::Unrequest { peer, file, pieces } => {
@@ -180,7 +182,7 @@ impl Swarm {
                 self.changed(member);
             }
             Event::Progress { transfer, peer, pieces } => {
-                let key = *self.state.transfer_ids.get(&transfer)?;
+                let key = self.state.transfer(transfer)?;
                 let t = &self.state.transfers[key];
                 if t.assignment.taker != peer {
                     return None;
@@ -214,7 +216,7 @@ impl Swarm {
         now: Time,
         out: &mut Vec<Command>,
     ) -> Option<()> {
-        let key = *self.state.transfer_ids.get(&transfer)?;
+        let key = self.state.transfer(transfer)?;
         let t = &self.state.transfers[key];
         if t.assignment.taker != peer {
             if t.assignment.giver == peer {
@@ -228,11 +230,19 @@ impl Swarm {
                 let (giver, taker, dialled) =
                     (t.giver, self.state.members[t.taker].peer, t.acceptor(&self.state));
                 let total = now.since(t.started);
+                let late = t.expected.map(|at| now.since(at));
+                let member = t.taker;
                 for piece in t.assignment.pieces.clone() {
                     self.state.verified(key, piece, now);
                 }
                 self.state.peers[giver].up.learn_lag(total, ms.saturating_mul(1000));
                 self.state.peers[taker].down.learn_lag(total, ms.saturating_mul(1000));
+                if let Some(late) = late {
+                    self.state.peers[giver].up.learn_late(late);
+                    self.state.peers[taker].down.learn_late(late);
+                }
+                self.state.peers[giver].trust(true);
+                self.state.members[member].pauses = 0;
                 self.is_there(giver, now);
                 self.end(key);
                 self.state.stats.succeeded += 1;
@@ -265,9 +275,18 @@ impl Swarm {
         match kind {
             // It changed its mind, for which nobody is to wait.
             FailureKind::Cancelled if !still_wanted => {}
+            // What the origin has is no longer what it was, which says nothing about other files.
+            FailureKind::Gone | FailureKind::Hash if self.state.peers[giver].is_origin() => {
+                self.pause(taker, file, now);
+            }
             // That is mended by not asking for those pieces again.
-            FailureKind::Gone if !self.state.peers[giver].is_origin() => {}
+            FailureKind::Gone => {}
             _ => self.state.keep_apart(giver, taker, kind, now),
+        }
+        match kind {
+            FailureKind::Cancelled | FailureKind::Disk => {}
+            FailureKind::Unreachable if acceptor != giver => {}
+            _ => self.state.peers[giver].trust(false),
         }
         match kind {
             FailureKind::Unreachable => self.undialled(acceptor),
@@ -279,6 +298,17 @@ impl Swarm {
                 self.take_back(giver, file, wrong);
             }
             _ => {}
+        }
+    }
+
+    /// For a while, doubling, nothing of a file is asked from origins for a taker.
+    fn pause(&mut self, taker: Key<Peer>, file: Key<File>, now: Time) {
+        let Some(member) = self.state.part(taker, file) else { return };
+        let m = &mut self.state.members[member];
+        // Those that were under way together fail together: that is one failure.
+        if now >= m.pause {
+            m.pause = now.plus(self.state.config.retry_us << m.pauses.min(MAX_PAUSES));
+            m.pauses = m.pauses.saturating_add(1);
         }
     }
 
@@ -423,9 +453,6 @@ impl Swarm {
                     }
                 }
             }
-        }
-        if self.sweep_at.is_some_and(|at| at <= now) {
-            self.sweep(now, out);
         }
     }
 

@@ -24,6 +24,8 @@ const FALL: u64 = 8;
 
 /// The lag is taken for no longer than this, microseconds: what a stranger says must not make us send without end.
 const LONGEST_LAG: u64 = 500_000;
+/// How late transfers are is taken for no more than this, microseconds.
+const LATEST: u64 = 60_000_000;
 /// Lags in the cover: the order and the news are one (each half a round trip, or a whole one between the two), a
 /// request is up to one more, and dialling another.
 const LAGS: u64 = 3;
@@ -43,6 +45,10 @@ pub(super) struct Link {
     /// Learned: from a decision to the news of its end, less the time that the bytes took, microseconds; 0 = nothing
     /// yet.
     lag: u32,
+    /// Learned: how much later than expected transfers end, microseconds, and by how much that differs; see
+    /// [`latest`](Self::latest). The deviation is 0 until something was learned.
+    late: u32,
+    late_deviation: u32,
     /// The odometer.
     passed: u64,
     /// When the line should have sent all that it was told to, were it a little faster than was learned.
@@ -122,6 +128,25 @@ impl Link {
     pub(super) fn learn_lag(&mut self, total_us: u64, bytes_us: u64) {
         let sample = total_us.saturating_sub(bytes_us).clamp(1, LONGEST_LAG) as u32;
         self.lag = if self.lag == 0 { sample } else { self.lag - self.lag / 8 + sample / 8 };
+    }
+
+    /// A transfer ended `late_us` later than expected. Mean and mean deviation, as Jacobson has it ("Congestion avoidance
+    /// and control", 1988).
+    pub(super) fn learn_late(&mut self, late_us: u64) {
+        let sample = late_us.min(LATEST) as u32;
+        if self.late_deviation == 0 {
+            (self.late, self.late_deviation) = (sample, (sample / 2).max(1));
+        } else {
+            let error = sample.abs_diff(self.late);
+            self.late = self.late - self.late / 8 + sample / 8;
+            self.late_deviation = (self.late_deviation - self.late_deviation / 4 + error / 4).max(1);
+        }
+    }
+
+    /// Later than this after it was expected, the end of a transfer hardly ever comes, microseconds; `None` while nothing
+    /// is known.
+    pub(super) fn latest(&self) -> Option<u64> {
+        (self.late_deviation > 0).then(|| u64::from(self.late) + 4 * u64::from(self.late_deviation))
     }
 
     /// The time from a decision to the first byte, microseconds.
@@ -207,6 +232,20 @@ mod tests {
             transfers += 1;
         }
         assert!(transfers <= 4, "{transfers}");
+    }
+
+    #[test]
+    fn who_is_always_punctual_is_missed_sooner_than_who_is_not() {
+        let (mut punctual, mut erratic) = (Link::default(), Link::default());
+        assert_eq!(punctual.latest(), None);
+        for step in 0..50 {
+            punctual.learn_late(10_000);
+            erratic.learn_late(if step % 5 == 0 { 2_000_000 } else { 0 });
+        }
+        assert!(punctual.latest().unwrap() < 50_000, "{punctual:?}");
+        assert!(erratic.latest().unwrap() > 2_000_000, "{erratic:?}");
+        erratic.learn_late(u64::MAX);
+        assert!(erratic.latest().unwrap() < 2 * LATEST, "{erratic:?}");
     }
 
     #[test]

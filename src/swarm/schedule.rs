@@ -28,9 +28,11 @@ use super::slab::{Bag, Key};
 use super::state::{File, Flight, Member, Peer, Transfer};
 use super::types::*;
 
-/// Candidates looked at before one is chosen.
+/// Where there are no more candidates than this, all are looked at.
+const ALL: usize = 16;
+/// Acquaintances looked at before one is chosen, where there are more.
 const SAMPLE: usize = 8;
-/// Of them, strangers, where there are more candidates than that.
+/// And strangers.
 const STRANGERS: usize = 2;
 /// Files of a peer looked at before it is left alone for now.
 const FILES: usize = 32;
@@ -40,6 +42,8 @@ const ROUNDS: usize = 3;
 const HELP: usize = 4;
 /// With so few peers nobody can meet too many strangers.
 const FEW: usize = 32;
+/// The same for an origin, of readers and of all: what it gives is what all others have to pass on.
+const ORIGIN_SAMPLE: usize = 16;
 /// Files of a taker compared before the origin sends it something.
 const ORIGIN_FILES: usize = 4;
 /// Candidate pairs looked at for one peer in one go.
@@ -59,7 +63,7 @@ const FRUGAL_US: u64 = 2_000_000;
 const TELL: usize = 16;
 
 /// What is found among candidates.
-type Found<T> = SmallVec<[T; SAMPLE + STRANGERS]>;
+type Found<T> = SmallVec<[T; ALL]>;
 
 /// Why a taker should come before others, smaller first: a reader waits; nothing at all is under way; it took less
 /// than others in comparison to what it gave.
@@ -89,7 +93,12 @@ impl Swarm {
                 break;
             }
         }
-        self.pump_origins(now, out);
+        // Last, so that nobody is served out of turn.
+        if self.sweep_at.is_some_and(|at| at <= now) {
+            self.sweep(now, out);
+        } else {
+            self.pump_origins(now, out);
+        }
         if self.state.needy.is_empty() {
             self.sweep_at = None;
         } else if self.sweep_at.is_none() {
@@ -172,7 +181,7 @@ impl Swarm {
         let (to, file) = (self.state.members[taker].peer, self.state.members[taker].file);
         let mut givers: Found<(u64, u8, u32, Key<Member>, bool)> = Found::new();
         let offers = match self.state.files[file].holders.len() {
-            ..=SAMPLE => self.candidates(to, file, |file| &file.holders, Member::is_offer, work),
+            ..=ALL => self.candidates(to, file, |file| &file.holders, Member::is_offer, work),
             _ => self.candidates(to, file, |file| &file.idle, Member::is_idle, work),
         };
         for offer in offers {
@@ -199,6 +208,7 @@ impl Swarm {
                 choice.1 = Reason::Locality;
             }
             self.launch(giver, taker, dials, choice, now, out);
+            self.state.feed_later(giver, now);
             true
         })
     }
@@ -228,15 +238,18 @@ impl Swarm {
         work: &mut usize,
         out: &mut Vec<Command>,
     ) -> bool {
-        let mut takers: Found<(OriginClaim, Key<Peer>)> = Found::new();
-        for taker in sample(&self.state.needy, &mut self.dice, work) {
+        let mut takers: Vec<(OriginClaim, Key<Peer>)> = Vec::new();
+        // Readers are few, and must not wait to be met with by chance.
+        let mut takers_of = |bag| sample_of(ORIGIN_SAMPLE, bag, &mut self.dice, work).collect::<Vec<_>>();
+        let [readers, needy] = [&self.state.readers, &self.state.needy].map(&mut takers_of);
+        for taker in readers.into_iter().chain(needy) {
             if self.can_meet(origin, taker, origin, now).is_some() {
                 takers.push((self.claim_on_origin(taker, now), taker));
             }
         }
         takers.sort_unstable();
         takers.into_iter().any(|(_, taker)| {
-            let Some(member) = self.rarest_need(taker) else { return false };
+            let Some(member) = self.rarest_need(taker, now) else { return false };
             self.state.need(member, &mut self.words);
             let choice = self.choose(origin, None, member, now);
             choice.map(|choice| self.launch(origin, member, true, choice, now, out)).is_some()
@@ -245,14 +258,20 @@ impl Swarm {
 
     /// Which of the files that a peer needs something of is rarest, as far as a short look tells. A peer alone gets
     /// one file after the other.
-    fn rarest_need(&mut self, taker: Key<Peer>) -> Option<Key<Member>> {
+    fn rarest_need(&mut self, taker: Key<Peer>, now: Time) -> Option<Key<Member>> {
         let state = &self.state;
         let peer = &state.peers[taker];
-        if peer.urgent.is_some() || state.needy.len() == 1 {
-            return peer.urgent.or(peer.needs.first());
+        let may_ask = |member: &Key<Member>| state.members[*member].pause <= now;
+        if let Some(urgent) = peer.urgent.filter(may_ask) {
+            return Some(urgent);
+        }
+        if let Some(first) = peer.needs.first().filter(may_ask)
+            && state.needy.len() == 1
+        {
+            return Some(first);
         }
         let mut work = ORIGIN_FILES;
-        sample(&peer.needs, &mut self.dice, &mut work).min_by_key(|&member| {
+        sample(&peer.needs, &mut self.dice, &mut work).filter(may_ask).min_by_key(|&member| {
             let file = &state.files[state.members[member].file];
             if file.pieces == 1 { file.rarity.copies(0) } else { 0 }
         })
@@ -260,7 +279,13 @@ impl Swarm {
 
     /// Whether, now, `giver` could send to `taker`, and if so, whether the taker is to dial. `asks` is the one of the two
     /// that others are tried for, too: what is known of it is at hand.
-    fn can_meet(&self, giver: Key<Peer>, taker: Key<Peer>, asks: Key<Peer>, now: Time) -> Option<bool> {
+    pub(super) fn can_meet(
+        &self,
+        giver: Key<Peer>,
+        taker: Key<Peer>,
+        asks: Key<Peer>,
+        now: Time,
+    ) -> Option<bool> {
         let state = &self.state;
         let (g, t) = (&state.peers[giver], &state.peers[taker]);
         let has_room = match g.is_origin() {
@@ -275,7 +300,13 @@ impl Swarm {
     }
 
     /// Whether the taker is to dial; `None` if neither side can, or may now.
-    fn dials(&self, giver: Key<Peer>, taker: Key<Peer>, asks: Key<Peer>, now: Time) -> Option<bool> {
+    pub(super) fn dials(
+        &self,
+        giver: Key<Peer>,
+        taker: Key<Peer>,
+        asks: Key<Peer>,
+        now: Time,
+    ) -> Option<bool> {
         let (g, t) = (&self.state.peers[giver], &self.state.peers[taker]);
         if g.is_origin() {
             return Some(true);
@@ -317,8 +348,8 @@ impl Swarm {
     ) -> Found<Key<Member>> {
         let state = &self.state;
         let bag = bag(&state.files[file]);
-        if bag.len() <= SAMPLE {
-            return sample(bag, &mut self.dice, work).collect();
+        if bag.len() <= ALL {
+            return sample_of(ALL, bag, &mut self.dice, work).collect();
         }
         let friends = &state.peers[peer].friends;
         let start = self.dice.below(friends.len());
@@ -328,8 +359,7 @@ impl Swarm {
         let parts: Found<_> = (0..looked_at)
             .filter_map(|step| state.part(friends.at((start + step) % friends.len()), file))
             .collect();
-        let mut found: Found<_> =
-            parts.into_iter().filter(|&member| is_in(&state.members[member])).collect();
+        let mut found: Found<_> = parts.into_iter().filter(|&member| is_in(&state.members[member])).collect();
         let mut strangers = (*work).min(if found.is_empty() { SAMPLE } else { STRANGERS });
         *work -= strangers;
         found.extend(sample(bag, &mut self.dice, &mut strangers));
@@ -573,7 +603,7 @@ impl Swarm {
     }
 
     /// Looks after some of those in need, whatever happened.
-    pub(super) fn sweep(&mut self, now: Time, out: &mut Vec<Command>) {
+    fn sweep(&mut self, now: Time, out: &mut Vec<Command>) {
         self.sweep_gap = (self.sweep_gap * 2).min(SWEEP_SLOW);
         self.sweep_at = Some(now.plus(self.sweep_gap));
         let mut work = SWEEP_PEERS;
@@ -639,7 +669,17 @@ fn sample<'a, T>(
     dice: &mut super::dice::Dice,
     work: &mut usize,
 ) -> impl Iterator<Item = Key<T>> + 'a {
-    let count = bag.len().min(SAMPLE).min(*work);
+    sample_of(SAMPLE, bag, dice, work)
+}
+
+/// The same, and how many.
+fn sample_of<'a, T>(
+    most: usize,
+    bag: &'a Bag<T>,
+    dice: &mut super::dice::Dice,
+    work: &mut usize,
+) -> impl Iterator<Item = Key<T>> + 'a {
+    let count = bag.len().min(most).min(*work);
     *work -= count;
     let start = dice.below(bag.len());
     (0..count).map(move |step| bag.at((start + step) % bag.len()))

@@ -94,6 +94,11 @@ impl<T> Slab<T> {
         Key(at, PhantomData)
     }
 
+    /// Where the next value will be put.
+    pub(super) fn next(&self) -> Key<T> {
+        Key(self.free.last().copied().unwrap_or(self.places.len() as u32), PhantomData)
+    }
+
     pub(super) fn remove(&mut self, key: Key<T>) -> Option<T> {
         let value = self.places.get_mut(key.0 as usize)?.take()?;
         self.free.push(key.0);

@@ -25,6 +25,11 @@ use crate::wire::limits::MAX_PIECES;
 const TAKER_COVER: u64 = 4;
 /// So few peers count as alone with an origin.
 const FEW: u64 = 2;
+/// See [`Peer::trust`]: three failures in a row of one of which nothing is known, five after many that went well.
+const DOUBTFUL: u8 = 64;
+/// Transfers under way at once. The lowest bits of a transfer's number say where it is kept, so that no map is needed; the
+/// others are counted up.
+const MOST_TRANSFERS: usize = 1 << 24;
 /// The parts of a peer with no more files than this are found by looking at each.
 const SCANNED: usize = 4;
 /// See [`Peer::fresh`], microseconds.
@@ -53,6 +58,8 @@ pub(super) struct Peer {
     /// Wrong pieces it sent, as far as the accusers are believed.
     pub(super) wrong: u32,
     pub(super) distrusted: bool,
+    /// How reliable it was lately as a giver, from verified outcomes: 255 = every transfer went well.
+    trust: u8,
     /// Different givers it said sent it wrong pieces.
     pub(super) accused: u32,
     /// How often in a row it could not be dialled.
@@ -64,6 +71,8 @@ pub(super) struct Peer {
     pub(super) giving: Bag<Transfer>,
     /// In [`State::needy`].
     needy: Seat,
+    /// In [`State::readers`].
+    reads: Seat,
     /// Where a reader waits, served first.
     pub(super) urgent: Option<Key<Member>>,
     /// With whom there is a record in [`Pairs`].
@@ -116,6 +125,29 @@ impl Peer {
     /// Whether it is too quiet to be given more than one thing to do, and has that.
     fn is_put_off(&self, transfers: u32) -> bool {
         self.silences > 0 && (self.rests.is_some() || transfers > 0)
+    }
+
+    /// How long after the latest time for which something was expected of it, it is taken for gone, microseconds. Who was
+    /// always punctual is missed soon.
+    fn patience(&self, config: &Config) -> u64 {
+        let usual = config.silence_us;
+        match self.up.latest().max(self.down.latest()) {
+            Some(latest) => latest.clamp(usual / 2, usual.saturating_mul(4)),
+            None => usual,
+        }
+    }
+
+    /// What it sent came and was right, or not.
+    pub(super) fn trust(&mut self, is_good: bool) {
+        match is_good {
+            true => self.trust += (u8::MAX - self.trust) / 8,
+            false => self.trust -= self.trust.div_ceil(4),
+        }
+    }
+
+    /// Whether so much of what it was to send lately failed that it gets one transfer at a time.
+    fn is_doubtful(&self) -> bool {
+        self.trust < DOUBTFUL
     }
 
     pub(super) fn can_receive_more(&self, config: &Config) -> bool {
@@ -185,6 +217,9 @@ pub(super) struct Member {
     pub(super) order: Order,
     /// What a transfer that failed last was to bring.
     pub(super) repair: Option<Range<u32>>,
+    /// Failures in a row that are the file's at the origin and nobody's fault: until when nothing of it is asked for there.
+    pub(super) pauses: u8,
+    pub(super) pause: Time,
     /// What it was last told to wait for.
     pub(super) waiting: Option<WaitReason>,
     seats: Seats,
@@ -278,11 +313,12 @@ pub(super) struct State {
     pub(super) pairs: Pairs,
     pub(super) peer_ids: IdMap<PeerId, Key<Peer>>,
     pub(super) file_ids: IdMap<FileId, Key<File>>,
-    pub(super) transfer_ids: IdMap<TransferId, Key<Transfer>>,
     parts: IdMap<(Key<Peer>, Key<File>), Key<Member>>,
     pub(super) origins: Vec<Key<Peer>>,
     /// Peers that need something that is not under way to them.
     pub(super) needy: Bag<Peer>,
+    /// Those of them where a reader is.
+    pub(super) readers: Bag<Peer>,
     /// The [`File::closing`] of all files.
     pub(super) closing: Bag<Member>,
     pub(super) alarms: BTreeSet<(Time, Alarm)>,
@@ -301,10 +337,10 @@ impl State {
             pairs: Pairs::default(),
             peer_ids: IdMap::default(),
             file_ids: IdMap::default(),
-            transfer_ids: IdMap::default(),
             parts: IdMap::default(),
             origins: Vec::new(),
             needy: Bag::default(),
+            readers: Bag::default(),
             closing: Bag::default(),
             alarms: BTreeSet::new(),
             next_transfer: 1,
@@ -320,10 +356,10 @@ impl State {
             && self.pairs.is_empty()
             && self.peer_ids.is_empty()
             && self.file_ids.is_empty()
-            && self.transfer_ids.is_empty()
             && self.parts.is_empty()
             && self.origins.is_empty()
             && self.needy.is_empty()
+            && self.readers.is_empty()
             && self.closing.is_empty()
             && self.alarms.is_empty()
     }
@@ -343,6 +379,7 @@ impl State {
             taken: 0,
             wrong: 0,
             distrusted: false,
+            trust: u8::MAX / 2,
             accused: 0,
             undialled: 0,
             members: Bag::default(),
@@ -350,6 +387,7 @@ impl State {
             offers: Bag::default(),
             giving: Bag::default(),
             needy: Seat::NONE,
+            reads: Seat::NONE,
             urgent: None,
             partners: SmallVec::new(),
             friends: Friends::default(),
@@ -456,14 +494,20 @@ impl State {
             && (p.up.in_flight == 0 || p.up.feed_at(p.up.lead(&self.config)) <= now)
             && p.up.transfers < self.config.max_transfers_per_peer
             && !p.is_put_off(p.up.transfers)
+            && !(p.up.transfers > 0 && p.is_doubtful() && !p.is_origin())
+            && self.transfers.len() < MOST_TRANSFERS
     }
 
     /// Has somebody look at a giver again when it is time to tell it more, if that is not when something is heard.
     pub(super) fn feed_later(&mut self, peer: Key<Peer>, now: Time) {
         let p = &self.peers[peer];
         let at = p.up.feed_at(p.up.lead(&self.config));
-        if at > now && p.feed.is_none() && p.up.in_flight < self.up_budget(peer) {
-            self.peers[peer].feed = Some(at);
+        // What an origin has left until then goes in one go, in longer runs.
+        let is_news = p.feed.is_none_or(|set| at < set && !p.is_origin());
+        if at > now && is_news && p.up.in_flight < self.up_budget(peer) {
+            if let Some(set) = self.peers[peer].feed.replace(at) {
+                self.alarms.remove(&(set, Alarm::Feed(peer)));
+            }
             self.alarms.insert((at, Alarm::Feed(peer)));
         }
     }
@@ -504,6 +548,8 @@ impl State {
             order: Order::default(),
             reader: None,
             repair: None,
+            pauses: 0,
+            pause: Time::default(),
             waiting: None,
             seats: Seats {
                 of_peer: Seat::NONE,
@@ -526,6 +572,12 @@ impl State {
         }
         self.files[file].members.add(member, &mut self.members, |m| &mut m.seats.of_file);
         member
+    }
+
+    /// The transfer with that number, if it is under way.
+    pub(super) fn transfer(&self, id: TransferId) -> Option<Key<Transfer>> {
+        let key = Key::from_number((id.0 % MOST_TRANSFERS as u64) as u32);
+        self.transfers.get(key).filter(|t| t.assignment.transfer == id).map(|_| key)
     }
 
     /// Puts a member into the bags where it belongs; one that is nothing to anybody any more goes.
@@ -552,7 +604,9 @@ impl State {
         }
         if needs {
             if self.members[member].reader.is_some() {
-                self.peers[peer].urgent.get_or_insert(member);
+                if self.peers[peer].urgent.is_none() {
+                    self.set_urgent(member);
+                }
             }
             self.peers[peer].needs.add(member, &mut self.members, |m| &mut m.seats.needs);
             self.files[file].hungry.add(member, &mut self.members, |m| &mut m.seats.hungry);
@@ -577,7 +631,15 @@ impl State {
         }
         if self.peers[peer].urgent == Some(member) {
             self.peers[peer].urgent = None;
+            self.readers.remove(peer, &mut self.peers, |p| &mut p.reads);
         }
+    }
+
+    /// Has a member, which needs something, come before others of its peer.
+    pub(super) fn set_urgent(&mut self, member: Key<Member>) {
+        let peer = self.members[member].peer;
+        self.peers[peer].urgent = Some(member);
+        self.readers.add(peer, &mut self.peers, |p| &mut p.reads);
     }
 
     /// Notes whether a member that offers something has found nobody who needs it, and could send more.
@@ -690,7 +752,9 @@ impl State {
         let (to, file) = (self.members[taker].peer, self.members[taker].file);
         let bytes = self.files[file].bytes_of_run(&pieces);
         let assignment = Assignment {
-            transfer: TransferId(self.next_transfer),
+            transfer: TransferId(
+                self.next_transfer * MOST_TRANSFERS as u64 + u64::from(self.transfers.next().number()),
+            ),
             giver: self.peers[giver].id,
             taker: self.peers[to].id,
             taker_dials,
@@ -720,7 +784,8 @@ impl State {
         }
         let given_up = now.plus(self.patience(giver, to, bytes));
         let expected = self.expected(giver, to, now);
-        let silent = expected.map(|at| at.plus(at.since(now)).plus(self.config.silence_us));
+        let patience = [giver, to].map(|peer| self.peers[peer].patience(&self.config));
+        let silent = expected.map(|at| at.plus(at.since(now)).plus(patience[0].min(patience[1])));
         let alarm = silent.map_or(given_up, |at| at.min(given_up));
         let key = self.transfers.insert(Transfer {
             assignment: assignment.clone(),
@@ -739,7 +804,6 @@ impl State {
         });
         self.members[taker].flights.push(Flight { transfer: key, pieces });
         self.peers[giver].giving.add(key, &mut self.transfers, |t| &mut t.giving);
-        self.transfer_ids.insert(assignment.transfer, key);
         self.watch(giver, alarm);
         self.stats.started += 1;
         self.stats.active_transfers += 1;
@@ -825,7 +889,6 @@ impl State {
         let giver = self.transfers[transfer].giver;
         self.peers[giver].giving.remove(transfer, &mut self.transfers, |t| &mut t.giving);
         let Some(t) = self.transfers.remove(transfer) else { return };
-        self.transfer_ids.remove(&t.assignment.transfer);
         self.stats.active_transfers -= 1;
         let m = &mut self.members[t.taker];
         if let Some(at) = m.flights.iter().position(|flight| flight.transfer == transfer) {
@@ -886,7 +949,7 @@ impl State {
         for peer in [t.giver, self.members[t.taker].peer] {
             let p = &self.peers[peer];
             let usual = p.up.queue_us(p.info.up_limit).max(p.down.queue_us(p.info.down_limit)).unwrap_or(0);
-            let silence = self.config.silence_us.saturating_add(usual.saturating_mul(2));
+            let silence = p.patience(&self.config).saturating_add(usual.saturating_mul(2));
             // Version 2 cannot be told to stop.
             if !p.is_origin() && p.info.runs && now.since(p.heard.max(t.started)) >= silence {
                 return Finding::Silent(peer);
