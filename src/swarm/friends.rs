@@ -86,7 +86,7 @@ impl Friends {
     pub(super) fn meet(&mut self, other: Key<Peer>, dials: bool, now: Time) {
         let bit = if dials { Friend::OUT } else { Friend::BACK };
         let known = self.met.iter_mut().find(|friend| friend.is(other));
-        let is_news = dials && !known.as_ref().is_some_and(|friend| friend.0 & Friend::OUT != 0);
+        let is_news = dials && known.as_ref().is_none_or(|friend| friend.0 & Friend::OUT == 0);
         match known {
             Some(friend) => friend.0 |= bit,
             None => {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::dice::Dice;
 use super::reader::Reader;
+use super::rules::Rules;
 use super::slab::Key;
 use super::state::{Alarm, File, Finding, Member, Peer, State, Transfer};
 use super::types::*;
@@ -138,6 +139,12 @@ impl Swarm {
             Event::PeerLeft { peer } => self.leave(peer, out)?,
             Event::FileAdded { file, size, piece_size } => {
                 self.state.add_file(file, size, piece_size)?;
+            }
+            Event::FileRules { file, rules } => {
+                let file = *self.state.file_ids.get(&file)?;
+                self.state.files[file].rules = rules;
+                self.state.has_priorities |= rules.priority != 0;
+                self.state.has_rules |= rules != Rules::default();
             }
             Event::FileRemoved { file } => self.remove_file(file, out)?,
             Event::Request { peer, file, pieces, order, window } => {
@@ -427,7 +434,7 @@ impl Swarm {
             self.state.alarms.remove(&(at, alarm));
             match alarm {
                 Alarm::Watch(giver) => {
-                    for (transfer, key) in self.state.to_look_at(giver, now) {
+                    for (transfer, key) in self.state.due_to_look_at(giver, now) {
                         let is_there = |t: &Transfer| t.assignment.transfer == transfer;
                         if self.state.transfers.get(key).is_some_and(is_there) {
                             self.look_after(key, now, out);

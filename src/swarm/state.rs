@@ -16,6 +16,7 @@ use super::pairs::Pairs;
 use super::rarity::Rarity;
 use super::rates::{Link, Mark};
 use super::reader::Reader;
+use super::rules::{Rules, Spent};
 use super::slab::{Bag, IdMap, Key, Seat, Slab};
 use super::types::*;
 use crate::wire::limits::MAX_PIECES;
@@ -172,6 +173,7 @@ pub(super) struct File {
     pub(super) piece_size: u32,
     pub(super) pieces: u32,
     pub(super) rarity: Rarity,
+    pub(super) rules: Rules,
     pub(super) members: Bag<Member>,
     /// Those who need something that is not under way to them.
     pub(super) hungry: Bag<Member>,
@@ -323,6 +325,12 @@ pub(super) struct State {
     pub(super) closing: Bag<Member>,
     pub(super) alarms: BTreeSet<(Time, Alarm)>,
     next_transfer: u64,
+    /// Of the rates that files share.
+    pub(super) spent: Spent,
+    /// Whether a file was ever more or less important than others.
+    pub(super) has_priorities: bool,
+    /// Whether the operator has ever said anything about a file.
+    pub(super) has_rules: bool,
     pub(super) stats: SwarmStats,
 }
 
@@ -344,6 +352,9 @@ impl State {
             closing: Bag::default(),
             alarms: BTreeSet::new(),
             next_transfer: 1,
+            spent: Spent::default(),
+            has_priorities: false,
+            has_rules: false,
             stats: SwarmStats::default(),
         }
     }
@@ -453,6 +464,7 @@ impl State {
             piece_size,
             pieces,
             rarity: Rarity::default(),
+            rules: Rules::default(),
             members: Bag::default(),
             hungry: Bag::default(),
             holders: Bag::default(),
@@ -603,10 +615,8 @@ impl State {
             self.closing.remove(member, &mut self.members, |m| &mut m.seats.all_closing);
         }
         if needs {
-            if self.members[member].reader.is_some() {
-                if self.peers[peer].urgent.is_none() {
-                    self.set_urgent(member);
-                }
+            if self.members[member].reader.is_some() && self.peers[peer].urgent.is_none() {
+                self.set_urgent(member);
             }
             self.peers[peer].needs.add(member, &mut self.members, |m| &mut m.seats.needs);
             self.files[file].hungry.add(member, &mut self.members, |m| &mut m.seats.hungry);
@@ -772,6 +782,9 @@ impl State {
             self.meet(giver, to, now);
         }
         if self.peers[giver].is_origin() {
+            if let Some(shared) = self.files[file].rules.origin_rate {
+                self.spent.spend(shared, bytes, now);
+            }
             let to = &mut self.peers[to];
             (to.fresh, to.fresh_at) = (to.fresh(now) + bytes, now);
         }
@@ -925,7 +938,7 @@ impl State {
     }
 
     /// The alarm for a giver's transfers rang (and is no longer in the set): which of them are to be looked at.
-    pub(super) fn to_look_at(&mut self, giver: Key<Peer>, now: Time) -> Vec<(TransferId, Key<Transfer>)> {
+    pub(super) fn due_to_look_at(&mut self, giver: Key<Peer>, now: Time) -> Vec<(TransferId, Key<Transfer>)> {
         self.peers[giver].watch = None;
         let due = |&key: &Key<Transfer>| self.transfers[key].alarm <= now;
         let named = |key| (self.transfers[key].assignment.transfer, key);

@@ -7,10 +7,12 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use pdtp::content::PieceSize;
 use pdtp::globs::Globs;
+use pdtp::server::{Directories, SendPolicy};
 
 use super::failure::Failure;
 use super::file::File;
-use super::units;
+use super::generate::Generate;
+use super::{rules, units};
 
 /// Serve directories to PDTP clients and browsers.
 #[derive(Debug, Parser)]
@@ -34,6 +36,9 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Look at the hashes that are kept in a state directory, while no pdtpd uses it
     Catalogue(CatalogueArgs),
+    /// Write what packages ship beside the program: manual pages, completions
+    #[command(hide = true)]
+    Generate(Generate),
 }
 
 #[derive(Debug, Args)]
@@ -80,6 +85,19 @@ Examples:
       state = \"/var/lib/pdtpd\"
       limit-up = \"50M\"
       grace = \"30s\"
+
+  In the file, directories can have rules of their own. They hold for what is below, too;
+  for each rule the nearest directory that has it counts:
+
+      [directory.\"/iso\"]
+      priority = 10                          # before what has less (0); may be negative
+      max-origin-rate = \"5M\"               # bytes a second this server sends of it
+      max-peers = 100                        # clients downloading at once; others wait
+      policy = \"frugal\"
+
+      [directory.\"/internal\"]
+      networks = [\"10.0.0.0/8\", \"fd00::/8\"]  # others are denied, and do not see it
+      peers = \"off\"                          # only from here, never from client to client
 
   How it is doing:
       curl http://127.0.0.1:6086/.pdtp/status
@@ -135,6 +153,13 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "RATE", value_parser = units::parse_bytes)]
     pub(crate) limit_up: Option<u64>,
 
+    /// What the server's own uplink is used for while clients give to each other [default: fast]
+    ///
+    /// `fast` uses all of it, whenever somebody needs something. `frugal` sends a byte again only when no client can,
+    /// which costs some seconds and saves traffic.
+    #[arg(long, value_name = "fast|frugal", value_parser = rules::policy)]
+    pub(crate) policy: Option<SendPolicy>,
+
     /// Serve names that start with a dot, too
     #[arg(long)]
     pub(crate) hidden: bool,
@@ -160,9 +185,15 @@ pub(crate) struct ServeArgs {
 
     /// Most bytes a second to read for hashing; 0 = no limit [default: 0]
     ///
-    /// A number, optionally with K, M or G (powers of 1024). Hashing takes half of the processors in any case.
+    /// A number, optionally with K, M or G (powers of 1024).
     #[arg(long, value_name = "RATE", value_parser = units::parse_bytes)]
     pub(crate) hash_rate: Option<u64>,
+
+    /// How many processors hashing may keep busy [default: half of them]
+    ///
+    /// More is for a first start with a large tree that nobody waits for yet.
+    #[arg(long, value_name = "N", value_parser = units::parse_count)]
+    pub(crate) hash_threads: Option<usize>,
 
     /// When a file that is being written counts as complete, if it is not closed: after so long without a write
     /// [default: 2s]
@@ -220,10 +251,14 @@ pub(crate) struct Settings {
     pub(crate) state: Option<PathBuf>,
     pub(crate) piece_size: Option<PieceSize>,
     pub(crate) limit_up: Option<u64>,
+    pub(crate) policy: SendPolicy,
+    pub(crate) directories: Directories,
     pub(crate) hidden: bool,
     pub(crate) globs: Globs,
     pub(crate) follow_symlinks: bool,
     pub(crate) hash_rate: u64,
+    /// 0: half of the processors.
+    pub(crate) hash_threads: usize,
     pub(crate) settle: Option<Duration>,
     pub(crate) old_version_grace: Option<Duration>,
     pub(crate) sign_key: Option<PathBuf>,
@@ -258,6 +293,8 @@ impl Settings {
             state: args.state.or(file.state),
             piece_size: args.piece_size.or(file.piece_size),
             limit_up: args.limit_up.or(file.limit_up),
+            policy: args.policy.or(file.policy).unwrap_or_default(),
+            directories: file.directories.unwrap_or_default(),
             hidden: args.hidden || file.hidden.unwrap_or(false),
             globs: Globs::new(
                 &Some(args.include).filter(|all| !all.is_empty()).or(file.include).unwrap_or_default(),
@@ -266,6 +303,7 @@ impl Settings {
             .map_err(Failure::usage)?,
             follow_symlinks: args.follow_symlinks.or(file.follow_symlinks).unwrap_or(true),
             hash_rate: args.hash_rate.or(file.hash_rate).unwrap_or(0),
+            hash_threads: args.hash_threads.or(file.hash_threads).unwrap_or(0),
             settle: args.settle.or(file.settle),
             old_version_grace: args.old_version_grace.or(file.old_version_grace),
             sign_key: args.sign_key.or(file.sign_key),

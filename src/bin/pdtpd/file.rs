@@ -5,25 +5,29 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pdtp::content::PieceSize;
+use pdtp::server::{Directories, SendPolicy};
 use toml::{Table, Value};
 
 use super::args::{parse_listen, parse_name, parse_piece_size};
 use super::failure::Failure;
-use super::units;
+use super::{rules, units};
 
 /// The keys there are, as they are written.
-pub(crate) const KEYS: [&str; 18] = [
+pub(crate) const KEYS: [&str; 21] = [
     "dir",
     "listen",
     "name",
     "state",
     "piece-size",
     "limit-up",
+    "policy",
+    "directory",
     "hidden",
     "include",
     "exclude",
     "follow-symlinks",
     "hash-rate",
+    "hash-threads",
     "settle",
     "old-version-grace",
     "sign-key",
@@ -45,11 +49,14 @@ pub(crate) struct File {
     pub(crate) state: Option<PathBuf>,
     pub(crate) piece_size: Option<PieceSize>,
     pub(crate) limit_up: Option<u64>,
+    pub(crate) policy: Option<SendPolicy>,
+    pub(crate) directories: Option<Directories>,
     pub(crate) hidden: Option<bool>,
     pub(crate) include: Option<Vec<String>>,
     pub(crate) exclude: Option<Vec<String>>,
     pub(crate) follow_symlinks: Option<bool>,
     pub(crate) hash_rate: Option<u64>,
+    pub(crate) hash_threads: Option<usize>,
     pub(crate) settle: Option<Duration>,
     pub(crate) old_version_grace: Option<Duration>,
     pub(crate) sign_key: Option<PathBuf>,
@@ -66,7 +73,7 @@ impl File {
         Self::parse(&text).map_err(fail)
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let table: Table =
             text.parse().map_err(|error: toml::de::Error| error.to_string().trim_end().to_owned())?;
         let mut file = Self::default();
@@ -100,6 +107,8 @@ impl File {
                 let rate = text_or_number(value).and_then(|text| units::parse_bytes(&text));
                 self.limit_up = Some(rate.map_err(wrong)?);
             }
+            "policy" => self.policy = Some(text(value).and_then(|text| rules::policy(&text)).map_err(wrong)?),
+            "directory" => self.directories = Some(rules::directories(value)?),
             "hidden" => self.hidden = Some(boolean(value).map_err(wrong)?),
             "sign-key" => self.sign_key = Some(text(value).map_err(wrong)?.into()),
             "sign-passphrase-file" => {
@@ -113,29 +122,33 @@ impl File {
                 let rate = text_or_number(value).and_then(|text| units::parse_bytes(&text));
                 self.hash_rate = Some(rate.map_err(wrong)?);
             }
+            "hash-threads" => {
+                let count = text_or_number(value).and_then(|text| units::parse_count(&text));
+                self.hash_threads = Some(count.map_err(wrong)?);
+            }
             "settle" => self.settle = Some(duration(value).map_err(wrong)?),
             "old-version-grace" => self.old_version_grace = Some(duration(value).map_err(wrong)?),
             "grace" => self.grace = Some(duration(value).map_err(wrong)?),
             "json" => self.json = Some(boolean(value).map_err(wrong)?),
-            unknown => return Err(unknown_key(unknown)),
+            unknown => return Err(unknown_key(unknown, &KEYS)),
         }
         Ok(())
     }
 }
 
-fn unknown_key(key: &str) -> String {
-    let nearest = KEYS
+pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
+    let nearest = known
         .iter()
         .map(|known| (strsim::jaro_winkler(key, known), known))
         .filter(|(alike, _)| *alike >= ALIKE)
         .max_by(|a, b| a.0.total_cmp(&b.0));
     match nearest {
         Some((_, known)) => format!("unknown key {key:?}; did you mean {known:?}?"),
-        None => format!("unknown key {key:?}; there are: {}", KEYS.join(", ")),
+        None => format!("unknown key {key:?}; there are: {}", known.join(", ")),
     }
 }
 
-fn text(value: Value) -> Result<String, String> {
+pub(super) fn text(value: Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text),
         other => Err(format!("a text in quotes is expected, not {}", other.type_str())),
@@ -143,14 +156,14 @@ fn text(value: Value) -> Result<String, String> {
 }
 
 /// One text, or several.
-fn texts(value: Value) -> Result<Vec<String>, String> {
+pub(super) fn texts(value: Value) -> Result<Vec<String>, String> {
     match value {
         Value::Array(all) => all.into_iter().map(text).collect(),
         one => text(one).map(|one| vec![one]),
     }
 }
 
-fn text_or_number(value: Value) -> Result<String, String> {
+pub(super) fn text_or_number(value: Value) -> Result<String, String> {
     match value {
         Value::Integer(number) => Ok(number.to_string()),
         other => text(other),
@@ -184,6 +197,7 @@ mod tests {
             include = "*.iso"
             follow-symlinks = false
             hash-rate = "10M"
+            hash-threads = 3
             settle = 3
             grace = "5s"
             json = false
@@ -197,6 +211,7 @@ mod tests {
         assert_eq!(file.exclude.unwrap(), ["*.tmp", "cache/"]);
         assert_eq!((file.include.unwrap().len(), file.follow_symlinks), (1, Some(false)));
         assert_eq!((file.hash_rate, file.settle), (Some(10 << 20), Some(Duration::from_secs(3))));
+        assert_eq!(file.hash_threads, Some(3));
         assert_eq!(File::parse("listen = 7000").unwrap().listen.unwrap()[0].port(), 7000);
         assert_eq!(File::parse("").unwrap(), File::default());
     }

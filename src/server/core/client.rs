@@ -7,7 +7,7 @@ use super::ConnId;
 use super::ranges::Ranges;
 use super::watches::Watching;
 use crate::hub::FileVersion;
-use crate::swarm::{FileId, PeerId, Time, TransferId};
+use crate::swarm::{FileId, PeerId, Time, TransferId, WaitReason};
 use crate::wire::token::Secret;
 use crate::wire::{Message, Register, UrlPath, WireError};
 
@@ -127,6 +127,8 @@ pub(crate) struct ClientFile {
     pub(crate) url: Box<str>,
     /// Standing requests.
     pub(crate) wants: Ranges,
+    /// Why nothing of it came when it was last told so.
+    pub(crate) waiting: Option<WaitReason>,
 }
 
 impl Client {
