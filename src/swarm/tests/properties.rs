@@ -1,4 +1,4 @@
-//! What holds after every event, for random swarms: `PDTP_SEEDS=FIRST..END` plays others, and more of them.
+//! What holds after every event, for random swarms: `PDTP_SEEDS=FIRST..END` plays others, and more of them (`make check-slow` does).
 
 use super::world::{World, origin, peer};
 use crate::swarm::dice::Dice;
@@ -87,7 +87,7 @@ impl Crowd {
 
 #[test]
 fn nobody_is_idle_while_somebody_needs_what_it_has() {
-    for_all(0..1000, |seed| {
+    for_all(0..300, |seed| {
         let reachable = [100, 60, 20][seed as usize % 3];
         let mut crowd = Crowd::new(seed, reachable);
         for step in 0..400 {
@@ -107,7 +107,7 @@ fn nobody_is_idle_while_somebody_needs_what_it_has() {
 
 #[test]
 fn who_gives_more_than_it_gets_comes_first() {
-    for_all(0..1000, |seed| {
+    for_all(0..300, |seed| {
         let mut crowd = Crowd::new(seed, 100);
         for _ in 0..300 {
             let (known, cancelled) = (crowd.world.starts.len(), crowd.world.cancelled.len());
