@@ -305,6 +305,7 @@ fn start(session: &Session, to: &std::path::Path) -> Transfer {
         expect_root: None,
         verify: None,
         keys: Vec::new(),
+        tuning: Default::default(),
     };
     session.start(request, 0).unwrap()
 }
@@ -782,6 +783,7 @@ fn a_listing_cannot_lead_outside() {
         expect_root: None,
         verify: None,
         keys: Vec::new(),
+        tuning: Default::default(),
     };
     let transfer = session.start(request, 0).unwrap();
     let mut peer = server.welcome();

@@ -8,6 +8,10 @@ mod catalogue;
 mod failure;
 #[path = "pdtpd/file.rs"]
 mod file;
+#[path = "generate/mod.rs"]
+mod generate;
+#[path = "pdtpd/page.rs"]
+mod page;
 #[path = "pdtpd/print.rs"]
 mod print;
 #[path = "pdtpd/rules.rs"]
@@ -21,7 +25,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use pdtp::hub::{Hub, HubConfig};
 use pdtp::publisher::{self, Signer};
 use pdtp::server::{Server, ServerConfig};
@@ -36,6 +40,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => Settings::resolve(*args).and_then(serve),
         Command::Catalogue(args) => catalogue::run(&args),
+        Command::Generate(args) => generate::run(args.what, Cli::command(), "8", page::config)
+            .map_err(|error| Failure::other("cannot write to standard output", &error)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

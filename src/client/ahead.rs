@@ -17,6 +17,7 @@ use super::download::blocking;
 use super::exchange::{self, wire_host};
 use super::files::Held;
 use super::progress::Numbers;
+use super::reader::Source;
 use super::session::{Conn, LinkUser};
 use super::store::is_anything_here;
 use super::{Error, Overwrite, Request, Target, names};
@@ -71,6 +72,17 @@ impl Plan {
             expect_root: *expect_root,
             is_stream: target_path.is_none(),
             look_at: target_path.filter(|_| *overwrite != Overwrite::Replace),
+        })
+    }
+
+    /// For readers, of whom nothing is here.
+    pub(super) fn of_readers(source: &Source, expect_root: Option<Digest>) -> Option<Self> {
+        let path = source.path.clone();
+        (!path.is_root() && source.first_window > 0).then_some(Self {
+            path,
+            expect_root,
+            is_stream: true,
+            look_at: None,
         })
     }
 }

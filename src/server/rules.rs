@@ -150,7 +150,7 @@ impl Held {
         }
         if let Some(rate) = rules.max_origin_rate {
             self.swarm.origin_rate = (rate > 0).then_some(swarm::SharedRate { group, rate });
-            self.limiter = (rate > 0).then(|| all.part(rate));
+            self.limiter = (rate > 0).then(|| all.within(rate));
         }
         if let Some(most) = rules.max_peers {
             self.max_peers = (most > 0).then_some((group, most));

@@ -9,6 +9,7 @@ use pdtp::content::trust::Policy;
 use pdtp::wire::{Digest, PdtpUri, UrlPath};
 
 use crate::exit::{self, Failure};
+use crate::generate::Generate;
 
 /// Written as `--timeout 0`, and as `--seed-for forever`.
 pub(crate) const FOREVER: Duration = Duration::MAX;
@@ -129,6 +130,9 @@ pub(crate) enum Command {
     /// Print the fingerprint of keys and certificates
     #[command(after_help = after_help(FINGERPRINT_EXAMPLES))]
     Fingerprint(Fingerprint),
+    /// Write what packages ship beside the program: a manual page, completions
+    #[command(hide = true)]
+    Generate(Generate),
 }
 
 const KEYGEN_EXAMPLES: &str = "\

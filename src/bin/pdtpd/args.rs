@@ -11,6 +11,7 @@ use pdtp::server::{Directories, SendPolicy};
 
 use super::failure::Failure;
 use super::file::File;
+use super::generate::Generate;
 use super::{rules, units};
 
 /// Serve directories to PDTP clients and browsers.
@@ -35,6 +36,9 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Look at the hashes that are kept in a state directory, while no pdtpd uses it
     Catalogue(CatalogueArgs),
+    /// Write what packages ship beside the program: manual pages, completions
+    #[command(hide = true)]
+    Generate(Generate),
 }
 
 #[derive(Debug, Args)]

@@ -71,7 +71,7 @@ impl File {
         Self::parse(&text).map_err(fail)
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let table: Table =
             text.parse().map_err(|error: toml::de::Error| error.to_string().trim_end().to_owned())?;
         let mut file = Self::default();
