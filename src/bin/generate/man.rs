@@ -56,7 +56,7 @@ pub(super) fn page(mut command: Command, section: &str) -> io::Result<String> {
     for sub in command.get_subcommands().filter(|sub| is_shown(sub)) {
         let full = format!("{} {}", command.get_name(), sub.get_name());
         // Names of options are not hyphenated words: the heading is the command as it is typed.
-        let _ = write!(body, ".SH \"{}\"\n", full.to_uppercase());
+        let _ = writeln!(body, ".SH \"{}\"", full.to_uppercase());
         let man = Man::new(sub.clone().bin_name(full).disable_help_flag(true));
         let mut part = Vec::new();
         man.render_synopsis_section(&mut part)?;
