@@ -108,7 +108,8 @@
  * - Should a bug make its Rust code panic, nothing is printed: the panic hook of the library's own copy of the Rust
  *   runtime is replaced at the first call. The call returns PDTP_E_PANIC, and pdtp_last_error() says where; in its own
  *   threads, what was under way there ends. The log (pdtp_config_set_log) tells of both, with the target "pdtp::panic".
- * - The library cannot be unloaded (dlclose) before all clients are freed.
+ * - Once loaded the library stays in the process: dlclose() leaves it there, and the next dlopen() finds it again. Free
+ *   all clients before, so that no thread is left.
  *
  *
  * Text
@@ -198,7 +199,7 @@ int pdtp_has_feature(const char *name);
     PDTP_VERSION_TEXT(PDTP_VERSION_MAJOR) "." PDTP_VERSION_TEXT(PDTP_VERSION_MINOR) \
     "." PDTP_VERSION_TEXT(PDTP_VERSION_PATCH)
 
-/** Whether this header is of that version or a later one: for #if. Since 0.1.0. */
+/** Whether this header is of that version or a later one, for the preprocessor. Since 0.1.0. */
 #define PDTP_CHECK_VERSION(major, minor, patch) \
     (PDTP_VERSION_NUMBER >= PDTP_MAKE_VERSION(major, minor, patch))
 

@@ -96,7 +96,9 @@ fn after(command: &Command, level: &str, seen: &mut BTreeSet<String>) -> String 
         if content.is_empty() || !seen.insert(format!("{title}\n{content}")) {
             continue;
         }
-        if !title.is_empty() {
+        if title.is_empty() {
+            out += ".PP\n";
+        } else {
             let title = if level == ".SH" { title.to_uppercase() } else { title };
             let _ = writeln!(out, "{level} \"{title}\"");
         }
@@ -112,7 +114,7 @@ fn is_title(line: &str) -> bool {
 
 /// Lines that keep their breaks and blanks.
 pub(crate) fn verbatim(content: &str) -> String {
-    let mut out = ".PP\n.nf\n".to_owned();
+    let mut out = ".nf\n".to_owned();
     for line in content.lines() {
         if line.is_empty() {
             out.push('\n');
