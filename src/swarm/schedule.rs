@@ -541,7 +541,12 @@ impl Swarm {
         let file = peer.needs.first().map(|member| &state.files[state.members[member].file]);
         let has_all_been_seen = file.is_some_and(|file| !file.rarity.has_unseen(file.pieces));
         let claim = match has_all_been_seen {
-            true => peer.balance(now),
+            // What peers give is shared fairly among them; this is on top of it, and does most good to those who are
+            // nearest to having all: they are done earlier, and nobody is done later.
+            true => peer.needs.first().map_or(0, |member| {
+                let m = &state.members[member];
+                i64::from(m.open) * i64::from(state.files[m.file].piece_size)
+            }),
             false => {
                 // So that what is new spreads as fast as lines allow, everybody gets as much of it as it can pass on.
                 let rate = peer.up.rate_or(state.config.initial_up / 4, peer.info.up_limit);
