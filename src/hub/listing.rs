@@ -227,6 +227,7 @@ impl Page<'_> {
             mime: if is_dir { None } else { mime_of(&path).map(str::to_owned) },
             signed: signed_by.is_some(),
             signed_by,
+            about: None,
         };
         // With its comma. The cursor of a page that ends here is this path once more, which has nothing to escape but
         // what percent-encoding lets through: nothing. It comes with quotes.
