@@ -216,7 +216,20 @@ impl Session {
 
     /// A directory, all pages of it. Blocks; while there is no connection it waits for one.
     pub fn list(&self, path: &UrlPath, depth: u32, timeout: Option<Duration>) -> Result<Listing, Error> {
-        let mut pages = Pages::new(&self.inner.link, path.clone(), depth);
+        self.list_pages(Pages::new(&self.inner.link, path.clone(), depth), path, timeout)
+    }
+
+    /// The same with [`Entry::about`]: titles, authors, durations and so on, as far as the server knows them.
+    pub fn list_rich(&self, path: &UrlPath, depth: u32, timeout: Option<Duration>) -> Result<Listing, Error> {
+        self.list_pages(Pages::rich(&self.inner.link, path.clone(), depth), path, timeout)
+    }
+
+    fn list_pages(
+        &self,
+        mut pages: Pages,
+        path: &UrlPath,
+        timeout: Option<Duration>,
+    ) -> Result<Listing, Error> {
         let path = path.clone();
         let what = format!("listing {path}");
         self.inner.runtime.wait(timeout, &what, async move {
@@ -234,10 +247,19 @@ impl Session {
 
     /// The same page by page as events; returns the operation id.
     pub fn list_start(&self, path: &UrlPath, depth: u32, user_data: usize) -> Result<u64, Error> {
+        self.list_pages_start(Pages::new(&self.inner.link, path.clone(), depth), path, user_data)
+    }
+
+    /// The same with [`Entry::about`].
+    pub fn list_rich_start(&self, path: &UrlPath, depth: u32, user_data: usize) -> Result<u64, Error> {
+        self.list_pages_start(Pages::rich(&self.inner.link, path.clone(), depth), path, user_data)
+    }
+
+    fn list_pages_start(&self, mut pages: Pages, path: &UrlPath, user_data: usize) -> Result<u64, Error> {
         let inner = Arc::clone(&self.inner.runtime.inner);
         inner.check_open()?;
         let op = inner.next_id();
-        let (mut pages, path) = (Pages::new(&self.inner.link, path.clone(), depth), path.clone());
+        let path = path.clone();
         let handle = inner.handle.clone();
         handle.spawn(async move {
             let mut is_first = true;
@@ -273,7 +295,28 @@ impl Session {
         self.inner.runtime.wait(timeout, &what, async move { stat(&link, &path).await })
     }
 
+    /// The same with [`Entry::about`], where the server has it.
+    pub fn stat_rich(&self, path: &UrlPath, timeout: Option<Duration>) -> Result<Listing, Error> {
+        let (link, path) = (self.inner.link.clone(), path.clone());
+        let what = format!("looking at {path}");
+        self.inner.runtime.wait(timeout, &what, async move { stat_rich(&link, &path).await })
+    }
+
     /// The same as an event; returns the operation id.
+    pub fn stat_rich_start(&self, path: &UrlPath, user_data: usize) -> Result<u64, Error> {
+        let inner = Arc::clone(&self.inner.runtime.inner);
+        inner.check_open()?;
+        let op = inner.next_id();
+        let (link, path) = (self.inner.link.clone(), path.clone());
+        let handle = inner.handle.clone();
+        handle.spawn(async move {
+            let result = stat_rich(&link, &path).await;
+            inner.queue.push(user_data, EventBody::Listing { op, result, last: true });
+        });
+        Ok(op)
+    }
+
+    /// [`Session::stat`] as an event; returns the operation id.
     pub fn stat_start(&self, path: &UrlPath, user_data: usize) -> Result<u64, Error> {
         let inner = Arc::clone(&self.inner.runtime.inner);
         inner.check_open()?;
@@ -335,6 +378,24 @@ impl Session {
         runtime.inner.handle.spawn(job);
         Ok(Transfer { inner: Arc::new(TransferInner { shared, runtime: Arc::clone(runtime) }) })
     }
+}
+
+/// Asks for the file, and for what else is told of it, at the same time.
+async fn stat_rich(link: &LinkUser, path: &UrlPath) -> Result<Listing, Error> {
+    let rich = async {
+        let parent = path.parent().unwrap_or_else(UrlPath::root);
+        let rdl = link.ask_list(path, 0, None, true).await.ok()?.rdl?;
+        tree::entries_of(&rdl, &parent).ok()?.into_iter().next()
+    };
+    let (listing, rich) = tokio::join!(stat(link, path), rich);
+    let mut listing = listing?;
+    if let (Some(entry), Some(rich)) = (listing.entries.first_mut(), rich) {
+        entry.signed_by = rich.signed_by.filter(|_| entry.signed);
+        entry.about = rich.about;
+        // By content, where the other is by name.
+        entry.mime = rich.mime.or(entry.mime.take());
+    }
+    Ok(listing)
 }
 
 async fn stat(link: &LinkUser, path: &UrlPath) -> Result<Listing, Error> {

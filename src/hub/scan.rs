@@ -57,6 +57,9 @@ pub(super) fn run(shared: &Shared) {
             return;
         }
         shared.pool.begin_to_tell();
+        if round == 0 || is_blind || waited == Waited::Hurry {
+            shared.describer.note_all();
+        }
         let interval = if is_blind { BLIND_INTERVAL } else { INTERVAL };
         waited = shared.stop.wait(interval.max(walked * SHARE));
         if waited == Waited::End {

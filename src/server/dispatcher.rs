@@ -226,13 +226,18 @@ impl Dispatcher {
                 }
             }
             Output::Find { path } => return self.find(path),
-            Output::List { conn, url, path, id, depth, cursor, credit } => {
+            Output::List { conn, url, path, id, depth, cursor, is_rdl, credit } => {
                 let (hub, own, permits) = (self.hub.clone(), self.own.clone(), self.lists.clone());
                 let max_bytes = limits::MAX_FRAME - LISTING_OVERHEAD - json_length(&url);
                 tokio::spawn(async move {
                     let permit = permits.acquire_owned().await;
                     let result = tokio::task::spawn_blocking(move || {
-                        hub.list(&path, depth, cursor.as_deref(), limits::MAX_LIST_ENTRIES, max_bytes)
+                        let (cursor, most) = (cursor.as_deref(), limits::MAX_LIST_ENTRIES);
+                        if is_rdl {
+                            hub.list_rdl(&path, depth, cursor, most, max_bytes, false)
+                        } else {
+                            hub.list(&path, depth, cursor, most, max_bytes)
+                        }
                     })
                     .await
                     .unwrap_or_else(|panic| Err(HubError::Io(panic.to_string())));

@@ -10,6 +10,7 @@ mod ask;
 mod browse;
 mod cat;
 mod exit;
+mod filter;
 mod get;
 mod keys;
 mod link;

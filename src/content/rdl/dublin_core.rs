@@ -43,3 +43,24 @@ fn inside(xml: &mut Xml<'_>, levels: usize, all: &mut Attributes) -> Result<(), 
         }
     }
 }
+
+/// Where the package document of an EPUB is, as its `META-INF/container.xml` says.
+///
+/// # Errors
+/// What is not well-formed, or says no such thing.
+#[cfg(feature = "server")]
+pub fn package_of_epub(text: &str) -> Result<String, XmlError> {
+    let mut xml = Xml::new(text)?;
+    let mut depth = 0;
+    loop {
+        match xml.element_in_text()? {
+            Some(element) if element.name == "rootfile" => {
+                let path = element.attribute("full-path").map(str::to_owned);
+                return path.ok_or_else(|| xml.error(element.offset, XmlProblem::Missing("full-path")));
+            }
+            Some(_) => depth += 1,
+            None if depth == 0 => return Err(xml.error(text.len(), XmlProblem::Missing("rootfile"))),
+            None => depth -= 1,
+        }
+    }
+}

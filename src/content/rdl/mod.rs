@@ -12,6 +12,8 @@ mod tests;
 mod write;
 mod xml;
 
+#[cfg(feature = "server")]
+pub use dublin_core::package_of_epub;
 pub use dublin_core::parse_dublin_core;
 pub use parse::{Document, parse};
 pub use position::{XmlError, XmlProblem};

@@ -134,6 +134,8 @@ pub(crate) enum Output {
         id: Option<u64>,
         depth: u32,
         cursor: Option<String>,
+        /// As XML; then depth 0 is what is at the path itself.
+        is_rdl: bool,
         credit: Credit,
     },
     /// Find out whether a client can be dialled.
