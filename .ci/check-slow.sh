@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-bash .ci/install.sh cc c++ clang curl openssl pkg-config python3 nm valgrind ip chromium
+bash .ci/install.sh cc c++ clang curl openssl pkg-config python3 nm xmllint valgrind ip chromium
 
 export PDTP_SLOW=1
 bash .ci/test.sh --locked --test 'slow_*'

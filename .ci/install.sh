@@ -6,6 +6,7 @@ set -u
 declare -A package=(
   [cc]=gcc [c++]=g++ [curl]=curl [openssl]=openssl [pkg-config]=pkg-config [python3]=python3 [nm]=binutils
   [clang]=clang [valgrind]=valgrind [nginx]=nginx-light [ip]=iproute2 [ld.lld]=lld
+  [xmllint]=libxml2-utils
 )
 
 missing=()

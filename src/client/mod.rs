@@ -230,7 +230,7 @@ impl Session {
         path: &UrlPath,
         timeout: Option<Duration>,
     ) -> Result<Listing, Error> {
-        let path = path.clone();
+        let (path, is_rich) = (path.clone(), pages.is_rich());
         let what = format!("listing {path}");
         self.inner.runtime.wait(timeout, &what, async move {
             let mut entries = Vec::new();
@@ -241,7 +241,7 @@ impl Session {
                 }
                 entries.extend(page);
             }
-            Ok(Listing { path: Some(path), entries, complete: true, verdict: None })
+            Ok(Listing { path: Some(path), entries, complete: true, is_rich, verdict: None })
         })
     }
 
@@ -259,7 +259,7 @@ impl Session {
         let inner = Arc::clone(&self.inner.runtime.inner);
         inner.check_open()?;
         let op = inner.next_id();
-        let path = path.clone();
+        let (path, is_rich) = (path.clone(), pages.is_rich());
         let handle = inner.handle.clone();
         handle.spawn(async move {
             let mut is_first = true;
@@ -269,7 +269,16 @@ impl Session {
                         let last = pages.is_over();
                         let complete = is_first && last;
                         let entries = entries.unwrap_or_default();
-                        (Ok(Listing { path: Some(path.clone()), entries, complete, verdict: None }), last)
+                        (
+                            Ok(Listing {
+                                path: Some(path.clone()),
+                                entries,
+                                complete,
+                                is_rich,
+                                verdict: None,
+                            }),
+                            last,
+                        )
                     }
                     Err(error) => (Err(error), true),
                 };
@@ -389,6 +398,7 @@ async fn stat_rich(link: &LinkUser, path: &UrlPath) -> Result<Listing, Error> {
     };
     let (listing, rich) = tokio::join!(stat(link, path), rich);
     let mut listing = listing?;
+    listing.is_rich = true;
     if let (Some(entry), Some(rich)) = (listing.entries.first_mut(), rich) {
         entry.signed_by = rich.signed_by.filter(|_| entry.signed);
         entry.about = rich.about;
@@ -416,7 +426,7 @@ async fn stat(link: &LinkUser, path: &UrlPath) -> Result<Listing, Error> {
         signed: !info.signatures.is_empty(),
         ..wire::Entry::default()
     };
-    Ok(Listing { path: path.parent(), entries: vec![entry], complete: true, verdict })
+    Ok(Listing { path: path.parent(), entries: vec![entry], complete: true, is_rich: false, verdict })
 }
 
 impl std::fmt::Debug for Session {

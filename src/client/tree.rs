@@ -339,6 +339,10 @@ impl Pages {
         Ok(Some(listing.entries))
     }
 
+    pub(super) fn is_rich(&self) -> bool {
+        self.is_rich
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.is_over
     }

@@ -265,3 +265,99 @@ impl Held {
         }
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::wire::Attribute;
+
+    const PATIENCE: Duration = Duration::from_millis(500);
+    /// A limit that only what hangs reaches.
+    const FAR: Duration = Duration::from_secs(60);
+
+    fn shell(script: &str) -> Command {
+        Command { program: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] }
+    }
+
+    fn nothing(_: &mut [u8], _: u64) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn ask(script: &str) -> Option<Attributes> {
+        let begin = Instant::now();
+        let mut keeper = Keeper::new(shell(script)).with_deadline(PATIENCE);
+        let found = keeper.describe(&mut nothing, 5, b"head", "x");
+        // It is there for the next one, too.
+        assert_eq!(keeper.describe(&mut nothing, 5, b"head", "x"), found);
+        assert!(begin.elapsed() < FAR, "{script}");
+        found
+    }
+
+    #[test]
+    fn helpers_that_misbehave_end_and_cost_their_answer() {
+        for script in [
+            "exit 0",
+            "kill -SEGV $$",
+            "while :; do :; done",
+            // Hears nothing and says nothing.
+            "exec sleep 1000",
+            // Says what makes no sense.
+            "exec yes",
+            // An answer without end.
+            "printf '\\002\\377\\377\\377\\377'; exec yes",
+            // Half an answer.
+            "printf '\\002\\005\\000\\000\\000x'; exec sleep 1000",
+            // Attributes that are none.
+            "printf '\\002\\004\\000\\000\\000\\377\\001\\000x'; exec sleep 1000",
+            // Wants bytes and does not take them.
+            "while :; do printf '\\001\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\001\\000'; done",
+        ] {
+            assert_eq!(ask(script), None, "{script}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_taken() {
+        let done = "printf '\\002\\004\\000\\000\\000\\000\\001\\000T'";
+        let found = ask(&format!("{done}; {done}; exec sleep 1000")).unwrap();
+        assert_eq!(found.get(Attribute::Title), Some("T"));
+    }
+
+    #[test]
+    fn more_bytes_than_a_file_may_have_are_not_handed_out() {
+        // Asks on and on, and throws away what it gets.
+        let script = "cat >/dev/null & \
+                      while :; do printf '\\001\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\002\\000'; done";
+        let mut keeper = Keeper::new(shell(script)).with_deadline(Duration::from_secs(2));
+        let mut handed = 0;
+        let mut read = |buffer: &mut [u8], _| {
+            handed += buffer.len() as u64;
+            Ok(buffer.len())
+        };
+        assert_eq!(keeper.describe(&mut read, u64::MAX, b"", ""), None);
+        assert!(handed <= MAX_BYTES, "{handed}");
+    }
+
+    #[test]
+    fn where_no_helper_can_be_had_nothing_is_found() {
+        let command = Command { program: "/nonexistent/helper".into(), arguments: Vec::new() };
+        let mut keeper = Keeper::new(command);
+        assert_eq!(keeper.describe(&mut nothing, 5, b"", ""), None);
+        assert!(keeper.try_again_at.is_some());
+    }
+
+    #[test]
+    fn the_end_does_not_wait_for_a_helper() {
+        let mut keeper = Keeper::new(shell("exec sleep 1000")).with_deadline(FAR);
+        let stopper = keeper.stopper();
+        let begin = Instant::now();
+        let waiter = std::thread::spawn(move || keeper.describe(&mut nothing, 5, b"", ""));
+        while stopper.0.lock().until.is_none() {
+            assert!(begin.elapsed() < FAR);
+            std::thread::yield_now();
+        }
+        stopper.stop();
+        assert_eq!(waiter.join().unwrap(), None);
+        assert!(begin.elapsed() < FAR);
+    }
+}

@@ -31,6 +31,8 @@ pub(super) const QUEUE: usize = 256;
 const TURN: usize = 64;
 /// Directories read at once.
 const MAX_LISTS: usize = 8;
+/// Files whose metadata somebody waits for at a time; the others wait in line.
+const MAX_LOOKS: usize = 32;
 /// Clients dialled at once.
 const MAX_PROBES: usize = 64;
 /// Versions compared with the disk at once.
@@ -78,6 +80,7 @@ pub(super) struct Dispatcher {
     early: Early<Grant>,
     clock: Clock,
     lists: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
     probes: Arc<Semaphore>,
     checks: Arc<Semaphore>,
 }
@@ -127,6 +130,7 @@ impl Dispatcher {
             early: Early::default(),
             clock,
             lists: Arc::new(Semaphore::new(MAX_LISTS)),
+            looks: Arc::new(Semaphore::new(MAX_LOOKS)),
             probes: Arc::new(Semaphore::new(MAX_PROBES)),
             checks: Arc::new(Semaphore::new(MAX_CHECKS)),
         }
@@ -227,7 +231,9 @@ impl Dispatcher {
             }
             Output::Find { path } => return self.find(path),
             Output::List { conn, url, path, id, depth, cursor, is_rdl, credit } => {
-                let (hub, own, permits) = (self.hub.clone(), self.own.clone(), self.lists.clone());
+                // Who waits for the metadata of one file holds up no listing.
+                let permits = if depth == 0 { self.looks.clone() } else { self.lists.clone() };
+                let (hub, own) = (self.hub.clone(), self.own.clone());
                 let max_bytes = limits::MAX_FRAME - LISTING_OVERHEAD - json_length(&url);
                 tokio::spawn(async move {
                     let permit = permits.acquire_owned().await;

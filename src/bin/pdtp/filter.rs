@@ -75,9 +75,13 @@ impl FromStr for Condition {
         let value = value.trim().to_owned();
         if matches!(test, Test::Less | Test::AtMost | Test::More | Test::AtLeast) {
             match key {
-                Key::Size => drop(bytes(&value).ok_or("a size is a number, with K, M or G or without")?),
-                Key::Attribute(attribute) if attribute.kind() != AttributeKind::Text => {
-                    drop(value.parse::<f64>().map_err(|_| format!("{value:?} is no number"))?);
+                Key::Size if bytes(&value).is_none() => {
+                    return Err("a size is a number, with K, M or G or without".to_owned());
+                }
+                Key::Attribute(attribute)
+                    if attribute.kind() != AttributeKind::Text && value.parse::<f64>().is_err() =>
+                {
+                    return Err(format!("{value:?} is no number"));
                 }
                 _ => {}
             }
