@@ -21,7 +21,7 @@ use super::stamp::{Stamp, read_full_at};
 use super::tree::Tree;
 use super::{HubError, Shared, mime_of, scan, xattrs};
 use crate::content::{SIDECAR_SUFFIX as SIGNATURE_SUFFIX, rdl};
-use crate::media::{self, Keeper, Stopper};
+use crate::media::{self, Keeper, Stopper, Trouble};
 use crate::wire::{About, Attribute, Attributes, EntryKind, UrlPath};
 
 /// Longest sidecar that is read, in bytes.
@@ -220,14 +220,20 @@ fn describe(shared: &Shared, path: &UrlPath, keeper: Option<&mut Keeper>) -> Res
         (Some(sidecar), Some(_)) => read_sidecar(tree, sidecar),
         _ => Attributes::default(),
     };
-    let (file, stamp) = tree.open_file(path)?;
-    all.complete_with(&xattrs::read(&file));
-    if let Some(keeper) = keeper {
-        all.complete_with(&ask(keeper, &file, stamp.size, path));
-    }
-    if stamp != found.stamp || !stamp.holds_for(&file) {
-        // It will be hashed again, and then it comes here again.
-        return Err(HubError::Unstable);
+    match tree.open_file(path) {
+        Ok((file, stamp)) => {
+            all.complete_with(&xattrs::read(&file));
+            if let Some(keeper) = keeper {
+                all.complete_with(&ask(keeper, &file, stamp.size, path)?);
+            }
+            if stamp != found.stamp || !stamp.holds_for(&file) {
+                // It will be hashed again, and then it comes here again.
+                return Err(HubError::Unstable);
+            }
+        }
+        // Nothing more can be said of it before its permissions change, and so its stamp.
+        Err(HubError::Denied) => {}
+        Err(error) => return Err(error),
     }
     // What the name says is not kept: most files have nothing else, and then it takes no room.
     let by_name = mime_of(path);
@@ -241,25 +247,28 @@ fn describe(shared: &Shared, path: &UrlPath, keeper: Option<&mut Keeper>) -> Res
 }
 
 /// What the file says of itself.
-fn ask(keeper: &mut Keeper, file: &std::fs::File, size: u64, path: &UrlPath) -> Attributes {
+fn ask(keeper: &mut Keeper, file: &std::fs::File, size: u64, path: &UrlPath) -> Result<Attributes, HubError> {
     let mut head = vec![0; media::HEAD];
     match read_full_at(file, &mut head, 0) {
         Ok(length) => head.truncate(length),
-        Err(_) => return Attributes::default(),
+        Err(error) => return Err(HubError::Io(error.to_string())),
     }
     if !media::is_worth_asking(&head) {
-        return Attributes::default();
+        return Ok(Attributes::default());
     }
     let name = String::from_utf8_lossy(&path.file_name()).to_lowercase();
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     for _ in 0..ATTEMPTS {
         let mut read = |buffer: &mut [u8], offset| read_full_at(file, buffer, offset);
-        if let Some(found) = keeper.describe(&mut read, size, &head, extension) {
-            return found;
+        match keeper.describe(&mut read, size, &head, extension) {
+            Ok(found) => return Ok(found),
+            Err(Trouble::File) => {}
+            // Another time.
+            Err(Trouble::Helper) => return Err(HubError::Io("there is no helper".to_owned())),
         }
     }
     tracing::info!(%path, "the helper came to no end with it: listed without its tags");
-    Attributes::default()
+    Ok(Attributes::default())
 }
 
 fn read_sidecar(tree: &Tree, sidecar: &UrlPath) -> Attributes {

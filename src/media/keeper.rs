@@ -43,6 +43,15 @@ pub struct Keeper {
     try_again_at: Option<Instant>,
 }
 
+/// Why nothing was found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// A helper came to a bad end over this file.
+    File,
+    /// There is no helper, which has nothing to do with the file.
+    Helper,
+}
+
 #[derive(Debug)]
 struct Running {
     to: ChildStdin,
@@ -105,19 +114,18 @@ impl Keeper {
     }
 
     /// What can be found out of a file of `size` bytes that begins with `head`; `read` fills a buffer from an offset, as
-    /// far as the file goes, and says how far that was. `None` when a helper came to a bad end
-    /// over it, or none can be started. Blocks for as long as the helper may take, and a little longer.
+    /// far as the file goes, and says how far that was. Blocks for as long as the helper may take, and a little longer.
     pub fn describe(
         &mut self,
         read: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usize>,
         size: u64,
         head: &[u8],
         extension: &str,
-    ) -> Option<Attributes> {
+    ) -> Result<Attributes, Trouble> {
         if self.running.is_none() && !self.start() {
-            return None;
+            return Err(Trouble::Helper);
         }
-        let running = self.running.as_mut()?;
+        let running = self.running.as_mut().ok_or(Trouble::Helper)?;
         self.leash.hold_until(Some(Instant::now() + self.deadline));
         let result = running.ask(read, size, head, extension);
         self.leash.hold_until(None);
@@ -127,12 +135,13 @@ impl Keeper {
                 if is_worn {
                     self.end();
                 }
-                Some(all)
+                Ok(all)
             }
             Err(error) => {
                 tracing::debug!(%error, "a helper for metadata came to a bad end");
                 self.end();
-                None
+                // Killed because everything ends: that says nothing of the file.
+                Err(if self.leash.lock().stop { Trouble::Helper } else { Trouble::File })
             }
         }
     }
@@ -283,7 +292,7 @@ mod tests {
         Ok(0)
     }
 
-    fn ask(script: &str) -> Option<Attributes> {
+    fn ask(script: &str) -> Result<Attributes, Trouble> {
         let begin = Instant::now();
         let mut keeper = Keeper::new(shell(script)).with_deadline(PATIENCE);
         let found = keeper.describe(&mut nothing, 5, b"head", "x");
@@ -312,7 +321,7 @@ mod tests {
             // Wants bytes and does not take them.
             "while :; do printf '\\001\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\001\\000'; done",
         ] {
-            assert_eq!(ask(script), None, "{script}");
+            assert_eq!(ask(script), Err(Trouble::File), "{script}");
         }
     }
 
@@ -334,7 +343,7 @@ mod tests {
             handed += buffer.len() as u64;
             Ok(buffer.len())
         };
-        assert_eq!(keeper.describe(&mut read, u64::MAX, b"", ""), None);
+        assert_eq!(keeper.describe(&mut read, u64::MAX, b"", ""), Err(Trouble::File));
         assert!(handed <= MAX_BYTES, "{handed}");
     }
 
@@ -342,7 +351,7 @@ mod tests {
     fn where_no_helper_can_be_had_nothing_is_found() {
         let command = Command { program: "/nonexistent/helper".into(), arguments: Vec::new() };
         let mut keeper = Keeper::new(command);
-        assert_eq!(keeper.describe(&mut nothing, 5, b"", ""), None);
+        assert_eq!(keeper.describe(&mut nothing, 5, b"", ""), Err(Trouble::Helper));
         assert!(keeper.try_again_at.is_some());
     }
 
@@ -357,7 +366,7 @@ mod tests {
             std::thread::yield_now();
         }
         stopper.stop();
-        assert_eq!(waiter.join().unwrap(), None);
+        assert_eq!(waiter.join().unwrap(), Err(Trouble::Helper));
         assert!(begin.elapsed() < FAR);
     }
 }

@@ -15,7 +15,7 @@ mod pipe;
 mod row;
 mod tracks;
 
-pub use keeper::{Command, Keeper, Stopper};
+pub use keeper::{Command, Keeper, Stopper, Trouble};
 pub use row::{decode, encode};
 
 use std::io::{Read, Seek};
