@@ -21,8 +21,10 @@ fn status(port: u16) -> Value {
 
 /// Whether a file is hashed, without having it hashed.
 fn is_hashed(port: u16, dir: &str, name: &str) -> bool {
-    let listed = pdtp(&["ls", "--json", &format!("pdtp://127.0.0.1:{port}{dir}")]).expect(0).json();
-    listed.iter().any(|entry| entry["name"] == name && entry["root"].is_string())
+    let run = pdtp(&["ls", "--json", &format!("pdtp://127.0.0.1:{port}{dir}")]).expect(0);
+    let listed = run.text();
+    let mut entries = listed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    entries.any(|entry| entry["name"] == name && entry["root"].is_string())
 }
 
 /// More directories than the system lets `pdtpd` watch, by the limit of a user namespace of its own.
