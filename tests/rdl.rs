@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use common::*;
 use pdtp::content::rdl;
-use pdtp::wire::{Attribute, Entry};
+use pdtp::wire::Entry;
 use serde_json::Value;
 
 const NONE: &[&str] = &[];
@@ -229,13 +229,13 @@ fn signatures_are_told_in_xml_and_in_json() {
 #[test]
 fn sidecar_before_attributes_before_tags_and_all_of_it_live() {
     let served = scratch();
-    let song = served.path().join("song.mp3");
+    let file = served.path().join("song.mp3");
     write(served.path(), "song.mp3", song("by tag"));
     let server = Pdtpd::start(served.path(), NONE);
     wait_for(&server, "/song.mp3", "dc.title", Some("by tag"));
 
-    if xattr::set(&song, "user.dublincore.title", b"by attribute").is_ok() {
-        xattr::set(&song, "user.xdg.origin.url", b"https://h/x?token=secret").unwrap();
+    if xattr::set(&file, "user.dublincore.title", b"by attribute").is_ok() {
+        xattr::set(&file, "user.xdg.origin.url", b"https://h/x?token=secret").unwrap();
         wait_for(&server, "/song.mp3", "dc.title", Some("by attribute"));
         wait_for(&server, "/song.mp3", "dc.source", Some("https://h/x"));
     } else {
@@ -248,7 +248,7 @@ fn sidecar_before_attributes_before_tags_and_all_of_it_live() {
     write(served.path(), "song.mp3.dc.xml", sidecar("<dc:title>another one</dc:title>"));
     wait_for(&server, "/song.mp3", "dc.title", Some("another one"));
     write(served.path(), "song.mp3.dc.xml", "<!DOCTYPE x [<!ENTITY a \"b\">]><x>&a;</x>");
-    let by_file = if xattr::get(&song, "user.dublincore.title").is_ok_and(|value| value.is_some()) {
+    let by_file = if xattr::get(&file, "user.dublincore.title").is_ok_and(|value| value.is_some()) {
         "by attribute"
     } else {
         "by tag"
@@ -328,8 +328,8 @@ fn ls_shows_what_meets_the_conditions() {
     assert_eq!(names(&["size>2K", "size<4K"]), "other");
     assert_eq!(names(&["mime=image/png"]), "small.png wide.png");
     assert_eq!(names(&["dc.title=nothing"]), "");
-    let line =
-        pdtp(&["ls", "--json", "--where", "dc.title~pre", &server.uri("/")]).expect(0).json().remove(0);
+    let run = pdtp(&["ls", "--json", "--where", "dc.title~pre", &server.uri("/")]).expect(0);
+    let line = objects(&run).remove(0);
     assert_eq!((&line["name"], &line["metadata"]["dc.title"][0]), (&"song.mp3".into(), &"Prelude".into()));
     let wrong = pdtp(&["ls", "--where", "title=x", &server.uri("/")]);
     assert_eq!(wrong.code(), 2);
