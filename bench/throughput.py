@@ -210,18 +210,20 @@ def measure_two(args, scratch):
     need("openssl")
     for number in range(args.two_rounds + 1):
         url = f"http://127.0.0.1:{nginx.port}/file"
-        row = {
-            "curl": together([[need("curl"), "-s", "-o", out, url] for out in outs]),
-            "curl + openssl": together([["sh", "-c", f"curl -s -o {out} {url} && openssl dgst -sha256 {out}"]
-                                        for out in outs]),
-            "pdtp": together([[os.path.join(BIN, "pdtp"), "get", "-q", "--overwrite=replace", "-o", out,
-                               pdtpd.uri("file")] for out in outs]),
+        contenders = {
+            "curl": [[need("curl"), "-s", "-o", out, url] for out in outs],
+            "curl + openssl": [["sh", "-c", f"curl -s -o {out} {url} && openssl dgst -sha256 {out}"] for out in outs],
+            "pdtp": [[os.path.join(BIN, "pdtp"), "get", "-q", "-o", out, pdtpd.uri("file")] for out in outs],
         }
+        row = {}
+        for name, commands in contenders.items():
+            row[name] = together(commands)
+            # Each begins with nothing there: giving back the pages of an old file takes time as well.
+            for out in outs:
+                os.remove(out)
         for name, value in row.items():
             if number > 0:
                 rounds[name].append(value)
-        for out in outs:
-            os.remove(out)
     nginx.stop()
     pdtpd.stop()
     return {

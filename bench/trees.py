@@ -5,7 +5,7 @@
 
     scan        from the start of pdtpd until all files are known (they can be listed before), and until all are hashed
     restart     the same with a catalogue: until the first file is served, and until all are known
-    listing     `pdtp ls -R` of all of it, and of one directory of 100,000 files
+    listing     `pdtp ls -R` of all of it, and of one directory of 100,000 files: until its first page is there, and all
     mirror      2,000 files of 16 KiB in one go, interleaved: pdtp mirror, rsync from its daemon, wget -m from pdtpd
 
 Absolute numbers depend on the machine and on what else it does; the load is printed, too. Needs release builds (`make`),
@@ -19,6 +19,7 @@ import os
 import shutil
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -111,17 +112,39 @@ def million(args, scratch):
     return out
 
 
+def first_page(port, directory):
+    """Milliseconds from `list` to the first `listing`, on a control connection that is open already."""
+    with socket.create_connection(("127.0.0.1", port), 10) as s, s.makefile("rb") as frames:
+        def send(*message):
+            body = json.dumps(message).encode() + b"\r\n"
+            s.sendall(struct.pack(">H", len(body)) + body)
+
+        def received():
+            return json.loads(frames.read(struct.unpack(">H", frames.read(2))[0]))
+
+        send("register", {"client_id": "bench-trees", "listen_port": 0, "version": 3, "agent": "bench/1"})
+        while received()[0] != "registered":
+            pass
+        begin = time.monotonic()
+        send("list", {"url": f"pdtp://127.0.0.1:{port}/{directory}/", "id": 1})
+        while (message := received())[0] != "listing":
+            pass
+        assert len(message[1]["entries"]) > 100 and message[1]["next"]
+        return round((time.monotonic() - begin) * 1000, 1)
+
+
 def wide(args, scratch):
     tree = os.path.join(scratch, "wide")
     make(tree, WIDE, WIDE)
-    server, times = Server(args, tree, os.path.join(scratch, "wide-state")), []
+    server, times, firsts = Server(args, tree, os.path.join(scratch, "wide-state")), [], []
     server.until(lambda f: f["hashed"] == WIDE)
     for _ in range(args.rounds):
+        firsts.append(first_page(server.port, "d0000"))
         took, listed = timed([f"{args.bin}/pdtp", "ls", f"pdtp://127.0.0.1:{server.port}/d0000/"])
         assert listed.count(b"\n") == WIDE
         times.append(took)
     server.stop()
-    return {"entries": WIDE, "list_s": statistics.median(times)}
+    return {"entries": WIDE, "first_page_ms": statistics.median(firsts), "list_s": statistics.median(times)}
 
 
 def mirrors(args, scratch):

@@ -32,8 +32,8 @@
  *
  *     cc program.c $(pkg-config --cflags --libs pdtp)
  *
- * Complete programs are in examples-c/: get.c, ls.c, swarm.c, verify.c about signatures, and poll_loop.c for those
- * with an event loop.
+ * Complete programs are in examples-c/: get.c, ls.c, stream.c for players, swarm.c, verify.c about signatures, and
+ * poll_loop.c for those with an event loop.
  *
  *
  * Results and errors
@@ -70,6 +70,7 @@
  * | pdtp_config, pdtp_request   | one thread at a time                                                              |
  * | pdtp_client                 | any thread; pdtp_client_next_event and _dispatch by one thread at a time           |
  * | pdtp_session, pdtp_transfer | any thread                                                                        |
+ * | pdtp_reader                 | one thread at a time reads; everything else from any thread                       |
  * | pdtp_listing, pdtp_entry    | any thread: they never change                                                     |
  * | pdtp_event                  | the thread that drains, until its next call or the end of the callback            |
  *
@@ -79,6 +80,7 @@
  * | event, data and verify      | everything that does not block; what does answers PDTP_E_REENTRANT. *_free is     |
  * | callbacks                   | fine: freeing the callback's own client takes effect when the callback returns    |
  * | wake-up callbacks           | nothing                                                                           |
+ * | log callbacks               | functions named *_free                                                            |
  * | destroy functions           | functions named *_free                                                            |
  * | signal handlers             | pdtp_client_interrupt                                                             |
  * | a child after fork()        | *_free, which then do nothing; everything else answers PDTP_E_FORKED. Make new    |
@@ -104,7 +106,8 @@
  * - It never prints, never reads the environment, never changes the working directory, the locale or signal handlers
  *   (SIGPIPE is not raised), starts no processes, and never ends the process.
  * - Should a bug make its Rust code panic, nothing is printed: the panic hook of the library's own copy of the Rust
- *   runtime is replaced at the first call. The call returns PDTP_E_PANIC, and pdtp_last_error() says where.
+ *   runtime is replaced at the first call. The call returns PDTP_E_PANIC, and pdtp_last_error() says where; in its own
+ *   threads, what was under way there ends. The log (pdtp_config_set_log) tells of both, with the target "pdtp::panic".
  * - The library cannot be unloaded (dlclose) before all clients are freed.
  *
  *
@@ -215,6 +218,8 @@ typedef struct pdtp_entry pdtp_entry;
 typedef struct pdtp_request pdtp_request;
 /** A download that was started: of a file or of a whole tree. */
 typedef struct pdtp_transfer pdtp_transfer;
+/** A file that is read like a local one, while it comes. */
+typedef struct pdtp_reader pdtp_reader;
 /** Something that happened. Borrowed from the library. */
 typedef struct pdtp_event pdtp_event;
 
@@ -747,6 +752,9 @@ int pdtp_session_error(const pdtp_session *session,
  * - "notice": the server's greeting
  * - "address": of this end as the server sees it
  * - "reachable": whether peers can dial this end: "yes", "no", or "" while that is open
+ * - "features": what the server can do besides what every server can: words of the protocol, separated by blanks
+ * - "limit_outstanding", "limit_files", "limit_ranges": how many questions without an answer, requested files, and
+ *   requested ranges of a file the server allows. The library keeps to them by itself
  *
  * Never blocks. Any thread, callbacks included. `buffer` may be NULL to learn the length. PDTP_E_NULL, PDTP_E_OPTION
  * (no such key). Since 0.1.0.
@@ -996,7 +1004,7 @@ const char *pdtp_entry_attr_at(const pdtp_entry *entry,
 
 /** How a transfer stands. After PDTP_TRANSFER_DONE, _FAILED and _CANCELLED nothing more happens. */
 typedef enum {
-    /** Waits for the session, or for the server to know the file. */
+    /** Waits for the session, for the server to know the file, or for transfers of higher priority. */
     PDTP_TRANSFER_QUEUED = 1,
     /** Checks what is on disk already. */
     PDTP_TRANSFER_CHECKING = 2,
@@ -1030,6 +1038,11 @@ typedef enum {
     PDTP_WAIT_UNREACHABLE = 4,
     /** The server still computes the hashes of the file: see `hashing_done`. */
     PDTP_WAIT_HASHING = 5,
+    /**
+     * As many clients as the server's operator allows are downloading from there; it is this one's turn when another is
+     * done.
+     */
+    PDTP_WAIT_FULL = 6,
 } pdtp_wait_reason;
 
 /** What pdtp_transfer_cancel does with what is on disk. */
@@ -1039,6 +1052,19 @@ typedef enum {
     /** What is incomplete is deleted. */
     PDTP_CANCEL_DELETE = 1,
 } pdtp_cancel;
+
+/**
+ * Which transfers of a client go first: while one of higher priority receives, the others ask for nothing (they are
+ * PDTP_TRANSFER_QUEUED). One to which nothing comes for some seconds holds nobody back.
+ */
+typedef enum {
+    /** Only when nothing else is to be received. */
+    PDTP_PRIORITY_LOW = -1,
+    /** As most. */
+    PDTP_PRIORITY_NORMAL = 0,
+    /** Before others. */
+    PDTP_PRIORITY_HIGH = 1,
+} pdtp_priority;
 
 /** Numbers of a transfer. */
 typedef struct {
@@ -1144,6 +1170,13 @@ int pdtp_request_to_callback(pdtp_request *request,
  * - "expect_key": fingerprint of a key, 64 hex digits; only what it has signed is accepted. Each call adds one; any of
  *   them will do. "" takes them back
  * - "verify": require, ask, report or off; what to do about signatures, instead of what the client is configured for
+ * - "rate": most bytes a second to receive, besides the limit of the client: a number, perhaps with K, M or G; 0 = none.
+ *   pdtp_transfer_set_rate changes it later
+ * - "priority": low, normal or high, see PDTP_PRIORITY_*. pdtp_transfer_set_priority changes it later
+ * - "prealloc": yes or no, whether room on the disk is reserved for a file before it is received, so that a full disk is
+ *   noticed at the start. Where the file system cannot do that, nothing happens
+ *
+ * "-" and "_" in names are the same.
  *
  * Never blocks. One thread at a time, callbacks included. PDTP_E_NULL, PDTP_E_OPTION. Since 0.1.0.
  */
@@ -1241,6 +1274,22 @@ int pdtp_transfer_pause(pdtp_transfer *transfer);
 int pdtp_transfer_resume(pdtp_transfer *transfer);
 
 /**
+ * Limits the bytes a second that the transfer receives, besides the limit of the client. 0 is no limit. Takes effect at
+ * once.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL, PDTP_E_STATE. Since 0.1.0.
+ */
+int pdtp_transfer_set_rate(pdtp_transfer *transfer,
+                           uint64_t rate);
+
+/**
+ * Says how much the transfer matters beside others of the client: PDTP_PRIORITY_*. Takes effect at once.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL, PDTP_E_ARGUMENT, PDTP_E_STATE. Since 0.1.0.
+ */
+int pdtp_transfer_set_priority(pdtp_transfer *transfer, int priority);
+
+/**
  * Ends the transfer: with PDTP_CANCEL_KEEP it can be resumed later, with PDTP_CANCEL_DELETE what is incomplete is
  * deleted. PDTP_EVENT_DONE follows with PDTP_E_CANCELLED. A second cancel, or one after the end, does nothing.
  *
@@ -1249,9 +1298,131 @@ int pdtp_transfer_resume(pdtp_transfer *transfer);
 int pdtp_transfer_cancel(pdtp_transfer *transfer,
                          int what);
 
+/* -------------------------------------------------------------------------------------------------- Readers */
+
+/** Where a seek counts from. The numbers are those of SEEK_SET, SEEK_CUR and SEEK_END. */
+typedef enum {
+    /** From the start of the file. */
+    PDTP_SEEK_SET = 0,
+    /** From where the reader is. */
+    PDTP_SEEK_CUR = 1,
+    /** From the end of the file. */
+    PDTP_SEEK_END = 2,
+} pdtp_seek;
+
+/**
+ * Opens a file to be read like a local one, while it comes: verified bytes, from anywhere, with jumps. Waits until it
+ * is known what it is, up to `timeout_ms` milliseconds (negative = for ever); the server may have to hash it first.
+ * `path`: "/dir/file", percent-encoded, or a whole URI of this server; its `#root=` and `#key=` count. Free `*out` with
+ * pdtp_reader_free.
+ *
+ * From then on what is needed next is fetched: the server is told where you read, and has the bytes from there on sent
+ * before others, from whoever can send them in time. What was verified stays in a sparse temporary file in the cache
+ * directory (pdtp_config_set_dirs; else the system's directory for such files) until the last reader of the file is
+ * freed: going back costs nothing. A download of the same file on the same session, before or after, shares what
+ * comes. Readers of one file may be many, each with a place of its own.
+ *
+ * Signatures are dealt with as for a download (pdtp_config_set_verify). A decision has to be answered on another thread
+ * than this one, which waits for it.
+ *
+ * Blocks up to `timeout_ms`. Any thread, but not from a callback (PDTP_E_REENTRANT). `*out` is NULL on failure.
+ * PDTP_E_NULL, PDTP_E_ARGUMENT (no path of this server, or a directory), PDTP_E_NOT_FOUND, PDTP_E_TIMEOUT,
+ * PDTP_E_CHANGED (not the version of `#root=`), PDTP_E_INTERRUPTED, PDTP_E_STATE, those of signatures. Since 0.1.0.
+ */
+int pdtp_reader_open(pdtp_reader **out,
+                     pdtp_session *session,
+                     const char *path,
+                     int timeout_ms);
+
+/**
+ * Closes a reader. What was fetched for it is given up, unless another reader of the same file is open. NULL is fine.
+ * In a child after fork() it does nothing.
+ *
+ * Never blocks. Any thread, callbacks included; nobody may use the handle any more: a thread that may be reading has to
+ * be stopped with pdtp_reader_cancel first. Since 0.1.0.
+ */
+void pdtp_reader_free(pdtp_reader *reader);
+
+/**
+ * Reads up to `size` bytes from where the reader is into `buffer`, and moves on by as many. Like read(2): waits until
+ * there is at least one byte, answers how many there were, which may be fewer than asked for; 0 at the end of the file.
+ *
+ * Blocks until there is data, pdtp_reader_cancel or pdtp_client_interrupt is called, or the client is freed: while the
+ * server is away it waits for it. Any thread, but not from a callback (PDTP_E_REENTRANT). One thread at a time reads.
+ * `buffer` may be NULL if `size` is 0. PDTP_E_NULL, PDTP_E_CANCELLED, PDTP_E_INTERRUPTED, PDTP_E_STATE; for good:
+ * PDTP_E_CHANGED (that version is gone), PDTP_E_NO_SPACE and PDTP_E_IO (of the temporary file), and whatever a download
+ * can fail with. Since 0.1.0.
+ */
+int64_t pdtp_reader_read(pdtp_reader *reader,
+                         void *buffer,
+                         size_t size);
+
+/**
+ * The same, but waits no longer than `timeout_ms` milliseconds (negative = for ever, 0 = not at all): PDTP_E_AGAIN when
+ * nothing has come by then. Asking is enough for the bytes to be fetched.
+ *
+ * Blocks up to `timeout_ms`; with 0 it may be called from callbacks, too. Otherwise as pdtp_reader_read. Since 0.1.0.
+ */
+int64_t pdtp_reader_read_timeout(pdtp_reader *reader,
+                                 void *buffer,
+                                 size_t size,
+                                 int timeout_ms);
+
+/**
+ * Goes elsewhere: `offset` bytes from `whence` (PDTP_SEEK_*). Answers the new place in the file, which may lie past its
+ * end, where there is nothing to read. What was being fetched for the old place and is not needed at the new one is
+ * given up at once; what is here already stays.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL, PDTP_E_ARGUMENT (before the start of the file, or no such
+ * `whence`), PDTP_E_STATE. Since 0.1.0.
+ */
+int64_t pdtp_reader_seek(pdtp_reader *reader,
+                         int64_t offset,
+                         int whence);
+
+/**
+ * Where the next read begins, in bytes from the start of the file.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL. Since 0.1.0.
+ */
+int64_t pdtp_reader_tell(const pdtp_reader *reader);
+
+/**
+ * Bytes in the file. Never changes: a reader reads one version.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL. Since 0.1.0.
+ */
+int64_t pdtp_reader_size(const pdtp_reader *reader);
+
+/**
+ * Ends reading for good: who reads now, or tries to later, gets PDTP_E_CANCELLED. The reader still has to be freed.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL. Since 0.1.0.
+ */
+int pdtp_reader_cancel(pdtp_reader *reader);
+
+/**
+ * How many bytes are fetched ahead of the reader: 64 MiB unless you say otherwise, as with a negative number; 0 = only
+ * what is being read. It bounds what is fetched in vain when somebody stops watching, not what is kept.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL, PDTP_E_STATE. Since 0.1.0.
+ */
+int pdtp_reader_set_window(pdtp_reader *reader,
+                           int64_t bytes);
+
+/**
+ * The bytes that can be read without waiting, in a row from where the reader is: from `*from` up to and without `*to`.
+ * Equal when there are none. For the shaded part of a seek bar. Either may be NULL.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL. Since 0.1.0.
+ */
+int pdtp_reader_buffered(const pdtp_reader *reader,
+                         uint64_t *from,
+                         uint64_t *to);
+
 /* --------------------------------------------------------------------------------------------------- Events */
 
-/** Types of events. All but PDTP_EVENT_FILE and PDTP_EVENT_PEER are on at first. */
+/** Types of events. All but PDTP_EVENT_FILE, PDTP_EVENT_PEER and PDTP_EVENT_LOG are on at first. */
 typedef enum {
     /** A session has another state: pdtp_event_session. Only the latest state of each session waits in the queue. */
     PDTP_EVENT_SESSION = 1,
@@ -1289,6 +1460,11 @@ typedef enum {
      * cannot be turned off.
      */
     PDTP_EVENT_DECISION = 12,
+    /**
+     * A line of the log: pdtp_event_log. Off at first; dropped when the queue is half full. pdtp_config_set_log chooses
+     * how much is told.
+     */
+    PDTP_EVENT_LOG = 14,
 } pdtp_event_kind;
 
 /** How something that is watched has changed. Treat kinds that you do not know like PDTP_CHANGE_RESCAN. */
@@ -1741,6 +1917,83 @@ int pdtp_uri_format(char *buffer,
                     const char *host,
                     uint16_t port,
                     const char *path);
+
+/* ------------------------------------------------------------------------------------------ Log and metrics */
+
+/** How much the log tells. */
+typedef enum {
+    /** Nothing. The default. */
+    PDTP_LOG_OFF = 0,
+    /** What should not happen. */
+    PDTP_LOG_ERROR = 1,
+    /** And what went wrong, and was dealt with. */
+    PDTP_LOG_WARN = 2,
+    /** And milestones. */
+    PDTP_LOG_INFO = 3,
+    /** And what to look at when something goes wrong. */
+    PDTP_LOG_DEBUG = 4,
+    /** Everything. */
+    PDTP_LOG_TRACE = 5,
+} pdtp_log_level;
+
+/**
+ * Is given each line of the log: `level` PDTP_LOG_*, `target` the part of the library that says it, `line` for people.
+ * Called where the event callback is called. It may only call functions named *_free; others answer PDTP_E_REENTRANT,
+ * so that no line makes the next.
+ */
+typedef void (*pdtp_log_callback)(int level, const char *target, const char *line, void *user_data);
+
+/** Of PDTP_EVENT_LOG. */
+typedef struct {
+    /** Bytes of this struct that the loaded library knows. Fields are only ever added at the end. */
+    size_t size;
+    /** Which part of the library says it, as "pdtp::client::session"; "pdtp::panic" for a bug that was caught. */
+    const char *target;
+    /** For people, without an end of line. */
+    const char *line;
+    /** PDTP_LOG_* */
+    int level;
+} pdtp_log_event;
+
+/**
+ * Chooses how much the log tells, PDTP_LOG_*, and who is told: `callback`, called where the event callback is called.
+ * NULL: nobody, but for PDTP_EVENT_LOG, if that is turned on. The option "log_level" is the same as `level`, also at run
+ * time. Lines of a client are its own. When nobody drains, or too late, lines are dropped and counted
+ * (PDTP_EVENT_OVERFLOW): they never hold the library up, nor crowd out other events.
+ *
+ * `destroy` ends `user_data` when the function is replaced, or when the configuration and all clients made from it
+ * are gone; at once if this call fails, or `callback` is NULL.
+ *
+ * Never blocks. One thread at a time. PDTP_E_NULL, PDTP_E_ARGUMENT. Since 0.1.0.
+ */
+int pdtp_config_set_log(pdtp_config *config,
+                        int level,
+                        pdtp_log_callback callback,
+                        void *user_data,
+                        pdtp_destroy_callback destroy);
+
+/**
+ * What a PDTP_EVENT_LOG says. NULL for events of another type, and for NULL.
+ *
+ * Never blocks. Borrowed from the event. Since 0.1.0.
+ */
+const pdtp_log_event *pdtp_event_log(const pdtp_event *event);
+
+/**
+ * Writes the totals of a client as text for Prometheus (format 0.0.4), for programs that have an HTTP server of their
+ * own: serve it as `text/plain; version=0.0.4`. Free `*out` with pdtp_string_free.
+ *
+ * Never blocks. Any thread, callbacks included. `*out` is NULL on failure. PDTP_E_NULL, PDTP_E_STATE. Since 0.1.0.
+ */
+int pdtp_metrics(char **out,
+                 const pdtp_client *client);
+
+/**
+ * Frees a string that a function of this library has handed over through a `char **`. NULL is fine.
+ *
+ * Never blocks. Any thread, callbacks included. Since 0.1.0.
+ */
+void pdtp_string_free(char *string);
 
 #ifdef __cplusplus
 }

@@ -117,18 +117,27 @@ fn assert_same_file(one: &Path, other: &Path) {
     assert!(std::fs::read(one).unwrap() == std::fs::read(other).unwrap(), "{one:?} and {other:?} differ");
 }
 
-macro_rules! lives {
-    ($($name:ident)*) => {
-        mod life {
+/// Runs one test of `tests/c/use.c`.
+fn r#use(test: &str) {
+    let served = tree();
+    let server = Pdtpd::start(served.path(), &[] as &[&str]);
+    let dir = scratch();
+    let program = compile("cc", "tests/c/use.c");
+    program.run(&[test, &server.uri("/file.bin"), dir.path().to_str().unwrap()]).expect(0);
+}
+
+macro_rules! tests_of {
+    ($module:ident $file:literal $run:ident: $($name:ident)*) => {
+        mod $module {
             $(#[test]
             fn $name() {
-                super::life(stringify!($name));
+                super::$run(stringify!($name));
             })*
 
             /// A test that nobody runs is none.
             #[test]
             fn all_of_them_are_run() {
-                let text = std::fs::read_to_string(super::c::source("tests/c/life.c")).unwrap();
+                let text = std::fs::read_to_string(super::c::source($file)).unwrap();
                 let there = text.lines().filter_map(|line| line.trim().strip_prefix("TEST(")?.strip_suffix("),"));
                 assert_eq!(there.collect::<Vec<_>>(), [$(stringify!($name)),*]);
             }
@@ -136,7 +145,7 @@ macro_rules! lives {
     };
 }
 
-lives! {
+tests_of! { life "tests/c/life.c" life:
     free_in_event_callback
     free_in_event_callback_of_thread
     free_in_data_callback
@@ -157,6 +166,17 @@ lives! {
     one_drains
     fork
     listings
+}
+
+tests_of! { at_work "tests/c/use.c" r#use:
+    rates
+    priorities
+    prealloc
+    session_info
+    options
+    metrics
+    log
+    overflow
 }
 
 fn example(name: &str) -> CProgram {

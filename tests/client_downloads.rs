@@ -44,6 +44,7 @@ fn request(from: &str, target: Target) -> Request {
         expect_root: None,
         verify: None,
         keys: Vec::new(),
+        tuning: Default::default(),
     }
 }
 

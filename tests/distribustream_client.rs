@@ -266,6 +266,7 @@ fn start(session: &Session, to: &Path) -> Transfer {
         expect_root: None,
         verify: None,
         keys: Vec::new(),
+        tuning: Default::default(),
     };
     session.start(request, 0).unwrap()
 }

@@ -53,6 +53,7 @@ fn giver(server: &Pdtpd, local: &Path) -> (Client, Session) {
         expect_root: None,
         verify: None,
         keys: Vec::new(),
+        tuning: Default::default(),
     };
     session.start(request, 0).unwrap().wait(Some(PATIENCE)).unwrap();
     wait_until_reachable(server, &session.client_id());

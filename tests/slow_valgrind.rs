@@ -60,6 +60,21 @@ fn swarm() {
 }
 
 #[test]
+fn stream() {
+    with_server(|server, _| memcheck("examples-c/stream.c", &["-s", "1000000", &server.uri("/file.bin")]));
+}
+
+#[test]
+fn reader() {
+    with_server(|server, _| {
+        let copy = server.dir().join("file.bin");
+        for test in ["seek", "cancel", "threads", "reentrant", "free_client_first"] {
+            memcheck("tests/c/reader.c", &[test, &server.uri("/file.bin"), copy.to_str().unwrap()]);
+        }
+    });
+}
+
+#[test]
 fn poll_loop() {
     with_server(|server, out| memcheck("examples-c/poll_loop.c", &[&server.uri("/file.bin"), out]));
 }

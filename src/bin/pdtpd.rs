@@ -8,8 +8,14 @@ mod catalogue;
 mod failure;
 #[path = "pdtpd/file.rs"]
 mod file;
+#[path = "generate/mod.rs"]
+mod generate;
+#[path = "pdtpd/page.rs"]
+mod page;
 #[path = "pdtpd/print.rs"]
 mod print;
+#[path = "pdtpd/rules.rs"]
+mod rules;
 #[path = "pdtpd/system.rs"]
 mod system;
 #[path = "pdtpd/units.rs"]
@@ -19,7 +25,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use pdtp::hub::{Hub, HubConfig, Metadata};
 use pdtp::media;
 use pdtp::publisher::{self, Signer};
@@ -36,6 +42,8 @@ fn main() -> ExitCode {
         Command::Serve(args) => Settings::resolve(*args).and_then(serve),
         Command::Catalogue(args) => catalogue::run(&args),
         Command::MetadataHelper => helper(),
+        Command::Generate(args) => generate::run(args.what, Cli::command(), "8", page::config)
+            .map_err(|error| Failure::other("cannot write to standard output", &error)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -124,6 +132,8 @@ async fn run(settings: &Settings, hub: Hub, descriptors: u64) -> Result<(), Fail
         listen: settings.listen.clone().unwrap_or(defaults.listen),
         name: settings.name.clone(),
         up_limit: settings.limit_up.unwrap_or(defaults.up_limit),
+        policy: settings.policy,
+        directories: settings.directories.clone(),
         notice: settings.notice.clone(),
         old_version_grace: settings.old_version_grace.unwrap_or(defaults.old_version_grace),
         grace: settings.grace.unwrap_or(defaults.grace),

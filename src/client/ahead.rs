@@ -17,6 +17,7 @@ use super::download::blocking;
 use super::exchange::{self, wire_host};
 use super::files::Held;
 use super::progress::Numbers;
+use super::reader::Source;
 use super::session::{Conn, LinkUser};
 use super::store::is_anything_here;
 use super::{Error, Overwrite, Request, Target, names};
@@ -73,6 +74,17 @@ impl Plan {
             look_at: target_path.filter(|_| *overwrite != Overwrite::Replace),
         })
     }
+
+    /// For readers, of whom nothing is here.
+    pub(super) fn of_readers(source: &Source, expect_root: Option<Digest>) -> Option<Self> {
+        let path = source.path.clone();
+        (!path.is_root() && source.first_window > 0).then_some(Self {
+            path,
+            expect_root,
+            is_stream: true,
+            look_at: None,
+        })
+    }
 }
 
 impl Ahead {
@@ -118,6 +130,9 @@ impl Ahead {
         let is_other = |transfer: &wire::Transfer| transfer.root.is_some_and(|root| root != held.root);
         let is_good =
             !expected.is_refused && !expected.transfers.iter().any(|(_, transfer)| is_other(transfer));
+        if let Some(reason) = expected.waiting {
+            held.numbers().waiting(Some(reason));
+        }
         for (conn, transfer) in expected.transfers {
             exchange::accept(&self.link, &conn, transfer);
         }

@@ -37,7 +37,9 @@ impl Refusal {
     pub(super) fn to_error(&self, what: &str) -> Error {
         let (kind, text) = match self.code {
             ErrorCode::NotFound => (ErrorKind::NotFound, "there is no such file or directory on the server"),
-            ErrorCode::Denied => (ErrorKind::Denied, "the server may not or will not serve it"),
+            ErrorCode::Denied => {
+                (ErrorKind::Denied, "the server may not read it, or does not serve it to your address")
+            }
             ErrorCode::IsDirectory => (ErrorKind::Argument, "it is a directory, not a file"),
             ErrorCode::NotDirectory => (ErrorKind::Argument, "it is a file, not a directory"),
             ErrorCode::Changed => (ErrorKind::Changed, "the server no longer has this version of it"),

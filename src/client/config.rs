@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Error, ErrorKind};
+use super::{Error, ErrorKind, LogLevel};
 use crate::content::trust::{Policy, Trust};
 
 /// When pieces are given to others.
@@ -66,6 +66,10 @@ pub struct Config {
     /// The application answers [`super::EventBody::Decision`] by [`super::Client::decide`]; otherwise the policy
     /// decides.
     pub decisions: bool,
+    /// How much is told by [`super::EventBody::Log`].
+    pub log_level: LogLevel,
+    /// Lines of the log are events. Else they go where the program's `tracing` subscriber takes them.
+    pub log: bool,
     /// How long an answer may take; who is not answered is refused.
     pub decision_timeout: Duration,
 }
@@ -89,6 +93,8 @@ impl Default for Config {
             trust: Trust::default(),
             trust_store: None,
             decisions: false,
+            log_level: LogLevel::Off,
+            log: false,
             decision_timeout: Duration::from_secs(300),
         }
     }
@@ -199,6 +205,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         runtime: false,
     },
     OptionSpec {
+        name: "log_level",
+        kind: OptionKind::Word,
+        help: "what is told of the work of the library: off, error, warn, info, debug, trace",
+        runtime: true,
+    },
+    OptionSpec {
         name: "verify",
         kind: OptionKind::Word,
         help: "what to do about signatures: require, ask, report, off",
@@ -284,6 +296,10 @@ impl Config {
             "verify" => {
                 self.verify = policy(value).ok_or_else(|| bad("one of require, ask, report, off"))?;
             }
+            "log_level" => {
+                self.log_level = LogLevel::from_word(value)
+                    .ok_or_else(|| bad("one of off, error, warn, info, debug, trace"))?;
+            }
             "trust_store" => self.trust_store = (!value.is_empty()).then(|| value.into()),
             "decision_timeout" => {
                 self.decision_timeout = duration(value).ok_or_else(|| bad(DURATION))?;
@@ -323,6 +339,7 @@ impl Config {
             "agent" => self.agent.clone(),
             "event_queue" => self.event_queue.to_string(),
             "verify" => policy_word(self.verify).to_owned(),
+            "log_level" => self.log_level.word().to_owned(),
             "trust_store" => {
                 self.trust_store.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
             }
@@ -342,19 +359,26 @@ const DURATION: &str = "a duration (seconds, or a number with ms, s, m or h)";
 
 fn find(name: &str) -> Result<&'static OptionSpec, Error> {
     let wanted = name.replace('-', "_");
-    OPTIONS.iter().find(|spec| spec.name == wanted).ok_or_else(|| {
-        let nearest = OPTIONS
-            .iter()
-            .map(|spec| (strsim::damerau_levenshtein(&wanted, spec.name), spec.name))
-            .filter(|(distance, known)| *distance <= known.len() / 2)
-            .min();
-        let shown: String = name.chars().take(64).collect();
-        let message = match nearest {
-            Some((_, known)) => format!("there is no option {shown:?}; did you mean {known:?}?"),
-            None => format!("there is no option {shown:?}"),
-        };
-        Error::new(ErrorKind::Option, message)
-    })
+    OPTIONS
+        .iter()
+        .find(|spec| spec.name == wanted)
+        .ok_or_else(|| no_option(name, OPTIONS.iter().map(|spec| spec.name)))
+}
+
+/// There is no option of this name; the nearest of those that are there is named.
+pub fn no_option<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Error {
+    // Names come from outside, and comparing long ones takes long.
+    let shown: String = name.chars().take(64).collect();
+    let wanted = shown.replace('-', "_");
+    let nearest = known
+        .map(|known| (strsim::damerau_levenshtein(&wanted, known), known))
+        .filter(|(distance, known)| *distance <= known.len() / 2)
+        .min();
+    let message = match nearest {
+        Some((_, known)) => format!("there is no option {shown:?}; did you mean {known:?}?"),
+        None => format!("there is no option {shown:?}"),
+    };
+    Error::new(ErrorKind::Option, message)
 }
 
 /// The policy that a word names.
@@ -371,7 +395,8 @@ fn policy_word(policy: Policy) -> &'static str {
     }
 }
 
-fn boolean(text: &str) -> Option<bool> {
+/// Yes or no.
+pub fn boolean(text: &str) -> Option<bool> {
     match text {
         "true" | "yes" | "on" | "1" => Some(true),
         "false" | "no" | "off" | "0" => Some(false),
@@ -384,7 +409,7 @@ fn number_within(text: &str, bounds: std::ops::RangeInclusive<u32>) -> Option<u3
 }
 
 /// `512`, `64K`, `1.5M`, `2G`; a trailing `B` or `iB` is allowed.
-fn bytes(text: &str) -> Option<u64> {
+pub fn bytes(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor = match unit.trim_end_matches("iB").trim_end_matches('B') {

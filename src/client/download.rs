@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, interval_at, sleep, timeout};
 
@@ -20,7 +20,9 @@ use super::files::{Held, Owner, Upset};
 use super::inner::Inner;
 use super::mirror::{Mirror, Rules};
 use super::old;
+use super::priority::{Place as InLine, Priority};
 use super::progress::Source;
+use super::reader::{self, Asking, Terms};
 use super::session::{Conn, Gone, Link, LinkUser};
 use super::store::StoreError;
 use super::stream::{self, Finished, Function, Position};
@@ -50,6 +52,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 /// Asking again is harmless; a server that has lost our request in some way is worth it.
 const STALLED: Duration = Duration::from_secs(20);
+/// After so long without a byte, transfers of lower priority need not wait any longer.
+const GIVES_WAY: Duration = Duration::from_secs(5);
 /// How long exchanges may take to end once their file is given up.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long pieces may take from the store into the numbers.
@@ -66,6 +70,8 @@ pub(super) struct Job {
     pub(super) inner: Arc<Inner>,
     pub(super) shared: Arc<Shared>,
     pub(super) overwrite: Overwrite,
+    /// Room on the disk is reserved first.
+    pub(super) preallocate: bool,
     /// What is asked of signatures.
     pub(super) demand: Demand,
     /// Whether the transfer is of one file, whose states are the transfer's.
@@ -108,6 +114,8 @@ pub(super) struct File {
     pub(super) hashes: Option<Vec<u8>>,
     /// What was asked for already.
     pub(super) ahead: Option<Ahead>,
+    /// Nobody else downloads it meanwhile, if that is settled.
+    pub(super) turn: Option<OwnedMutexGuard<()>>,
     /// Its size as far as the numbers know it; `None` if they do not know of the file.
     pub(super) counted: Option<u64>,
 }
@@ -116,12 +124,16 @@ pub(super) struct File {
 pub(super) enum Place {
     File(PathBuf),
     Stream(Function),
+    /// To those who read as they like.
+    Readers(Arc<reader::Source>),
 }
 
 /// Why receiving ended before the end.
 enum Stop {
     /// The server has another version.
     Stale,
+    /// It was for readers, and somebody else downloads all of it.
+    Yielded,
     Failed(Error),
 }
 
@@ -141,6 +153,7 @@ pub(super) enum Task {
 /// Does all there is to do for a transfer, and tells its end.
 pub(super) async fn run(link: LinkUser, shared: Arc<Shared>, task: Task) {
     let inner = Arc::clone(&link.inner);
+    tracing::info!(transfer = shared.id, path = %shared.path, "transfer begins");
     let working = async {
         match task {
             Task::Get(request) => download(link, &shared, request).await,
@@ -152,6 +165,10 @@ pub(super) async fn run(link: LinkUser, shared: Arc<Shared>, task: Task) {
         never = tell_progress(&inner, &shared) => match never {},
         never = cancel_when_closing(&inner, &shared) => match never {},
     };
+    match &result {
+        Ok(_) => tracing::info!(transfer = shared.id, path = %shared.path, "transfer is complete"),
+        Err(error) => tracing::warn!(transfer = shared.id, path = %shared.path, %error, "transfer has ended"),
+    }
     shared.end_with(result, &inner.queue);
     inner.transfer_ended().await;
 }
@@ -188,6 +205,7 @@ async fn mirror_tree(link: LinkUser, shared: &Arc<Shared>, mirror: Mirror) -> Re
         inner,
         shared: Arc::clone(shared),
         overwrite: Overwrite::Resume,
+        preallocate: false,
         is_single: false,
         mirror: Some(Arc::new(Rules::new(mirror))),
     };
@@ -199,7 +217,7 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
         Some(plan) => Ahead::start(&link, plan, STREAM_WINDOW).await,
         None => None,
     };
-    let Request { path, target, overwrite, recursive, expect_root, verify, keys } = request;
+    let Request { path, target, overwrite, recursive, expect_root, verify, keys, tuning } = request;
     let inner = Arc::clone(&link.inner);
     let policy = verify.unwrap_or_else(|| inner.config().verify);
     let job = |is_single: bool| {
@@ -209,6 +227,7 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
             inner: Arc::clone(&inner),
             shared: Arc::clone(shared),
             overwrite,
+            preallocate: tuning.preallocate,
             is_single,
             mirror: None,
         })
@@ -246,7 +265,7 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
         (Target::Stream(function), Some(_)) => Place::Stream(function),
     };
     let hashes = info.and_then(|info| info.hashes).map(|hashes| hashes.0);
-    file(&job(true), File { path, place, expect_root, version, hashes, ahead, counted: None })
+    file(&job(true), File { path, place, expect_root, version, hashes, ahead, turn: None, counted: None })
         .await
         .map(|got| Some(got.root))
 }
@@ -288,8 +307,8 @@ pub(super) struct Got {
 
 /// Downloads one file to its end.
 pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
-    let File { path, mut place, expect_root, mut version, mut hashes, mut ahead, mut counted } = file;
-    let _turn = match ahead.as_mut().and_then(|ahead| ahead.turn.take()) {
+    let File { path, mut place, expect_root, mut version, mut hashes, mut ahead, turn, mut counted } = file;
+    let _turn = match turn.or_else(|| ahead.as_mut().and_then(|ahead| ahead.turn.take())) {
         Some(turn) => turn,
         None => job.shared.unless_cancelled(job.link.files.turn(&path)).await?,
     };
@@ -326,6 +345,7 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
                 continue;
             }
             Err(Stop::Failed(error)) => return Err(error),
+            Err(Stop::Yielded) => return Err(yielded(&path)),
         };
         let start = Start { hashes, overwrite, verdict, ahead: ahead.take() };
         match attempt(job, &path, place, &version, start).await {
@@ -430,9 +450,10 @@ struct Start {
 async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version, start: Start) -> Attempt {
     let Start { hashes, overwrite, verdict, ahead } = start;
     job.enter(TransferState::Checking);
-    let (target, function) = match place {
-        Place::File(target) => (Some(target), None),
-        Place::Stream(function) => (None, Some(function)),
+    let (target, function, readers) = match place {
+        Place::File(target) => (Some(target), None, None),
+        Place::Stream(function) => (None, Some(function), None),
+        Place::Readers(source) => (None, None, Some(source)),
     };
     let store = match open_store(job, path, target.clone(), hashes, overwrite).await {
         Ok(store) => store,
@@ -446,7 +467,11 @@ async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version
         Arc::clone(&store),
         Owner { transfer: job.shared.id, user_data: job.shared.user_data },
         Arc::clone(&job.shared.numbers),
+        job.shared.down.clone(),
     ));
+    if let Some(before) = readers.as_ref().and_then(|readers| readers.take_rest(held.root)) {
+        held.credit_copied(copy_into(&held, move |store| copy_pieces(&before, store)).await);
+    }
     if let Some(before) = job.link.files.get(path) {
         if version.root == Some(before.root) && !store.is_complete() {
             copy_from(&job.link, &before, &held).await;
@@ -455,11 +480,20 @@ async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version
         job.link.unprovide(&before).await;
     }
     job.link.files.insert(Arc::clone(&held));
+    if let Some(readers) = &readers
+        && let Err(error) = readers.attach_own(&held, &store)
+    {
+        forget(job, &held).await;
+        return Attempt::Failed(error);
+    }
     job.enter(TransferState::Active);
     let already = ahead.and_then(|ahead| ahead.hand_over(&held));
 
     let (result, function) = match function {
-        None => (receive(job, &held, &store, &mut Want::All, already).await, None),
+        None => {
+            let mut want = readers.clone().map_or(Want::All, Want::Readers);
+            (receive(job, &held, &store, &mut want, already).await, None)
+        }
         Some(function) => {
             let (result, function) = receive_stream(job, &held, &store, function, already).await;
             (result, Some(function))
@@ -467,6 +501,8 @@ async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version
     };
     let result = match result {
         Ok(()) => finish(job, &held, &store, target.as_ref(), version, verdict).await.map_err(Stop::Failed),
+        // What is here is for whoever comes next.
+        Err(Stop::Yielded) => Err(Stop::Yielded),
         Err(stop) => {
             abandon(job, &held, &store, &stop).await;
             Err(stop)
@@ -477,9 +513,13 @@ async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version
         Err(stop) => stop,
     };
     let credited = held.credited();
-    released(held, store).await;
+    if readers.is_none() {
+        released(held, store).await;
+    }
     match stop {
         Stop::Failed(error) => Attempt::Failed(error),
+        Stop::Yielded => Attempt::Failed(yielded(path)),
+        Stop::Stale if readers.is_some() => Attempt::Failed(reader::changed(path)),
         Stop::Stale => {
             job.shared.numbers.retract(credited);
             match (target, function) {
@@ -522,9 +562,19 @@ async fn open_store(
         shared.numbers.checking(Some((done, total)));
         if shared.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let named = target.clone();
+    let (named, preallocate) = (target.clone(), job.preallocate);
     let opened = blocking(move || match named {
-        Some(target) => PieceStore::open(&target, &uri, hashes, overwrite, &mut progress),
+        Some(target) => {
+            let store = PieceStore::open(&target, &uri, hashes, overwrite, &mut progress)?;
+            if preallocate && let Err(error) = store.reserve() {
+                if store.verified_bytes() == 0 {
+                    // Nothing is there that anybody would go on with.
+                    let _ = store.discard();
+                }
+                return Err(error);
+            }
+            Ok(store)
+        }
         None => PieceStore::anonymous(&temporary, hashes),
     })
     .await?;
@@ -552,18 +602,96 @@ fn store_error(error: &StoreError) -> Error {
     }
 }
 
+/// Fetches what readers need, until they are no more. `Ok` when somebody else downloads the file from now on.
+pub(super) async fn for_readers(
+    job: &Arc<Job>,
+    source: &Arc<reader::Source>,
+    mut ahead: Option<Ahead>,
+    turn: Option<OwnedMutexGuard<()>>,
+) -> Result<(), Error> {
+    let path = source.path.clone();
+    let numbers = Arc::clone(&job.shared.numbers);
+    let asking = async {
+        match &mut ahead {
+            Some(ahead) => ahead.ask(numbers).await,
+            None => job.link.ask_info(&path, Some(numbers)).await,
+        }
+    };
+    let info = job.shared.unless_cancelled(asking).await??;
+    let version = Some(version_to_read(job, &path, &info)?);
+    let hashes = info.hashes.map(|hashes| hashes.0);
+    let (place, expect_root) = (Place::Readers(Arc::clone(source)), source.expect_root());
+    match file(job, File { path, place, expect_root, version, hashes, ahead, turn, counted: None }).await {
+        Err(error) if error.kind == ErrorKind::Again => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(Error::new(ErrorKind::Internal, "reading ended by itself")),
+    }
+}
+
+/// What is asked for before it is known what it is, if that makes sense.
+pub(super) async fn ahead_of(link: &LinkUser, source: &reader::Source, terms: &Terms) -> Option<Ahead> {
+    if source.is_begun() {
+        return None;
+    }
+    Ahead::start(link, Plan::of_readers(source, terms.expect_root)?, source.first_window).await
+}
+
+/// Whether what somebody else has of a file is what the server has now, and may be read.
+pub(super) async fn admits(job: &Arc<Job>, held: &Held, is_pinned: bool) -> Result<bool, Error> {
+    let info = job.link.ask_info(&held.path, Some(Arc::clone(&job.shared.numbers))).await?;
+    let (version, signatures) = version_to_read(job, &held.path, &info)?;
+    if version.layout != held.layout || version.root.is_some_and(|root| root != held.root) {
+        return Ok(false);
+    }
+    verify::admit(job, &held.path, &version, signatures, is_pinned).await?;
+    Ok(true)
+}
+
+fn version_to_read(
+    job: &Job,
+    path: &UrlPath,
+    info: &wire::TellInfo,
+) -> Result<(Version, Vec<FileSignature>), Error> {
+    if info.kind == Some(EntryKind::Dir) {
+        return Err(Error::new(
+            ErrorKind::Argument,
+            format!("{path} is a directory; only files can be read"),
+        ));
+    }
+    version_of(&job.link, path, info)
+}
+
+/// Only the source of the readers gets to see it.
+fn yielded(path: &UrlPath) -> Error {
+    Error::new(ErrorKind::Again, format!("somebody else downloads {path}"))
+}
+
 /// Takes from another download of the same version what it has.
 async fn copy_from(link: &LinkUser, before: &Arc<Held>, held: &Arc<Held>) {
-    let (link, before, to) = (Arc::clone(link), Arc::clone(before), Arc::clone(held));
+    let (link, before) = (Arc::clone(link), Arc::clone(before));
+    let copy = move |store: &PieceStore| match link.files.open_store(&before) {
+        Some(from) => copy_pieces(&from, store),
+        None => Ok(()),
+    };
+    held.credit_copied(copy_into(held, copy).await);
+}
+
+/// Bytes that `copy` has brought.
+async fn copy_into(
+    held: &Arc<Held>,
+    copy: impl FnOnce(&PieceStore) -> std::io::Result<()> + Send + 'static,
+) -> u64 {
+    let to = Arc::clone(held);
     let copied = blocking(move || {
-        let (Some(from), Some(store)) = (link.files.open_store(&before), to.store()) else { return 0 };
-        if let Err(error) = copy_pieces(&from, &store) {
+        let Some(store) = to.store() else { return 0 };
+        // Nobody else can have brought anything yet.
+        let before = store.verified_bytes();
+        if let Err(error) = copy(&store) {
             to.upset(Upset::Failed(Error::io(format!("cannot store {}", to.path), &error)));
         }
-        // Nobody else can have brought anything yet.
-        store.verified_bytes() - store.found()
+        store.verified_bytes() - before
     });
-    held.credit_copied(copied.await.unwrap_or(0));
+    copied.await.unwrap_or(0)
 }
 
 /// What cannot be read or is wrong is left out, for others to send.
@@ -687,6 +815,8 @@ enum Want {
         /// Once it has ended.
         end: Option<Finished>,
     },
+    /// As much as readers need soon; for as long as there are any.
+    Readers(Arc<reader::Source>),
 }
 
 /// `None` instead of the function when it has been given bytes already.
@@ -739,6 +869,8 @@ struct Asked {
     is_partial: bool,
     /// Bytes that are verified when all that was asked for is here.
     goal: u64,
+    /// On behalf of readers.
+    readers: Asking,
 }
 
 /// Up to which piece a file is wanted now, and what the server should know about it.
@@ -753,7 +885,7 @@ impl Want {
     /// `until` is what was asked for before.
     fn scope(&self, layout: &Layout, until: u32) -> Scope {
         match self {
-            Self::All => Scope { to: layout.count(), position: None },
+            Self::All | Self::Readers(_) => Scope { to: layout.count(), position: None },
             Self::Stream { position, .. } => {
                 let at = position.taken();
                 let end = at.saturating_add(STREAM_WINDOW).min(layout.size());
@@ -769,9 +901,28 @@ impl Want {
 
 impl Asked {
     /// All bytes before that one.
-    fn already(bytes: u64, held: &Held) -> Self {
+    fn already(bytes: u64, held: &Held, want: &Want) -> Self {
         let bytes = bytes.min(held.layout.size());
-        Self { until: held.layout.touched(0..bytes).end, is_partial: false, goal: bytes }
+        let readers = match want {
+            Want::Readers(source) => Asking::already(bytes, held, source.first_window),
+            _ => Asking::default(),
+        };
+        Self { until: held.layout.touched(0..bytes).end, is_partial: false, goal: bytes, readers }
+    }
+
+    /// Asks for what is wanted now.
+    async fn go_on(
+        &mut self,
+        conn: &Conn,
+        held: &Held,
+        store: &PieceStore,
+        want: &mut Want,
+    ) -> Result<(), Gone> {
+        if let Want::Readers(source) = want {
+            return self.readers.follow(conn, held, store, source).await;
+        }
+        self.more(conn, held, store, want.scope(&held.layout, self.until)).await?;
+        self.readers.point(conn, held, store, held.source().as_deref()).await
     }
 
     /// Asks for more, if there is more to be asked for now.
@@ -813,7 +964,7 @@ impl Asked {
 }
 
 /// Ascending pieces as runs.
-fn runs(pieces: impl Iterator<Item = u32>) -> impl Iterator<Item = std::ops::Range<u32>> {
+pub(super) fn runs(pieces: impl Iterator<Item = u32>) -> impl Iterator<Item = std::ops::Range<u32>> {
     let mut pieces = pieces.peekable();
     std::iter::from_fn(move || {
         let start = pieces.next()?;
@@ -835,7 +986,12 @@ async fn receive(
 ) -> Result<(), Stop> {
     let mut save = interval_at(tokio::time::Instant::now() + SAVE_INTERVAL, SAVE_INTERVAL);
     save.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut ears = Ears { wish: job.shared.wish(), save };
+    let mut ears = Ears {
+        wish: job.shared.wish(),
+        priority: job.shared.priority(),
+        precedence: job.inner.precedence.subscribe(),
+        save,
+    };
     let mut lost: Option<Arc<Conn>> = None;
     loop {
         if let Some(conn) = &lost {
@@ -862,7 +1018,7 @@ async fn receive(
             return Err(Stop::Stale);
         }
         let asked = already.take().filter(|already| Arc::ptr_eq(&already.conn, &conn));
-        let asked = asked.map(|already| Asked::already(already.bytes, held)).unwrap_or_default();
+        let asked = asked.map(|already| Asked::already(already.bytes, held, want)).unwrap_or_default();
         match converse(job, held, store, want, &conn, asked, &mut ears).await? {
             Ok(()) => return Ok(()),
             Err(Gone) => lost = Some(conn),
@@ -872,7 +1028,9 @@ async fn receive(
 
 /// What else a job listens to while it receives.
 struct Ears {
-    wish: tokio::sync::watch::Receiver<Wish>,
+    wish: watch::Receiver<Wish>,
+    priority: watch::Receiver<Priority>,
+    precedence: watch::Receiver<[usize; 3]>,
     save: tokio::time::Interval,
 }
 
@@ -884,7 +1042,7 @@ async fn converse(
     want: &mut Want,
     conn: &Arc<Conn>,
     mut asked: Asked,
-    Ears { wish, save }: &mut Ears,
+    Ears { wish, priority, precedence, save }: &mut Ears,
 ) -> Result<Result<(), Gone>, Stop> {
     if job.is_single && !store.is_complete() && conn.old().is_none() {
         job.inner.pool.warm(conn.server);
@@ -892,17 +1050,34 @@ async fn converse(
     if provide(job, conn, held, store).await == Err(Gone) {
         return Ok(Err(Gone));
     }
-    let mut is_paused = false;
+    let mut halt = None;
+    let mut in_line: Option<InLine> = None;
     // What was here when that last changed.
     let mut progress = (0, Instant::now());
     loop {
         if is_over(job, held, store, want).await? {
             return Ok(Ok(()));
         }
-        let pause = *wish.borrow_and_update() == Wish::Pause;
-        let sent = if pause {
-            if !is_paused {
-                job.shared.enter(TransferState::Paused, &job.inner.queue);
+        precedence.mark_unchanged();
+        let wanted = *priority.borrow_and_update();
+        let must_halt = if *wish.borrow_and_update() == Wish::Pause {
+            Some(TransferState::Paused)
+        } else if job.inner.precedence.is_held_back(wanted) {
+            Some(TransferState::Queued)
+        } else {
+            None
+        };
+        // What does not receive holds nobody back: whether it is not to, or nothing comes.
+        if must_halt.is_some() || progress.1.elapsed() >= GIVES_WAY {
+            in_line = None;
+        } else if in_line.as_ref().is_none_or(|place| place.priority != wanted) {
+            in_line = Some(job.inner.precedence.enter(wanted));
+        }
+        let sent = if let Some(state) = must_halt {
+            if halt != must_halt {
+                job.shared.enter(state, &job.inner.queue);
+            }
+            if halt.is_none() {
                 asked = Asked::default();
                 let url = held.url.clone();
                 conn.send(wire::Unrequest { url, range: None, root: Some(held.root) }).await
@@ -910,15 +1085,14 @@ async fn converse(
                 Ok(())
             }
         } else {
-            if is_paused {
+            if halt.is_some() {
+                // Others were received meanwhile.
+                progress.1 = Instant::now();
                 job.shared.enter(TransferState::Active, &job.inner.queue);
             }
-            {
-                let scope = want.scope(&held.layout, asked.until);
-                asked.more(conn, held, store, scope).await
-            }
+            asked.go_on(conn, held, store, want).await
         };
-        is_paused = pause;
+        halt = must_halt;
         if sent == Err(Gone) {
             return Ok(Err(Gone));
         }
@@ -927,10 +1101,13 @@ async fn converse(
             () = held.news.notified() => {}
             // The sender lives as long as the transfer.
             _ = wish.changed() => {}
+            _ = priority.changed() => {}
+            _ = precedence.changed() => {}
             _ = save.tick() => {
                 save_state(store).await;
                 let here = store.verified_bytes();
-                if here != progress.0 {
+                let nothing_to_come = matches!(want, Want::Readers(_)) && asked.readers.has_all(store);
+                if here != progress.0 || nothing_to_come {
                     progress = (here, Instant::now());
                 } else if progress.1.elapsed() >= STALLED {
                     progress.1 = Instant::now();
@@ -962,7 +1139,12 @@ async fn is_over(job: &Job, held: &Held, store: &PieceStore, want: &mut Want) ->
             return Err(Stop::Failed(error.clone()));
         }
     }
-    if store.is_complete() {
+    held.wake_readers();
+    if matches!(want, Want::Readers(_)) {
+        if job.link.files.is_waited_for(&held.path) {
+            return Err(Stop::Yielded);
+        }
+    } else if store.is_complete() {
         settle(held, store).await;
         return Ok(true);
     }

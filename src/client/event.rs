@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Error, Listing, PeerTransfer, Progress, SessionState, TransferState};
+use super::{Error, Listing, LogLevel, PeerTransfer, Progress, SessionState, TransferState};
 use crate::content::trust::Verdict;
 use crate::wire::{Digest, UrlPath};
 
@@ -131,6 +131,16 @@ pub enum EventBody {
         /// When it expects to be back.
         after: Duration,
     },
+    /// A line of the log. Droppable, and the first to be dropped; off at first. Told of clients whose
+    /// [`super::Config::log`] is set.
+    Log {
+        /// How bad it is.
+        level: LogLevel,
+        /// Which part of the library says it.
+        target: String,
+        /// For people.
+        line: String,
+    },
     /// [`super::Client::post`] was called. Never lost, never masked; `Event::user_data` is 0.
     Posted {
         /// As posted.
@@ -196,6 +206,9 @@ impl EventMask {
     /// [`EventBody::Verdict`].
     pub const VERDICT: Self = Self(1 << 10);
 
+    /// [`EventBody::Log`].
+    pub const LOG: Self = Self(1 << 13);
+
     /// Whether all of `other` is in this.
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -212,6 +225,6 @@ impl std::ops::BitOr for EventMask {
 impl Default for EventMask {
     /// Everything but noise.
     fn default() -> Self {
-        Self(!(Self::FILE_DONE | Self::PEER).0)
+        Self(!(Self::FILE_DONE | Self::PEER | Self::LOG).0)
     }
 }

@@ -451,14 +451,18 @@ async fn run(exchange: &Exchange, errand: &Errand, early: Option<Early>, called_
             };
             if let Some(begun) = begun(early).await {
                 let told = on_piece(verified.clone());
-                match inner.pool.finish(begun, errand, pieces(), store.clone(), &inner.down, told).await {
+                match inner
+                    .pool
+                    .finish(begun, errand, pieces(), store.clone(), exchange.held.down(), told)
+                    .await
+                {
                     Err(error) if error.received.bytes == 0 && error.disk.is_none() => {
                         tracing::debug!(%error, "early GET in vain");
                     }
                     result => return result,
                 }
             }
-            inner.pool.get(errand, pieces(), store, &inner.down, on_piece(verified)).await
+            inner.pool.get(errand, pieces(), store, exchange.held.down(), on_piece(verified)).await
         })
         .await;
         if let Err(error) = result {

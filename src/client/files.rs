@@ -15,10 +15,12 @@ use tokio::time::timeout;
 
 use super::ahead::Early;
 use super::progress::{Numbers, Source};
+use super::reader;
 use super::session::Conn;
 use super::{Error, Overwrite, PieceStore};
 use crate::content::{Layout, PieceHashes};
-use crate::wire::{self, Digest, UrlPath};
+use crate::peer::RateLimiter;
+use crate::wire::{self, Digest, UrlPath, WaitReason};
 
 /// Complete files that are kept open for others.
 const MAX_OPEN_SHARES: usize = 64;
@@ -67,6 +69,8 @@ pub(super) struct Held {
     /// Complete, and only given to others.
     is_shared: AtomicBool,
     numbers: Arc<Numbers>,
+    /// What is received of it counts against this.
+    down: RateLimiter,
     /// Bytes that the numbers know of.
     credited: AtomicU64,
     /// The GET that waits for the origin's first bytes.
@@ -74,6 +78,8 @@ pub(super) struct Held {
     /// Something happened that the job should look at.
     pub(super) news: Notify,
     upset: Mutex<Option<Upset>>,
+    /// Whoever reads it while it comes.
+    source: Mutex<Weak<reader::Source>>,
     /// Everything that is under way for it is to end.
     stop: watch::Sender<bool>,
 }
@@ -94,6 +100,7 @@ impl Held {
         store: Arc<PieceStore>,
         owner: Owner,
         numbers: Arc<Numbers>,
+        down: RateLimiter,
     ) -> Self {
         let hashes = Arc::clone(store.hashes());
         Self {
@@ -107,9 +114,11 @@ impl Held {
             owner,
             is_shared: AtomicBool::new(false),
             numbers,
+            down,
             early: Mutex::default(),
             news: Notify::new(),
             upset: Mutex::default(),
+            source: Mutex::default(),
             stop: watch::Sender::new(false),
         }
     }
@@ -162,6 +171,10 @@ impl Held {
         &self.numbers
     }
 
+    pub(super) fn down(&self) -> &RateLimiter {
+        &self.down
+    }
+
     /// A piece was verified.
     pub(super) fn credit(&self, piece: u32, from: Source) -> u64 {
         let bytes = self.layout.bytes_of(piece);
@@ -169,7 +182,29 @@ impl Held {
         self.credited.fetch_add(length, Ordering::AcqRel);
         self.numbers.received(length, from, Instant::now());
         self.news.notify_one();
+        self.wake_readers();
         length
+    }
+
+    /// Whoever reads it from now on.
+    pub(super) fn set_source(&self, source: &Arc<reader::Source>) {
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(source);
+    }
+
+    /// Whoever reads it.
+    pub(super) fn source(&self) -> Option<Arc<reader::Source>> {
+        self.source
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .upgrade()
+            .filter(|source| !source.is_left())
+    }
+
+    /// Pieces may have come.
+    pub(super) fn wake_readers(&self) {
+        if let Some(source) = self.source() {
+            source.wake();
+        }
     }
 
     /// Bytes were verified of which nobody said who brought them.
@@ -260,6 +295,34 @@ impl Held {
 pub(super) struct Files {
     table: Mutex<Table>,
     turns: Mutex<HashMap<UrlPath, Weak<tokio::sync::Mutex<()>>>>,
+    /// How many downloads wait for their turn.
+    waiting: Mutex<HashMap<UrlPath, usize>>,
+    /// What is being read.
+    sources: Mutex<HashMap<UrlPath, Weak<reader::Source>>>,
+    /// Counts whenever a file is put in.
+    changes: watch::Sender<u64>,
+}
+
+/// Counts among those who wait for their turn for as long as it lives.
+struct Waiting<'a>(&'a Files, &'a UrlPath);
+
+impl<'a> Waiting<'a> {
+    fn new(files: &'a Files, path: &'a UrlPath) -> Self {
+        *files.waiting().entry(path.clone()).or_default() += 1;
+        Self(files, path)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.0.waiting();
+        if let Some(count) = waiting.get_mut(self.1) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(self.1);
+            }
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -280,6 +343,8 @@ pub(super) struct Expected {
     pub(super) transfers: Vec<(Arc<Conn>, wire::Transfer)>,
     /// The server would not have the request.
     pub(super) is_refused: bool,
+    /// Why nothing comes.
+    pub(super) waiting: Option<WaitReason>,
     /// Dropped with it: whoever wants to know then looks again.
     settled: watch::Sender<()>,
 }
@@ -295,8 +360,38 @@ pub(super) enum Belongs {
 impl Files {
     /// Waits until no other download of the same path is under way on this link: the server knows one request and
     /// one set of pieces for each file and client.
+    ///
+    /// Readers do not keep it waiting: they let it go on with what they have.
     pub(super) async fn turn(&self, path: &UrlPath) -> OwnedMutexGuard<()> {
+        let _waiting = Waiting::new(self, path);
+        if let Some(held) = self.get(path) {
+            held.news.notify_one();
+        }
         self.turn_of(path).lock_owned().await
+    }
+
+    /// The same for readers, who have time.
+    pub(super) async fn turn_of_reader(&self, path: &UrlPath) -> OwnedMutexGuard<()> {
+        self.turn_of(path).lock_owned().await
+    }
+
+    /// Whether a download waits for its turn.
+    pub(super) fn is_waited_for(&self, path: &UrlPath) -> bool {
+        self.waiting().contains_key(path)
+    }
+
+    /// Tells whenever a file is put in.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// What is being read.
+    pub(super) fn sources(&self) -> MutexGuard<'_, HashMap<UrlPath, Weak<reader::Source>>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<UrlPath, usize>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn turn_of(&self, path: &UrlPath) -> Arc<tokio::sync::Mutex<()>> {
@@ -336,6 +431,13 @@ impl Files {
     /// Notes that the server would not have the request for a file that is expected; whether it is.
     pub(super) fn request_refused(&self, path: &UrlPath) -> bool {
         self.table().expected.get_mut(path).map(|expected| expected.is_refused = true).is_some()
+    }
+
+    /// Notes why nothing comes of a file that is expected.
+    pub(super) fn waits(&self, path: &UrlPath, reason: WaitReason) {
+        if let Some(expected) = self.table().expected.get_mut(path) {
+            expected.waiting = Some(reason);
+        }
     }
 
     /// The server has called off a transfer, which may still wait for its file.
@@ -386,6 +488,7 @@ impl Files {
         if let Some(old) = old {
             old.stop();
         }
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Takes a file out, if it still is what is held of its path, and ends what is under way for it.
@@ -496,7 +599,8 @@ mod tests {
         assert!(store.is_complete());
         let path = UrlPath::root().join(name.as_bytes()).unwrap();
         let owner = Owner::default();
-        let held = Arc::new(Held::new(path, String::new(), Arc::new(store), owner, Arc::default()));
+        let down = RateLimiter::new(0);
+        let held = Arc::new(Held::new(path, String::new(), Arc::new(store), owner, Arc::default(), down));
         files.insert(Arc::clone(&held));
         let given_up = files.share(&held, target);
         (held, given_up)

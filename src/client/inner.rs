@@ -15,6 +15,8 @@ use tokio::sync::{Semaphore, watch};
 
 use super::dial::DialRules;
 use super::dialect::Spoken;
+use super::log::Log;
+use super::priority::Precedence;
 use super::progress::{Meter, Source};
 use super::queue::Queue;
 use super::session::{Link, LinkUser};
@@ -27,8 +29,9 @@ use crate::peer::{RateLimiter, block_pipe_signals};
 
 /// Threads that run tasks: the work is waiting and copying, and hashing happens elsewhere.
 const WORKERS: usize = 2;
-/// Threads for the disk and for hashing.
-const MAX_BLOCKING_THREADS: usize = 24;
+/// Threads for the disk and for hashing. Few, so that with thousands of small files they are busy and find the next one
+/// in line: a thread that sleeps has to be woken, which takes longer than a small file.
+const MAX_BLOCKING_THREADS: usize = 8;
 /// Exchanges with others under way at once; more wait in line.
 const MAX_EXCHANGES: usize = 64;
 /// How long the end waits for threads beyond the time allowed: those that compute are almost through.
@@ -44,11 +47,13 @@ pub(super) struct Inner {
     pub(super) down: RateLimiter,
     pub(super) up: RateLimiter,
     pub(super) totals: Totals,
+    pub(super) precedence: Arc<Precedence>,
     pub(super) exchanges: Semaphore,
     pub(super) dial: Mutex<DialRules>,
     pub(super) listener: Listener,
     pub(super) verifier: Verifier,
     pub(super) spoken: Spoken,
+    log: Option<Log>,
     links: Mutex<HashMap<(String, u16), Arc<Link>>>,
     /// Links kept because something is shared for good.
     kept: Mutex<Vec<LinkUser>>,
@@ -134,7 +139,7 @@ impl Inner {
         let spec = Config::spec(name)?;
         if !spec.runtime {
             let text = format!("option {} can only be set before the client is started", spec.name);
-            return Err(Error::new(ErrorKind::Option, text));
+            return Err(Error::new(ErrorKind::State, text));
         }
         let (before, after) = {
             let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,6 +149,9 @@ impl Inner {
         };
         self.down.set(after.down_limit);
         self.up.set(after.up_limit);
+        if let Some(log) = &self.log {
+            log.set_level(after.log_level);
+        }
         if before.seeding != after.seeding {
             let inner = Arc::clone(self);
             self.handle.spawn(async move { inner.seeding_changed(before.seeding, after.seeding).await });
@@ -304,11 +312,19 @@ pub(super) struct Runtime {
 impl Runtime {
     pub(super) fn start(config: Config) -> Result<Self, Error> {
         let failed = |what: &'static str| move |error| Error::io(what, &error);
+        let log = config.log.then(|| Log::new(config.log_level));
+        let of_threads = log.clone();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .max_blocking_threads(MAX_BLOCKING_THREADS)
             .thread_name("pdtp")
-            .on_thread_start(block_pipe_signals)
+            .on_thread_start(move || {
+                block_pipe_signals();
+                if let Some(log) = &of_threads {
+                    log.enter_thread();
+                }
+            })
+            .on_thread_stop(Log::leave_thread)
             .enable_all()
             .build()
             .map_err(failed("cannot start threads"))?;
@@ -326,11 +342,13 @@ impl Runtime {
             down: RateLimiter::new(config.down_limit),
             up: RateLimiter::new(config.up_limit),
             totals: Totals::default(),
+            precedence: Arc::default(),
             exchanges: Semaphore::new(MAX_EXCHANGES),
             dial: Mutex::default(),
             listener: Listener::default(),
             verifier,
             spoken: Spoken::default(),
+            log,
             links: Mutex::default(),
             kept: Mutex::default(),
             next_id: AtomicU64::new(1),
@@ -341,6 +359,9 @@ impl Runtime {
             streams: Mutex::default(),
             config: Mutex::new(config),
         });
+        if let Some(log) = &inner.log {
+            log.belongs_to(&inner);
+        }
         runtime.spawn(Arc::clone(&inner).pass_interruptions_on(receiver));
         Ok(Self { inner, runtime: Mutex::new(Some(runtime)) })
     }

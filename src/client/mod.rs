@@ -15,11 +15,15 @@ mod event;
 mod exchange;
 mod files;
 mod inner;
+mod log;
+mod metrics;
 mod mirror;
 mod names;
 mod old;
+mod priority;
 mod progress;
 mod queue;
+mod reader;
 mod session;
 mod store;
 mod stream;
@@ -31,10 +35,17 @@ mod verify;
 mod wake;
 mod watches;
 
-pub use config::{Config, DialectChoice, OPTIONS, OptionKind, OptionSpec, Seeding, policy};
+pub use config::{
+    Config, DialectChoice, OPTIONS, OptionKind, OptionSpec, Seeding, boolean, bytes, no_option, policy,
+};
 pub use error::{Error, ErrorKind};
 pub use event::{Change, Event, EventBody, EventMask};
+pub use log::LogLevel;
+#[cfg(feature = "ffi")]
+pub(crate) use log::tell_panic;
 pub use mirror::{Mirror, Pick};
+pub use priority::Priority;
+pub use reader::{DEFAULT_WINDOW, Reader, ReaderOptions};
 pub use store::{PieceStore, StoreError};
 pub use types::*;
 pub use verify::Answer;
@@ -366,6 +377,24 @@ impl Session {
         self.begin(request.path.clone(), download::Task::Get(request), user_data)
     }
 
+    /// Opens a file to be read like a local one while it comes: from anywhere in it, with jumps. Blocks until it is
+    /// known what it is (the server may have to hash it first); while there is no connection it waits for one.
+    ///
+    /// What was verified is kept in a sparse temporary file (in [`Config::cache_dir`]) until the last reader of the
+    /// file has gone. A download of the same file, under way on this session or begun later, shares what comes.
+    ///
+    /// # Errors
+    /// As of [`Session::start`], and of the file: [`ErrorKind::NotFound`], those of signatures, …;
+    /// [`ErrorKind::Timeout`].
+    pub fn open_reader(
+        &self,
+        path: &UrlPath,
+        options: ReaderOptions,
+        timeout: Option<Duration>,
+    ) -> Result<Reader, Error> {
+        Reader::open(&self.inner.runtime, &self.inner.link, path, options, timeout)
+    }
+
     /// Makes a local directory like one on the server. Otherwise like [`Session::start`].
     ///
     /// # Errors
@@ -382,7 +411,13 @@ impl Session {
             runtime.inner.check_open()?;
             runtime.inner.transfer_started();
         }
-        let shared = Arc::new(Shared::new(runtime.inner.next_id(), user_data, path));
+        let tuning = match &task {
+            download::Task::Get(request) => request.tuning.clone(),
+            download::Task::Mirror(_) => Tuning::default(),
+        };
+        let down = runtime.inner.down.within(tuning.rate);
+        let id = runtime.inner.next_id();
+        let shared = Arc::new(Shared::new(id, user_data, path, down, tuning.priority));
         let job = download::run(self.inner.link.clone(), Arc::clone(&shared), task);
         runtime.inner.handle.spawn(job);
         Ok(Transfer { inner: Arc::new(TransferInner { shared, runtime: Arc::clone(runtime) }) })
@@ -475,6 +510,16 @@ impl Transfer {
     /// Goes on.
     pub fn resume(&self) {
         self.inner.shared.set_paused(false);
+    }
+
+    /// Bytes a second that it receives at most, 0 = as the client does. At once.
+    pub fn set_rate(&self, bytes_per_second: u64) {
+        self.inner.shared.down.set(bytes_per_second);
+    }
+
+    /// See [`Priority`]. At once.
+    pub fn set_priority(&self, priority: Priority) {
+        self.inner.shared.set_priority(priority);
     }
 
     /// Ends it. With `keep`, what was verified stays on disk for a later resume; else it is deleted (complete files

@@ -228,7 +228,8 @@ async fn attempt(
     let piece = exchange.pieces.start;
     let unjudged = Arc::new(Unjudged { store, came: Mutex::default() });
     let sink: Arc<dyn PieceSink> = Arc::<Unjudged>::clone(&unjudged);
-    let received = inner.pool.get(errand, exchange.pieces.clone(), sink, &inner.down, |_| {}).await?;
+    let received =
+        inner.pool.get(errand, exchange.pieces.clone(), sink, exchange.held.down(), |_| {}).await?;
     let fail = |kind, what: &str| {
         let message = format!("piece {piece} of {} from {}: {what}", exchange.held.path, exchange.peer_id);
         Err(ReceiveError { kind, message, received: received.clone(), disk: None })

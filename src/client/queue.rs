@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -89,12 +89,14 @@ impl EventBody {
             // In every mask.
             Self::Posted { .. } | Self::Decision { .. } => EventMask(0),
             Self::Verdict { .. } => EventMask::VERDICT,
+            Self::Log { .. } => EventMask::LOG,
         }
     }
 
     fn is_droppable(&self) -> bool {
         match self {
             Self::Verdict { .. }
+            | Self::Log { .. }
             | Self::FileDone { .. }
             | Self::Peer { .. }
             | Self::Notice { .. }
@@ -123,6 +125,17 @@ impl Queue {
         self.insert(Event { user_data, body }, None);
     }
 
+    /// The same, unless the queue is locked just now.
+    pub(super) fn try_push(&self, body: EventBody) {
+        match self.state.try_lock() {
+            Ok(state) => self.insert_into(state, Event { user_data: 0, body }, None),
+            Err(TryLockError::Poisoned(state)) => {
+                self.insert_into(state.into_inner(), Event { user_data: 0, body }, None);
+            }
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+
     /// Adds a page of a listing; completes when the application has taken it (at once if nobody wants it).
     pub(super) fn push_and_wait(&self, user_data: usize, body: EventBody) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
@@ -131,11 +144,22 @@ impl Queue {
     }
 
     fn insert(&self, event: Event, taken: Option<oneshot::Sender<()>>) {
-        let mut state = self.state();
+        self.insert_into(self.state(), event, taken);
+    }
+
+    fn insert_into(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        event: Event,
+        taken: Option<oneshot::Sender<()>>,
+    ) {
         if state.closed || !state.mask.contains(event.body.mask()) {
             return;
         }
-        if event.body.is_droppable() && state.slots.len() >= self.capacity {
+        // Lines of the log are many, and not to crowd out the rest.
+        let is_log = matches!(event.body, EventBody::Log { .. });
+        let room = if is_log { self.capacity / 2 } else { self.capacity };
+        if event.body.is_droppable() && state.slots.len() >= room {
             state.lost += 1;
             state.lost_ever += 1;
             state.lost_types |= event.body.mask().0;

@@ -24,7 +24,7 @@ use super::inner::Inner;
 use super::old::{self, Old};
 use super::progress::Numbers;
 use super::watches::Watches;
-use super::{Error, ErrorKind, Seeding, ServerInfo, SessionState};
+use super::{Error, ErrorKind, Seeding, ServerInfo, ServerLimits, SessionState};
 use crate::wire::token::Secret;
 use crate::wire::{self, Dialect, ErrorCode, Message, UrlPath, limits};
 
@@ -46,6 +46,8 @@ const MAX_MISSED: u32 = 3;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How long to read on for the reason, after the server has stopped to take messages.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Features of a server that are remembered.
+const MAX_FEATURES: usize = 64;
 /// Secrets kept: the present one and the one before, whose tokens may still be on their way.
 const KEPT_SECRETS: usize = 2;
 /// How often a question is put again to a server that is busy, and how long between.
@@ -571,6 +573,16 @@ impl Link {
     }
 
     fn set_state(&self, state: SessionState, retry_at: Option<Instant>) {
+        let (host, port) = (&self.host, self.port);
+        match &state {
+            SessionState::Connecting => tracing::debug!(host, port, "connecting"),
+            SessionState::Ready => tracing::info!(host, port, "the server is ready"),
+            SessionState::Lost { retry_in, error } => {
+                tracing::warn!(host, port, ?retry_in, %error, "no connection to the server");
+            }
+            SessionState::Refused { error } => tracing::error!(host, port, %error, "refused by the server"),
+            SessionState::Closed => tracing::debug!(host, port, "closed"),
+        }
         self.status.send_modify(|status| {
             status.was_ready |= state == SessionState::Ready;
             status.state = state.clone();
@@ -870,6 +882,12 @@ impl Link {
             notice: notice.clone(),
             address: printable(&registered.address),
             reachable: None,
+            features: registered.features.iter().take(MAX_FEATURES).map(|word| printable(word)).collect(),
+            limits: ServerLimits {
+                outstanding: registered.limits.outstanding,
+                files: registered.limits.files,
+                ranges: registered.limits.ranges,
+            },
         });
         let is_back = self.status.borrow().was_ready;
         self.publish(conn);
@@ -948,6 +966,8 @@ impl Link {
             Message::Waiting(waiting) => {
                 if let Some(held) = self.held_of(&waiting.url) {
                     held.numbers().waiting(Some(waiting.reason));
+                } else if let Ok(path) = wire::path_of_url(&waiting.url) {
+                    self.files.waits(&path, waiting.reason);
                 }
             }
             Message::Changed(changed) => self.on_changed(&changed).await,

@@ -6,9 +6,11 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::event::EventBody;
+use super::priority::Priority;
 use super::progress::Numbers;
 use super::queue::Queue;
 use super::{Error, ErrorKind, Progress, TransferState};
+use crate::peer::RateLimiter;
 use crate::wire::{Digest, UrlPath};
 
 /// What the application wants of a transfer.
@@ -29,6 +31,9 @@ pub(super) struct Shared {
     pub(super) user_data: usize,
     pub(super) path: UrlPath,
     pub(super) numbers: Arc<Numbers>,
+    /// What it receives counts against this.
+    pub(super) down: RateLimiter,
+    priority: watch::Sender<Priority>,
     wish: watch::Sender<Wish>,
     state: watch::Sender<TransferState>,
     end: Mutex<End>,
@@ -44,12 +49,20 @@ struct End {
 }
 
 impl Shared {
-    pub(super) fn new(id: u64, user_data: usize, path: UrlPath) -> Self {
+    pub(super) fn new(
+        id: u64,
+        user_data: usize,
+        path: UrlPath,
+        down: RateLimiter,
+        priority: Priority,
+    ) -> Self {
         Self {
             id,
             user_data,
             path,
             numbers: Arc::default(),
+            down,
+            priority: watch::Sender::new(priority),
             wish: watch::Sender::new(Wish::Run),
             state: watch::Sender::new(TransferState::Queued),
             end: Mutex::default(),
@@ -89,6 +102,14 @@ impl Shared {
             }
             changes
         });
+    }
+
+    pub(super) fn set_priority(&self, priority: Priority) {
+        self.priority.send_replace(priority);
+    }
+
+    pub(super) fn priority(&self) -> watch::Receiver<Priority> {
+        self.priority.subscribe()
     }
 
     /// The first cancel counts.
@@ -193,9 +214,13 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    fn shared() -> Shared {
+        Shared::new(1, 9, UrlPath::root(), RateLimiter::new(0), Priority::Normal)
+    }
+
     #[test]
     fn the_first_cancel_counts_and_nothing_revives_it() {
-        let shared = Shared::new(1, 0, UrlPath::root());
+        let shared = shared();
         shared.set_paused(true);
         assert_eq!(*shared.wish().borrow(), Wish::Pause);
         shared.cancel(true);
@@ -206,7 +231,7 @@ mod tests {
 
     #[test]
     fn there_is_one_end() {
-        let (shared, queue) = (Shared::new(1, 9, UrlPath::root()), Queue::new(16).unwrap());
+        let (shared, queue) = (shared(), Queue::new(16).unwrap());
         shared.enter(TransferState::Active, &queue);
         shared.end_with(Err(Error::new(ErrorKind::Hash, "bad")), &queue);
         shared.end_with(Ok(None), &queue);

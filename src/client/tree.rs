@@ -157,6 +157,7 @@ async fn one(
     let file = File {
         path: path.clone(),
         place: Place::File(place),
+        turn: None,
         expect_root: None,
         version: version.filter(|_| is_known).map(|version| (version, Vec::new())),
         hashes: None,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Error;
+use super::{Error, Priority};
 use crate::content::keys::Fingerprint;
 use crate::content::trust::{Policy, Verdict};
 use crate::wire::{Digest, Entry, Reason, UrlPath, WaitReason};
@@ -44,6 +44,21 @@ pub struct ServerInfo {
     pub address: String,
     /// Whether others can dial this client; `None` = not yet known, or not listening.
     pub reachable: Option<bool>,
+    /// What the server can do besides what every server can, as words of the protocol.
+    pub features: Vec<String>,
+    /// What it holds its clients to; all zero where it does not say.
+    pub limits: ServerLimits,
+}
+
+/// What a server holds its clients to; 0 = it does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ServerLimits {
+    /// Questions without an answer.
+    pub outstanding: u32,
+    /// Files that are requested.
+    pub files: u32,
+    /// Ranges of a file that are requested.
+    pub ranges: u32,
 }
 
 /// A directory, or part of it.
@@ -124,6 +139,19 @@ pub struct Request {
     pub verify: Option<Policy>,
     /// One of these keys must have signed what is downloaded; empty = any that is trusted.
     pub keys: Vec<Fingerprint>,
+    /// How it behaves beside others.
+    pub tuning: Tuning,
+}
+
+/// How a download behaves beside others, and on the disk.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tuning {
+    /// Bytes a second at most, 0 = as the client.
+    pub rate: u64,
+    /// Which of several goes first.
+    pub priority: Priority,
+    /// Room on the disk is reserved before the first byte is asked for; else files grow as they come.
+    pub preallocate: bool,
 }
 
 /// How a transfer stands.

@@ -88,6 +88,7 @@ impl Listener {
         let (listener, port) = bind(port)
             .map_err(|error| Error::new(ErrorKind::Io, format!("cannot listen on port {port}: {error}")))?;
         self.port.store(port, Ordering::Release);
+        tracing::info!(port, "listening for peers");
         tokio::spawn(accept_peers(listener, Arc::clone(inner)));
         Ok(port)
     }
@@ -459,7 +460,7 @@ impl PeerService {
         let proof_field = [(field::PROOF, proof.clone())];
         let pieces = exchange.pieces.clone();
         let result = exchange::take_from(&exchange, &called_off, |verified| {
-            request.body.receive(&proof_field, pieces, store, &self.inner.down, move |piece| {
+            request.body.receive(&proof_field, pieces, store, exchange.held.down(), move |piece| {
                 // The receiver closes only after this side has ended.
                 let _ = verified.send(piece);
             })

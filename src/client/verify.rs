@@ -196,8 +196,8 @@ pub(super) async fn admit(
     let judge = || {
         let (job, path, version) = (Arc::clone(job), path.clone(), *version);
         let signatures = Arc::clone(&signatures);
-        // To check a key that is seen for the first time takes some milliseconds.
-        blocking(move || {
+        let is_quick = signatures.is_empty();
+        let judge = move || {
             job.inner.verifier.judge(&Question {
                 host: &job.link.host,
                 port: job.link.port,
@@ -209,7 +209,12 @@ pub(super) async fn admit(
                 pinned: &job.demand.pinned,
                 now,
             })
-        })
+        };
+        async move {
+            // To check a key that is seen for the first time takes some milliseconds. Without one there is nothing to
+            // calculate, and of thousands of small files the way to another thread and back would be felt.
+            if is_quick { Ok(judge()) } else { blocking(judge).await }
+        }
     };
     let mut verdict = judge().await?;
     let policy = demand.policy;
@@ -277,6 +282,9 @@ pub(super) async fn judge(
 }
 
 async fn remember(job: &Job, verdict: &Verdict, was_accepted: bool) -> Result<(), Error> {
+    if verdict.key.is_none() {
+        return Ok(());
+    }
     let (inner, verdict, top) = (Arc::clone(&job.inner), verdict.clone(), job.demand.top.clone());
     blocking(move || inner.verifier.remember(&verdict, &top, was_accepted)).await?
 }

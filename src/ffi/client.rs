@@ -270,16 +270,33 @@ pub unsafe extern "C" fn pdtp_client_enable_event(
 ) -> c_int {
     guard::code(|| {
         let client = borrow!(client);
-        let first = pdtp_event_kind::PDTP_EVENT_SESSION as c_int;
-        let last = pdtp_event_kind::PDTP_EVENT_VERDICT as c_int;
-        if !(first..=last).contains(&r#type) {
-            return Err(argument("type", format_args!("{} is no PDTP_EVENT_*", r#type)));
-        }
+        let Some(&kind) = MASKABLE.iter().find(|kind| **kind as c_int == r#type) else {
+            return Err(argument(
+                "type",
+                format_args!("{} is no PDTP_EVENT_* that can be turned off", r#type),
+            ));
+        };
         client.shared.alive()?;
-        client.shared.enable(EventMask(1 << (r#type - 1)), on != 0);
+        client.shared.enable(EventMask(1 << (kind as u32 - 1)), on != 0);
         Ok(())
     })
 }
+
+/// Types of events that can be turned on and off.
+const MASKABLE: &[pdtp_event_kind] = &[
+    pdtp_event_kind::PDTP_EVENT_SESSION,
+    pdtp_event_kind::PDTP_EVENT_LISTING,
+    pdtp_event_kind::PDTP_EVENT_TRANSFER,
+    pdtp_event_kind::PDTP_EVENT_DONE,
+    pdtp_event_kind::PDTP_EVENT_PROGRESS,
+    pdtp_event_kind::PDTP_EVENT_FILE,
+    pdtp_event_kind::PDTP_EVENT_PEER,
+    pdtp_event_kind::PDTP_EVENT_NOTICE,
+    pdtp_event_kind::PDTP_EVENT_OVERFLOW,
+    pdtp_event_kind::PDTP_EVENT_CHANGED,
+    pdtp_event_kind::PDTP_EVENT_VERDICT,
+    pdtp_event_kind::PDTP_EVENT_LOG,
+];
 
 const _: () = {
     /// The bit of a type in `EventMask` is where `pdtp_client_enable_event` and `pdtp_overflow_event` look for it.
@@ -297,4 +314,5 @@ const _: () = {
     same(pdtp_event_kind::PDTP_EVENT_OVERFLOW, EventMask::OVERFLOW);
     same(pdtp_event_kind::PDTP_EVENT_CHANGED, EventMask::CHANGED);
     same(pdtp_event_kind::PDTP_EVENT_VERDICT, EventMask::VERDICT);
+    same(pdtp_event_kind::PDTP_EVENT_LOG, EventMask::LOG);
 };

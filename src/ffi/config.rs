@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::guard::{self, argument};
 use super::handle::{give, handle};
+use super::log::LogFn;
 use super::text;
 use super::verify::VerifyFn;
 use crate::client::{Config, OPTIONS, OptionKind, Seeding};
@@ -75,11 +76,15 @@ pub struct ConfigData {
     pub(super) dispatch: pdtp_dispatch,
     /// Who is asked about signatures.
     pub(super) verify: Option<Arc<VerifyFn>>,
+    /// Who is given the log.
+    pub(super) log: Option<Arc<LogFn>>,
 }
 
 impl Default for ConfigData {
     fn default() -> Self {
-        Self { engine: Config::default(), dispatch: pdtp_dispatch::PDTP_DISPATCH_QUEUE, verify: None }
+        // Nobody else can see what this copy of `tracing` is told.
+        let engine = Config { log: true, ..Config::default() };
+        Self { engine, dispatch: pdtp_dispatch::PDTP_DISPATCH_QUEUE, verify: None, log: None }
     }
 }
 

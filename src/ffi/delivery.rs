@@ -12,6 +12,7 @@ use super::config::{ConfigData, pdtp_dispatch};
 use super::event::{self, pdtp_event};
 use super::guard::{self, Context};
 use super::handle::{give, take};
+use super::log::LogFn;
 use super::stream::Streams;
 use super::verify::{VerdictView, VerifyFn};
 use crate::client::{Client, Config, Error, ErrorKind, Event, EventBody, EventMask};
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     function: Mutex<Option<Arc<EventFn>>>,
     wakeup: Mutex<Option<Arc<WakeupFn>>>,
     verify: Mutex<Option<Arc<VerifyFn>>>,
+    log: Mutex<Option<Arc<LogFn>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// The client was freed from one of its callbacks: it ends when that returns.
     free_later: AtomicBool,
@@ -79,8 +81,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     pub(super) fn new(config: ConfigData) -> Result<Arc<Self>, Error> {
-        let ConfigData { engine: config, dispatch, verify } = config;
+        let ConfigData { engine: config, dispatch, verify, log } = config;
         let engine = Client::new(config.clone())?;
+        if log.is_some() {
+            engine.enable_events(EventMask::default() | EventMask::LOG);
+        }
         let shared = Arc::new(Self {
             streams: Streams::new(engine.clone()),
             engine,
@@ -92,6 +97,7 @@ impl Shared {
             function: Mutex::default(),
             wakeup: Mutex::default(),
             verify: Mutex::new(verify),
+            log: Mutex::new(log),
             thread: Mutex::default(),
             free_later: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -130,7 +136,8 @@ impl Shared {
     pub(super) fn enable(&self, types: EventMask, on: bool) {
         let mut mask = lock(&self.mask);
         mask.0 = if on { mask.0 | types.0 } else { mask.0 & !types.0 };
-        self.engine.enable_events(*mask);
+        let for_function = if lock(&self.log).is_some() { EventMask::LOG } else { EventMask(0) };
+        self.engine.enable_events(*mask | for_function);
     }
 
     /// From now on events go to `function`. The old one is destroyed, after its call under way has returned.
@@ -198,7 +205,7 @@ impl Shared {
             };
             match &event.body {
                 EventBody::Posted { tag } => self.streams.on_posted(*tag),
-                body if self.is_decided(body) => {}
+                body if self.is_decided(body) || self.is_logged(body) => {}
                 _ => {
                     let event = give(event::convert(event));
                     draining.current.replace(event);
@@ -251,7 +258,7 @@ impl Shared {
         if let EventBody::Posted { tag } = event.body {
             return self.streams.on_posted(tag);
         }
-        if self.is_decided(&event.body) {
+        if self.is_decided(&event.body) || self.is_logged(&event.body) {
             return;
         }
         // Without a lock: the function may replace itself.
@@ -273,6 +280,16 @@ impl Shared {
         let answer = function.call(&view.seen);
         // It may have taken too long, or the transfer has been cancelled; then nobody waits any more.
         answer.map(|answer| drop(self.engine.decide(*id, answer))).is_some()
+    }
+
+    /// Gives a line of the log to the application's function; whether it is to be no event as well.
+    fn is_logged(&self, body: &EventBody) -> bool {
+        let EventBody::Log { level, target, line } = body else { return false };
+        // Without a lock: the function may free the client.
+        if let Some(function) = lock(&self.log).clone() {
+            function.call(*level, target, line);
+        }
+        !lock(&self.mask).contains(EventMask::LOG)
     }
 
     /// Ends the client: for C's `pdtp_client_free`.
@@ -311,6 +328,8 @@ impl Shared {
         self.set_function(None);
         let verify = lock(&self.verify).take();
         drop(verify);
+        let log = lock(&self.log).take();
+        drop(log);
         self.streams.clear();
     }
 }

@@ -9,6 +9,7 @@ use super::error::code_of;
 use super::guard;
 use super::handle::{Handle, give, handle, take};
 use super::listing::{ListingData, pdtp_listing};
+use super::log::{LogView, pdtp_log_event};
 use super::session::pdtp_session_state_code;
 use super::text::{owned, pointer};
 use super::transfer::{pdtp_progress, transfer_state_code};
@@ -16,7 +17,7 @@ use super::verify::{VerdictView, pdtp_verdict};
 use crate::client::{Change, Error, Event, EventBody, SessionState};
 use crate::wire::{FailureKind, Reason, UrlPath};
 
-/// Types of events. All but PDTP_EVENT_FILE and PDTP_EVENT_PEER are on at first.
+/// Types of events. All but PDTP_EVENT_FILE, PDTP_EVENT_PEER and PDTP_EVENT_LOG are on at first.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum pdtp_event_kind {
@@ -48,6 +49,9 @@ pub enum pdtp_event_kind {
     /// Your verify callback said PDTP_ANSWER_LATER: pdtp_event_verdict, to be answered with pdtp_decide. Never lost, and
     /// cannot be turned off.
     PDTP_EVENT_DECISION = 12,
+    /// A line of the log: pdtp_event_log. Off at first; dropped when the queue is half full. pdtp_config_set_log chooses
+    /// how much is told.
+    PDTP_EVENT_LOG = 14,
 }
 
 /// How something that is watched has changed. Treat kinds that you do not know like PDTP_CHANGE_RESCAN.
@@ -253,6 +257,7 @@ enum View {
     Overflow { seen: pdtp_overflow_event },
     Changed { seen: pdtp_changed_event, _strings: [Option<CString>; 3] },
     Verdict(VerdictView),
+    Log(LogView),
 }
 
 /// A listing that is freed with the event unless it was taken.
@@ -278,6 +283,14 @@ handle! {
 }
 
 impl EventData {
+    /// NULL where it is about something else.
+    pub(super) fn log(&self) -> *const pdtp_log_event {
+        match &self.view {
+            View::Log(view) => &raw const view.seen,
+            _ => ptr::null(),
+        }
+    }
+
     /// NULL where it is about something else.
     pub(super) fn verdict(&self) -> *const pdtp_verdict {
         match &self.view {
@@ -375,6 +388,9 @@ pub(super) fn convert(event: Event) -> <pdtp_event as Handle>::Data {
         }
         EventBody::Decision { transfer, id, verdict } => {
             (PDTP_EVENT_DECISION, transfer, View::Verdict(VerdictView::new(transfer, id, &verdict, None)))
+        }
+        EventBody::Log { level, target, line } => {
+            (PDTP_EVENT_LOG, 0, View::Log(LogView::new(level, target, line)))
         }
         // Handled before, and of what cannot be begun from C; to the application it would be an overflow of nothing.
         EventBody::Posted { .. } | EventBody::FileRemoved { .. } => overflow(0, 0),

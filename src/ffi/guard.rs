@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
-use crate::client::{Error, ErrorKind};
+use crate::client::{Error, ErrorKind, tell_panic};
 
 thread_local! {
     static LAST: RefCell<Option<Error>> = const { RefCell::new(None) };
@@ -22,6 +22,8 @@ pub(super) enum Context {
     Callback,
     /// In a wake-up callback: everything is refused.
     Wakeup,
+    /// In a log callback: everything but `*_free` is refused, lest a line leads to the next.
+    Log,
     /// In a `destroy` function: everything but `*_free` is refused.
     Destroy,
 }
@@ -59,6 +61,9 @@ pub(super) fn may_call() -> Result<(), Error> {
         Context::Wakeup => {
             Err(Error::new(ErrorKind::Reentrant, "a wake-up callback may call no function of the library"))
         }
+        Context::Log => {
+            Err(Error::new(ErrorKind::Reentrant, "a log callback may only call functions named *_free"))
+        }
         Context::Destroy => {
             Err(Error::new(ErrorKind::Reentrant, "a destroy function may only call functions named *_free"))
         }
@@ -86,6 +91,11 @@ pub(super) fn count(body: impl FnOnce() -> Result<usize, Error>) -> c_int {
         Ok(n) => c_int::try_from(n).unwrap_or(c_int::MAX),
         Err(error) => fail(error),
     }
+}
+
+/// Runs the body of a function that answers bytes or a place in a file, or an error code.
+pub(super) fn long(body: impl FnOnce() -> Result<i64, Error>) -> i64 {
+    catch(body).unwrap_or_else(|error| i64::from(fail(error)))
 }
 
 /// Runs the body of a function whose result has no room for a code: `fallback` stands for all failures.
@@ -136,8 +146,9 @@ fn silence_panics() {
     }
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(|info| {
-            tracing::error!("{info}");
-            PANIC.set(Some(info.to_string()));
+            let text = info.to_string();
+            tell_panic(&text);
+            PANIC.set(Some(text));
         }));
     });
 }

@@ -9,7 +9,8 @@
 //! every function whether it blocks, on which threads it may be called, who owns what, what NULL means, which
 //! errors it gives, and since which version it is there.
 //!
-//! What C sees: [`version`], [`error`], [`config`], [`client`], [`session`], [`listing`], [`transfer`], [`event`],
+//! What C sees: [`version`], [`error`], [`config`], [`client`], [`session`], [`listing`], [`transfer`], [`reader`], [`log`],
+//! [`metrics`], [`event`],
 //! [`uri`], [`callbacks`], [`stream`]. What it does not: `guard` (panics, results, the thread's last error), `handle` (pointers),
 //! `text` (strings and structs), `delivery` (draining of events).
 
@@ -34,6 +35,9 @@ pub mod event;
 mod guard;
 mod handle;
 pub mod listing;
+pub mod log;
+pub mod metrics;
+pub mod reader;
 pub mod session;
 pub mod stream;
 mod text;

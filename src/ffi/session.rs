@@ -11,7 +11,7 @@ use super::error::code_of;
 use super::guard::{self, argument};
 use super::handle::{give, handle};
 use super::text;
-use crate::client::{Error, ErrorKind, Session, SessionState};
+use crate::client::{Error, Session, SessionState, no_option};
 use crate::content::keys::Fingerprint;
 use crate::wire::{Digest, PdtpUri, UrlPath};
 
@@ -179,6 +179,28 @@ pub unsafe extern "C" fn pdtp_session_error(
     if failed == 0 { code } else { failed }
 }
 
+/// What pdtp_session_info knows.
+const INFO_KEYS: &[&str] = &[
+    "uri",
+    "host",
+    "port",
+    "client_id",
+    "agent",
+    "version",
+    "notice",
+    "address",
+    "reachable",
+    "features",
+    "limit_outstanding",
+    "limit_files",
+    "limit_ranges",
+];
+
+/// What is not told is not known.
+fn limit(number: u32) -> String {
+    if number == 0 { String::new() } else { number.to_string() }
+}
+
 /// Copies something the session knows into `buffer`, as text. Like snprintf: at most `size` bytes with the NUL at the
 /// end; the result is the length of the whole without it, or an error. What is not known yet is "". Keys:
 ///
@@ -190,6 +212,9 @@ pub unsafe extern "C" fn pdtp_session_error(
 /// - "notice": the server's greeting
 /// - "address": of this end as the server sees it
 /// - "reachable": whether peers can dial this end: "yes", "no", or "" while that is open
+/// - "features": what the server can do besides what every server can: words of the protocol, separated by blanks
+/// - "limit_outstanding", "limit_files", "limit_ranges": how many questions without an answer, requested files, and
+///   requested ranges of a file the server allows. The library keeps to them by itself
 ///
 /// Never blocks. Any thread, callbacks included. `buffer` may be NULL to learn the length. PDTP_E_NULL, PDTP_E_OPTION
 /// (no such key). Since 0.1.0.
@@ -217,12 +242,11 @@ pub unsafe extern "C" fn pdtp_session_info(
             "reachable" => of_server(|server| {
                 server.reachable.map_or("", |yes| if yes { "yes" } else { "no" }).to_owned()
             }),
-            other => {
-                return Err(Error::new(
-                    ErrorKind::Option,
-                    format!("nothing is known as {other:?} of a session"),
-                ));
-            }
+            "features" => of_server(|server| server.features.join(" ")),
+            "limit_outstanding" => of_server(|server| limit(server.limits.outstanding)),
+            "limit_files" => of_server(|server| limit(server.limits.files)),
+            "limit_ranges" => of_server(|server| limit(server.limits.ranges)),
+            other => return Err(no_option(other, INFO_KEYS.iter().copied())),
         };
         // SAFETY: the header demands NULL or room for `size` bytes.
         Ok(unsafe { text::copy(&value, buffer, size) })

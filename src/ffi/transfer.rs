@@ -16,7 +16,8 @@ use super::session::pdtp_session;
 use super::stream::Stream;
 use super::text;
 use crate::client::{
-    Error, ErrorKind, Overwrite, Progress, Request, Session, Target, Transfer, TransferState, policy,
+    Error, ErrorKind, Overwrite, Priority, Progress, Request, Session, Target, Transfer, TransferState,
+    Tuning, boolean, bytes, no_option, policy,
 };
 use crate::content::keys::Fingerprint;
 use crate::content::trust::Policy;
@@ -26,7 +27,7 @@ use crate::wire::{Digest, UrlPath, WaitReason};
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum pdtp_transfer_states {
-    /// Waits for the session, or for the server to know the file.
+    /// Waits for the session, for the server to know the file, or for transfers of higher priority.
     PDTP_TRANSFER_QUEUED = 1,
     /// Checks what is on disk already.
     PDTP_TRANSFER_CHECKING = 2,
@@ -62,6 +63,22 @@ pub enum pdtp_wait_reason {
     PDTP_WAIT_UNREACHABLE = 4,
     /// The server still computes the hashes of the file: see `hashing_done`.
     PDTP_WAIT_HASHING = 5,
+    /// As many clients as the server's operator allows are downloading from there; it is this one's turn when another is
+    /// done.
+    PDTP_WAIT_FULL = 6,
+}
+
+/// Which transfers of a client go first: while one of higher priority receives, the others ask for nothing (they are
+/// PDTP_TRANSFER_QUEUED). One to which nothing comes for some seconds holds nobody back.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum pdtp_priority {
+    /// Only when nothing else is to be received.
+    PDTP_PRIORITY_LOW = -1,
+    /// As most.
+    PDTP_PRIORITY_NORMAL = 0,
+    /// Before others.
+    PDTP_PRIORITY_HIGH = 1,
 }
 
 /// What pdtp_transfer_cancel does with what is on disk.
@@ -127,6 +144,10 @@ impl From<&Progress> for pdtp_progress {
                 (PDTP_WAIT_NO_PROVIDER, Some(c"nobody who is connected has what is missing"))
             }
             Some(WaitReason::YourLimit) => (PDTP_WAIT_YOUR_LIMIT, Some(c"your own limit is reached")),
+            Some(WaitReason::Full) => (
+                PDTP_WAIT_FULL,
+                Some(c"as many are downloading as the server allows at once; wait for your turn"),
+            ),
             Some(WaitReason::Unreachable) => {
                 (PDTP_WAIT_UNREACHABLE, Some(c"those who have what is missing cannot be reached from here"))
             }
@@ -156,6 +177,10 @@ impl From<&Progress> for pdtp_progress {
     }
 }
 
+/// Names that pdtp_request_set knows.
+const REQUEST_OPTIONS: &[&str] =
+    &["overwrite", "recursive", "expect_root", "expect_key", "verify", "rate", "priority", "prealloc"];
+
 /// Where a request goes.
 enum Goal {
     File(PathBuf),
@@ -174,6 +199,7 @@ pub struct RequestData {
     expect_root: Option<Digest>,
     verify: Option<Policy>,
     keys: Vec<Fingerprint>,
+    tuning: Tuning,
 }
 
 /// What is behind a `pdtp_transfer`.
@@ -234,6 +260,7 @@ impl RequestData {
             expect_root: self.expect_root,
             verify: self.verify,
             keys: self.keys,
+            tuning: self.tuning,
         };
         match self.session.start(request, user_data) {
             Ok(engine) => Ok(TransferData { shared: self.shared, engine, stream }),
@@ -274,6 +301,7 @@ pub unsafe extern "C" fn pdtp_request_new(
             expect_root: place.root,
             verify: None,
             keys: place.keys,
+            tuning: Tuning::default(),
         });
         Ok(())
     })
@@ -351,6 +379,13 @@ pub unsafe extern "C" fn pdtp_request_to_callback(
 /// - "expect_key": fingerprint of a key, 64 hex digits; only what it has signed is accepted. Each call adds one; any of
 ///   them will do. "" takes them back
 /// - "verify": require, ask, report or off; what to do about signatures, instead of what the client is configured for
+/// - "rate": most bytes a second to receive, besides the limit of the client: a number, perhaps with K, M or G; 0 = none.
+///   pdtp_transfer_set_rate changes it later
+/// - "priority": low, normal or high, see PDTP_PRIORITY_*. pdtp_transfer_set_priority changes it later
+/// - "prealloc": yes or no, whether room on the disk is reserved for a file before it is received, so that a full disk is
+///   noticed at the start. Where the file system cannot do that, nothing happens
+///
+/// "-" and "_" in names are the same.
 ///
 /// Never blocks. One thread at a time, callbacks included. PDTP_E_NULL, PDTP_E_OPTION. Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -365,7 +400,7 @@ pub unsafe extern "C" fn pdtp_request_set(
         let bad = |expected: &str| {
             Error::new(ErrorKind::Option, format!("option {name}: {value:?} is not {expected}"))
         };
-        match name {
+        match &*name.replace('-', "_") {
             "overwrite" => {
                 request.overwrite = match value {
                     "never" => Overwrite::Never,
@@ -375,11 +410,7 @@ pub unsafe extern "C" fn pdtp_request_set(
                 }
             }
             "recursive" => {
-                request.recursive = match value {
-                    "yes" | "true" | "on" | "1" => true,
-                    "no" | "false" | "off" | "0" => false,
-                    _ => return Err(bad("yes or no")),
-                }
+                request.recursive = boolean(value).ok_or_else(|| bad("yes or no"))?;
             }
             "expect_root" if value.is_empty() => request.expect_root = None,
             "expect_root" => {
@@ -392,13 +423,18 @@ pub unsafe extern "C" fn pdtp_request_set(
             "verify" => {
                 request.verify = Some(policy(value).ok_or_else(|| bad("one of require, ask, report, off"))?);
             }
-            _ => {
-                let known = "overwrite, recursive, expect_root, expect_key, verify";
-                return Err(Error::new(
-                    ErrorKind::Option,
-                    format!("no option {name:?} of a request: there are {known}"),
-                ));
+            "rate" => {
+                request.tuning.rate =
+                    bytes(value).ok_or_else(|| bad("a number of bytes (K, M and G are powers of 1024)"))?;
             }
+            "priority" => {
+                request.tuning.priority =
+                    Priority::from_word(value).ok_or_else(|| bad("one of low, normal, high"))?;
+            }
+            "prealloc" => {
+                request.tuning.preallocate = boolean(value).ok_or_else(|| bad("yes or no"))?;
+            }
+            _ => return Err(no_option(name, REQUEST_OPTIONS.iter().copied())),
         }
         Ok(())
     })
@@ -475,6 +511,7 @@ pub unsafe extern "C" fn pdtp_download(
             expect_root: place.root,
             verify: None,
             keys: place.keys,
+            tuning: Tuning::default(),
         };
         give_out(out, request.start(to_number(user_data)))
     })
@@ -583,6 +620,39 @@ pub unsafe extern "C" fn pdtp_transfer_resume(transfer: *mut pdtp_transfer) -> c
         if let Some(stream) = &transfer.stream {
             transfer.shared.streams.resume(stream);
         }
+        Ok(())
+    })
+}
+
+/// Limits the bytes a second that the transfer receives, besides the limit of the client. 0 is no limit. Takes effect at
+/// once.
+///
+/// Never blocks. Any thread, callbacks included. PDTP_E_NULL, PDTP_E_STATE. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_transfer_set_rate(transfer: *mut pdtp_transfer, rate: u64) -> c_int {
+    guard::code(|| {
+        let transfer = borrow!(transfer);
+        transfer.shared.alive()?;
+        transfer.engine.set_rate(rate);
+        Ok(())
+    })
+}
+
+/// Says how much the transfer matters beside others of the client: PDTP_PRIORITY_*. Takes effect at once.
+///
+/// Never blocks. Any thread, callbacks included. PDTP_E_NULL, PDTP_E_ARGUMENT, PDTP_E_STATE. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_transfer_set_priority(transfer: *mut pdtp_transfer, priority: c_int) -> c_int {
+    guard::code(|| {
+        let transfer = borrow!(transfer);
+        let wanted = match priority {
+            _ if priority == pdtp_priority::PDTP_PRIORITY_LOW as c_int => Priority::Low,
+            _ if priority == pdtp_priority::PDTP_PRIORITY_NORMAL as c_int => Priority::Normal,
+            _ if priority == pdtp_priority::PDTP_PRIORITY_HIGH as c_int => Priority::High,
+            _ => return Err(argument("priority", format_args!("{priority} is no PDTP_PRIORITY_*"))),
+        };
+        transfer.shared.alive()?;
+        transfer.engine.set_priority(wanted);
         Ok(())
     })
 }

@@ -5,12 +5,13 @@
 //! are kept for later pages, but no more of them than a bound, however many there are ([`super::runs`]).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cap_std::fs::Dir;
 
 use super::catalogue::Look;
 use super::runs::{MAX_NAMES, Name, Run};
+use super::stamp::Stamp;
 use super::tree::{Hint, Identity};
 use super::{HubError, Shared, describe, mime_of};
 use crate::content::rdl;
@@ -47,6 +48,10 @@ impl Form {
         }
     }
 }
+
+/// A directory whose last change is younger than this may change again without its times telling: the coarsest clock of a
+/// file system in use, FAT's, ticks every two seconds.
+const SETTLED: Duration = Duration::from_secs(3);
 
 pub(super) fn list(
     shared: &Shared,
@@ -149,7 +154,7 @@ impl Page<'_> {
         let mut after = after.map(str::to_owned);
         let open = self.shared.source.tree.open_dir(dir)?;
         loop {
-            let (names, is_all) = self.names(dir, descends, after.as_deref())?;
+            let (names, is_all) = self.names(dir, &open, descends, after.as_deref())?;
             let end = names.last().filter(|_| !is_all).map(|name| name.encoded.to_string());
             let mut steps: Vec<(String, Step)> = Vec::new();
             for name in names {
@@ -196,18 +201,27 @@ impl Page<'_> {
     fn names(
         &self,
         dir: &UrlPath,
+        open: &Dir,
         descends: bool,
         after: Option<&str>,
     ) -> Result<(Vec<Name>, bool), HubError> {
         // Up to the name in it, `after` may begin with many names of directories in which there is still something to
         // come; they are shorter than it. Besides these one more than fits the page is enough.
         let most = self.max_entries.saturating_add(1 + 3 * MAX_COMPONENT);
-        // Whoever begins anew sees the directory as it is now.
-        let known = after.and_then(|after| self.shared.runs.find(dir, after));
+        // Whoever begins anew sees the directory as it is now: its times tell whether names have come or gone.
+        let stamp = || open.dir_metadata().ok().map(|meta| Stamp::of_confined(&meta));
+        let (known, stamp) = match after {
+            Some(after) => (self.shared.runs.find(dir, after), None),
+            None => {
+                let now = stamp().filter(|stamp| stamp.is_older_than(SETTLED, SystemTime::now()));
+                (now.and_then(|now| self.shared.runs.find_first(dir, now)), now)
+            }
+        };
         if let Some(run) = known {
             return Ok(run.next(descends, after, most));
         }
-        let run = Arc::new(self.read(dir, descends, after, most.max(MAX_NAMES))?);
+        let run = self.read(dir, descends, after, most.max(MAX_NAMES))?;
+        let run = Arc::new(run.stamped(stamp));
         self.shared.runs.keep(&run);
         Ok(run.next(descends, after, most))
     }

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::stamp::Stamp;
 use crate::wire::UrlPath;
 
 /// Most names of a run: some 16 MiB.
@@ -36,11 +37,19 @@ pub(super) struct Run {
     /// Nothing comes after it.
     is_all: bool,
     made: Instant,
+    /// The directory before it was read, if its times can tell whether names have come or gone since.
+    stamp: Option<Stamp>,
 }
 
 impl Run {
     pub(super) fn new(dir: &UrlPath, after: Option<&str>, names: Vec<Name>, is_all: bool) -> Self {
-        Self { dir: dir.clone(), after: after.map(str::to_owned), names, is_all, made: Instant::now() }
+        let made = Instant::now();
+        Self { dir: dir.clone(), after: after.map(str::to_owned), names, is_all, made, stamp: None }
+    }
+
+    /// With what is known of the directory from before it was read.
+    pub(super) fn stamped(self, stamp: Option<Stamp>) -> Self {
+        Self { stamp, ..self }
     }
 
     /// Whether it has all that comes after `cursor`, or at least the next of it.
@@ -85,6 +94,12 @@ impl Runs {
         let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         runs.retain(|run| run.made.elapsed() < MAX_AGE);
         runs.iter().find(|run| run.covers(dir, cursor)).cloned()
+    }
+
+    /// One that begins with the first name of `dir`, if no name has come or gone since it was read.
+    pub(super) fn find_first(&self, dir: &UrlPath, now: Stamp) -> Option<Arc<Run>> {
+        let runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        runs.iter().find(|run| run.dir == *dir && run.after.is_none() && run.stamp == Some(now)).cloned()
     }
 
     /// Keeps a run, if it is worth it.

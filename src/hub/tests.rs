@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::catalogue::{BROKEN_NAME, FILE_NAME};
+use super::stamp::Stamp;
 use super::*;
 use crate::content::{Layout, hash_piece, merkle_root};
 use crate::wire::Entry;
@@ -677,6 +678,29 @@ fn listings_are_in_byte_order_at_any_page_size() {
     let inner = list_all(&hub, "/a", 2, 1, 60_000);
     assert_eq!(names(&inner), ["b", "c", "c/d"]);
     assert_eq!(inner[1].kind, EntryKind::Dir);
+}
+
+#[test]
+fn a_new_listing_sees_what_came_and_went() {
+    let site = Site::new();
+    for n in 0..3000 {
+        fs::write(site.path(&format!("f{n:04}")), "").unwrap();
+    }
+    let hub = site.hub();
+    let all = || list_all(&hub, "/", 1, 5000, 1 << 20);
+    // Once the last change is some seconds ago, the names are kept from one listing to the next.
+    wait_until("names are kept", || {
+        assert_eq!(all().len(), 3000);
+        let stamp = Stamp::of(&fs::metadata(site.path("")).unwrap());
+        hub.owner.shared.runs.find_first(&UrlPath::root(), stamp).is_some()
+    });
+    assert_eq!(all().len(), 3000);
+    fs::write(site.path("new"), "").unwrap();
+    assert_eq!(all().len(), 3001);
+    fs::remove_file(site.path("f0000")).unwrap();
+    fs::rename(site.path("f0001"), site.path("g")).unwrap();
+    assert_eq!(all().len(), 3000);
+    assert_eq!(names(&all())[0], "f0002");
 }
 
 #[test]

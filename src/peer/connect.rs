@@ -18,7 +18,7 @@ use super::{FileSpan, PieceSink, RateLimiter, ReceiveError, Received, field};
 use crate::wire::{Digest, FailureKind, UrlPath, token};
 
 /// Kept connections to one peer.
-const MAX_IDLE_PER_PEER: usize = 8;
+const MAX_IDLE_PER_PEER: usize = 32;
 /// Kept connections in all.
 const MAX_IDLE: usize = 256;
 /// Connections being opened in advance.

@@ -27,41 +27,79 @@ struct Shared {
     turn: tokio::sync::Mutex<()>,
     /// Tells the holder of `turn` that the rate is another.
     changed: Notify,
+    /// The limit that this one is a part of.
+    whole: Option<RateLimiter>,
 }
 
 impl RateLimiter {
     /// `bytes_per_second` of 0 = no limit.
     pub fn new(bytes_per_second: u64) -> Self {
+        Self::build(bytes_per_second, None)
+    }
+
+    /// A limit of its own for a part of what counts against this one: what passes there counts here as well.
+    pub fn within(&self, bytes_per_second: u64) -> Self {
+        Self::build(bytes_per_second, Some(self.clone()))
+    }
+
+    fn build(bytes_per_second: u64, whole: Option<Self>) -> Self {
         let shared = Shared {
             rate: AtomicU64::new(bytes_per_second),
             bucket: Mutex::new(Bucket::new(bytes_per_second, Instant::now())),
             turn: tokio::sync::Mutex::new(()),
             changed: Notify::new(),
+            whole,
         };
         Self { shared: Arc::new(shared) }
     }
 
     /// Changes the limit; takes effect at once, also for those already waiting.
     pub fn set(&self, bytes_per_second: u64) {
-        self.bucket().set(bytes_per_second, Instant::now());
+        self.shared.bucket().set(bytes_per_second, Instant::now());
         self.shared.rate.store(bytes_per_second, Ordering::Release);
         self.shared.changed.notify_one();
     }
 
-    /// The limit.
+    /// The limit, the lowest of this and those it is a part of; 0 where there is none.
     pub fn rate(&self) -> u64 {
-        self.shared.rate.load(Ordering::Acquire)
+        let whole = self.shared.whole.as_ref().map_or(0, Self::rate);
+        match (self.own_rate(), whole) {
+            (0, rate) | (rate, 0) => rate,
+            (own, whole) => own.min(whole),
+        }
     }
 
     /// Waits until some bytes may pass and says how many, 1 to `want`. In order of arrival; no limit: at once.
     /// (0 only for a `want` of 0.)
     pub async fn take(&self, want: usize) -> usize {
-        if self.rate() == 0 || want == 0 {
+        let mut limiter = self;
+        // A part without a limit of its own passes on what the whole grants.
+        while let (0, Some(whole)) = (limiter.own_rate(), &limiter.shared.whole) {
+            limiter = whole;
+        }
+        let granted = limiter.take_own(want).await;
+        while let Some(whole) = &limiter.shared.whole {
+            // All of it, so that nothing of the own allowance is lost.
+            let mut passed = 0;
+            while passed < granted {
+                passed += whole.take_own(granted - passed).await;
+            }
+            limiter = whole;
+        }
+        granted
+    }
+
+    fn own_rate(&self) -> u64 {
+        self.shared.rate.load(Ordering::Acquire)
+    }
+
+    async fn take_own(&self, want: usize) -> usize {
+        if self.own_rate() == 0 || want == 0 {
             return want;
         }
         let _turn = self.shared.turn.lock().await;
         loop {
-            let answer = self.bucket().take(want as u64, Instant::now());
+            let answer = self.shared.bucket().take(want as u64, Instant::now());
             match answer {
                 Ok(granted) => return granted as usize,
                 Err(wait) => {
@@ -71,10 +109,12 @@ impl RateLimiter {
             }
         }
     }
+}
 
+impl Shared {
     fn bucket(&self) -> std::sync::MutexGuard<'_, Bucket> {
         // Nothing that runs under the lock can leave the numbers half changed.
-        self.shared.bucket.lock().unwrap_or_else(PoisonError::into_inner)
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -381,7 +381,11 @@ fn judge(head: &RequestHead) -> Result<Option<u64>, Response> {
 fn encode_head(status: u16, fields: &Fields, length: u64, close: bool) -> Vec<u8> {
     let mut head = Vec::with_capacity(512);
     head.extend_from_slice(format!("HTTP/1.1 {status} {}\r\n", reason(status)).as_bytes());
-    push_field(&mut head, "Date", &http_date(SystemTime::now()));
+    // Between peers there are no caches, and this goes with every piece over the line that is scarce.
+    let is_for_peer = fields.get(super::field::PROOF).is_some();
+    if !is_for_peer {
+        push_field(&mut head, "Date", &http_date(SystemTime::now()));
+    }
     for (name, value) in &fields.0 {
         let ours = ["date", "content-length", "connection", "transfer-encoding"];
         if !ours.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
@@ -392,7 +396,9 @@ fn encode_head(status: u16, fields: &Fields, length: u64, close: bool) -> Vec<u8
     if !matches!(status, 204 | 304) {
         push_field(&mut head, "Content-Length", &length.to_string());
     }
-    push_field(&mut head, "Connection", if close { "close" } else { "keep-alive" });
+    if close || !is_for_peer {
+        push_field(&mut head, "Connection", if close { "close" } else { "keep-alive" });
+    }
     head.extend_from_slice(b"\r\n");
     head
 }

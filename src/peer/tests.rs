@@ -605,3 +605,28 @@ mod heads {
         assert_eq!(head("/a").query(), None);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_within_another_keeps_to_both() {
+    let outer = RateLimiter::new(0);
+    let inner = outer.within(100_000);
+    let seconds_for = async |bytes: usize| {
+        let started = tokio::time::Instant::now();
+        let mut left = bytes;
+        while left > 0 {
+            left -= inner.take(left).await;
+        }
+        started.elapsed().as_secs_f64()
+    };
+    // One second's worth, but for what may be saved up.
+    assert_eq!(inner.rate(), 100_000);
+    assert!((0.8..=1.0).contains(&seconds_for(100_000).await));
+    outer.set(10_000);
+    assert_eq!(inner.rate(), 10_000, "both count");
+    assert!((7.9..=10.0).contains(&seconds_for(100_000).await));
+    inner.set(0);
+    assert_eq!(inner.rate(), 10_000);
+    assert!((9.5..=10.1).contains(&seconds_for(100_000).await));
+    outer.set(0);
+    assert_eq!((inner.rate(), inner.take(1_000_000).await), (0, 1_000_000));
+}

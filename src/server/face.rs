@@ -12,11 +12,15 @@ mod order;
 #[cfg(all(test, unix))]
 mod tests;
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::rules::Rules;
 use crate::hub::{Hub, HubError};
 use crate::peer::RateLimiter;
 use crate::peer::head::RequestHead;
 use crate::peer::serve::Response;
-use crate::wire::{EntryKind, PdtpUri, UrlPath};
+use crate::wire::{Entry, EntryKind, PdtpUri, UrlPath};
 
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
@@ -28,20 +32,26 @@ pub(super) struct Face {
     name: String,
     /// What the bytes of files count against.
     limiter: RateLimiter,
+    rules: Arc<Rules>,
 }
 
 impl Face {
     pub(super) fn new(hub: Hub, name: String, limiter: RateLimiter) -> Self {
-        Self { hub, name, limiter }
+        Self { hub, name, limiter, rules: Arc::default() }
     }
 
-    /// Answers a request.
-    pub(super) async fn answer(&self, head: &RequestHead) -> Response {
+    /// The same with rules of the operator.
+    pub(super) fn with_rules(self, rules: Arc<Rules>) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// Answers a request from an address.
+    pub(super) async fn answer(&self, head: &RequestHead, remote: IpAddr) -> Response {
         let response = match head.method.as_str() {
             "GET" | "HEAD" => match UrlPath::parse(head.path()) {
                 Ok(path) => {
                     let (face, head) = (self.clone(), head.clone());
-                    let answer = tokio::task::spawn_blocking(move || face.find(&head, &path));
+                    let answer = tokio::task::spawn_blocking(move || face.find(&head, &path, remote));
                     answer.await.unwrap_or_else(|_| Response::text(500, "internal error"))
                 }
                 Err(error) => Response::text(400, error.to_string()),
@@ -54,13 +64,22 @@ impl Face {
     }
 
     /// Answers a GET or HEAD. Blocks on the disk.
-    fn find(&self, head: &RequestHead, path: &UrlPath) -> Response {
+    fn find(&self, head: &RequestHead, path: &UrlPath, remote: IpAddr) -> Response {
+        if !self.rules.admits(remote, path) {
+            let text = format!("not for your address, {}", remote.to_canonical());
+            return Response::text(403, text);
+        }
         let is_dir_url = head.path().ends_with('/');
         let result = match self.hub.stat(path).map(|found| found.kind) {
             Ok(EntryKind::Dir) if !is_dir_url => return moved_to_directory(head, path),
-            Ok(EntryKind::Dir) => directory::answer(&self.hub, head, path, &self.uri(head, path)),
+            Ok(EntryKind::Dir) => {
+                let may_know = |entries: &mut Vec<Entry>| self.rules.censor(remote, path, entries);
+                directory::answer(&self.hub, head, path, &self.uri(head, path), &may_know)
+            }
             Ok(EntryKind::File) if is_dir_url => Err(HubError::NotFound),
-            Ok(EntryKind::File) => files::answer(&self.hub, head, path, &self.limiter),
+            Ok(EntryKind::File) => {
+                files::answer(&self.hub, head, path, &self.rules.limiter(path, &self.limiter))
+            }
             Err(error) => Err(error),
         };
         result.unwrap_or_else(|error| refusal(path, &error))

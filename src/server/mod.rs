@@ -24,6 +24,7 @@ mod listen;
 mod outbox;
 mod probe;
 mod random;
+mod rules;
 mod service;
 mod shelf;
 mod status;
@@ -44,6 +45,8 @@ use self::dispatcher::{Clock, Dispatcher, Event};
 use self::face::Face;
 use self::listen::ConnIds;
 use self::random::Generator;
+use self::rules::Rules;
+pub use self::rules::{Directories, DirectoryRules, SendPolicy};
 use self::service::Site;
 use self::shelf::Shelf;
 use self::status::Counters;
@@ -67,6 +70,10 @@ pub struct ServerConfig {
     pub name: Option<String>,
     /// Most bytes a second the origin sends, over all clients; 0 = no limit.
     pub up_limit: u64,
+    /// How the origin uses its line, where [`directories`](Self::directories) say nothing else.
+    pub policy: SendPolicy,
+    /// What holds for particular directories.
+    pub directories: Directories,
     /// Greeting for clients.
     pub notice: Option<String>,
     /// How long a version that was replaced is given to those who are downloading it.
@@ -87,6 +94,8 @@ impl Default for ServerConfig {
             listen: vec![SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), crate::wire::DEFAULT_PORT)],
             name: None,
             up_limit: 0,
+            policy: SendPolicy::default(),
+            directories: Vec::new(),
             notice: None,
             old_version_grace: Duration::from_secs(3600),
             grace: Duration::from_secs(10),
@@ -179,15 +188,17 @@ impl Server {
         });
         let (events, queue) = mpsc::channel(dispatcher::QUEUE);
         let limiter = RateLimiter::new(config.up_limit);
+        let rules = Arc::new(Rules::new(&config.directories, &limiter));
         let site = Arc::new(Site {
             name: name.clone(),
             agent: identity.agent.clone(),
             started: Instant::now(),
-            face: Face::new(hub.clone(), name, limiter.clone()),
+            face: Face::new(hub.clone(), name, limiter.clone()).with_rules(rules.clone()),
             hub: hub.clone(),
             shelf: shelf.clone(),
             secret: identity.secret.clone(),
             limiter,
+            rules: rules.clone(),
             dispatcher: events.clone(),
             counters: counters.clone(),
             admission: admission.clone(),
@@ -195,9 +206,10 @@ impl Server {
 
         let clock = Clock::start();
         let seed = u64::from_be_bytes(random.array());
-        let swarm = swarm::Config { seed, ..swarm::Config::default() };
+        let frugal = config.policy == SendPolicy::Frugal;
+        let swarm = swarm::Config { seed, frugal, ..swarm::Config::default() };
         let random = Box::new(move |out: &mut [u8]| random.fill(out));
-        let core = Core::new(identity, swarm, shelf, random, clock.now());
+        let core = Core::new(identity, swarm, shelf, random, clock.now()).with_rules(rules);
         let dispatcher = Dispatcher::new(core, clock, hub, counters.clone(), events.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(dispatcher.run(queue));

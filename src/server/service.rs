@@ -15,6 +15,7 @@ use super::core::{Grant, Input};
 use super::dispatcher::{Event, unix_now};
 use super::early::PATIENCE;
 use super::face::Face;
+use super::rules::Rules;
 use super::shelf::Shelf;
 use super::status::{Counters, Report, SwarmStatus};
 use crate::hub::{FileVersion, Hub, HubError};
@@ -42,6 +43,7 @@ pub(super) struct Site {
     pub(super) secret: Secret,
     /// Shared by all pieces the origin sends.
     pub(super) limiter: RateLimiter,
+    pub(super) rules: Arc<Rules>,
     pub(super) dispatcher: mpsc::Sender<Event>,
     pub(super) counters: Arc<Counters>,
     pub(super) admission: Arc<Admission>,
@@ -68,7 +70,7 @@ impl Service for Site {
         } else if OLD_STATUS.contains(&head.path()) && !self.serves(head.path()).await {
             self.own_page(head, "status").await
         } else {
-            self.count_http_bytes(self.face.answer(head).await)
+            self.count_http_bytes(self.face.answer(head, request.remote.ip()).await)
         };
         self.counters.answered(response.status);
         response
@@ -173,20 +175,20 @@ impl Site {
             fields: Default::default(),
             body: Body::File(
                 FileSpan { file, offset: bytes.start, len: bytes.end - bytes.start },
-                self.limiter.clone(),
+                self.rules.limiter(&version.path, &self.limiter),
             ),
             close: false,
             on_sent: None,
         }
-        .with("Content-Type", "application/octet-stream")
         .with("ETag", format!("\"{}\"", version.root()));
         if !is_whole {
             let content_range = format!("bytes {}-{}/{size}", bytes.start, bytes.end - 1);
             response = response.with("Content-Range", content_range);
         }
-        if let Some(proof) = proof {
-            response = response.with(field::PROOF, proof);
-        }
+        response = match proof {
+            Some(proof) => response.with(field::PROOF, proof),
+            None => response.with("Content-Type", "application/octet-stream"),
+        };
         let counters = self.counters.clone();
         response.on_sent = Some(Box::new(move |sent: Sent| Counters::add(&counters.piece_bytes, sent.bytes)));
         Ok(response)

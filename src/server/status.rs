@@ -2,13 +2,14 @@
 //! format of Prometheus for machines that watch.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde_json::{Value, json};
 
 use super::core::CoreStats;
 use crate::hub::HubStats;
-use crate::swarm::{PeerStats, SwarmStats};
+use crate::swarm::{PeerStats, Reason, SwarmStats, WaitReason};
 
 /// Most clients shown on the status page; the number of all is told.
 const MAX_SHOWN: usize = 1000;
@@ -74,7 +75,21 @@ pub(crate) struct ClientStatus {
     pub(crate) reachable: bool,
     pub(crate) connected_s: u64,
     pub(crate) files: u64,
+    /// What is on its way to it.
+    pub(crate) receiving: Vec<Receiving>,
+    /// Paths it gets nothing of, and why.
+    pub(crate) waiting: Vec<(String, WaitReason)>,
     pub(crate) part: PeerStats,
+}
+
+/// A transfer, as its taker sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Receiving {
+    /// The giver's id, or `origin`.
+    pub(crate) from: String,
+    pub(crate) path: String,
+    pub(crate) pieces: Range<u32>,
+    pub(crate) reason: Reason,
 }
 
 /// Everything that is told.
@@ -215,6 +230,19 @@ fn client_json(client: &ClientStatus) -> Value {
         "giving": giving,
         "taking": taking,
         "wrong": wrong,
+        "receiving": client.receiving.iter().map(|transfer| json!({
+            "from": transfer.from,
+            "path": transfer.path,
+            "first_piece": transfer.pieces.start,
+            "pieces": transfer.pieces.len(),
+            "reason": transfer.reason,
+            "because": transfer.reason.text(),
+        })).collect::<Vec<_>>(),
+        "waiting": client.waiting.iter().map(|(path, reason)| json!({
+            "path": path,
+            "reason": reason,
+            "for": reason.text(),
+        })).collect::<Vec<_>>(),
     })
 }
 

@@ -11,7 +11,7 @@
 //!
 //! Inside, from the bottom up: sets and storage (`bits`, `slab`, `dice`), what is learned of lines (`rates`) and
 //! readers (`reader`),
-//! of pairs (`pairs`), of who has met whom (`friends`) and of pieces (`rarity`), the bookkeeping of all there is (`state`), the decisions
+//! of pairs (`pairs`), of who has met whom (`friends`) and of pieces (`rarity`), what the operator wants (`rules`), the bookkeeping of all there is (`state`), the decisions
 //! (`schedule`) and what events mean (`policy`).
 
 mod bits;
@@ -22,6 +22,7 @@ mod policy;
 mod rarity;
 mod rates;
 mod reader;
+mod rules;
 mod schedule;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
@@ -32,4 +33,5 @@ mod tests;
 mod types;
 
 pub use policy::Swarm;
+pub use rules::{Rules, SharedRate};
 pub use types::*;

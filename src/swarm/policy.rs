@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::dice::Dice;
 use super::reader::Reader;
+use super::rules::Rules;
 use super::slab::Key;
 use super::state::{Alarm, File, Finding, Member, Peer, State, Transfer};
 use super::types::*;
@@ -136,6 +137,12 @@ impl Swarm {
             Event::PeerLeft { peer } => self.leave(peer, out)?,
             Event::FileAdded { file, size, piece_size } => {
                 self.state.add_file(file, size, piece_size)?;
+            }
+            Event::FileRules { file, rules } => {
+                let file = *self.state.file_ids.get(&file)?;
+                self.state.files[file].rules = rules;
+                self.state.has_priorities |= rules.priority != 0;
+                self.state.has_rules |= rules != Rules::default();
             }
             Event::FileRemoved { file } => self.remove_file(file, out)?,
             Event::Request { peer, file, pieces, order, window } => {

@@ -16,14 +16,16 @@
 //!
 //! Not responsible for bookkeeping (`state`) nor for what events mean (`policy`).
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::ops::Range;
 
 use super::bits::{WORD, mask, touched};
 use super::friends;
 use super::policy::Swarm;
+use super::rules::Spent;
 use super::slab::{Bag, Key};
-use super::state::{File, Member, Peer, Transfer};
+use super::state::{File, Member, Peer, State, Transfer};
 use super::types::*;
 
 /// Candidates looked at before one is chosen.
@@ -53,16 +55,18 @@ const SMALL: u64 = 512 * 1024;
 const RUN_US: u64 = 200_000;
 /// A frugal origin sends again what peers have to one that got nothing for this long, microseconds.
 const FRUGAL_US: u64 = 2_000_000;
+/// Part of a second for which a taker's line may be filled by an origin that serves the more important first.
+const FILL: u64 = 2;
 /// Files of one peer that it is told the reason for waiting of, in one sweep.
 const TELL: usize = 16;
 
-/// Why a taker should come before others, smaller first: a reader waits; nothing at all is under way; it took less
+/// Why a taker should come before others, smaller first: the operator says so; a reader waits; nothing at all is under way; it took less
 /// than others in comparison to what it gave.
-type Claim = (bool, bool, i64);
+type Claim = (Reverse<i32>, bool, bool, i64);
 
-/// The same for what an origin sends: a reader waits; nothing at all is under way; something nobody has is needed; it
+/// The same for what an origin sends: the operator says so; a reader waits; nothing at all is under way; something nobody has is needed; it
 /// got less of that in comparison to its uplink, or where there is none, as in [`Claim`].
-type OriginClaim = (bool, bool, bool, i64);
+type OriginClaim = (Reverse<i32>, bool, bool, bool, i64);
 
 impl Swarm {
     /// Asks for all peers in `touched`, then for the origins.
@@ -106,7 +110,7 @@ impl Swarm {
                 return;
             }
             let files = peer.offers.len();
-            let start = self.dice.below(files);
+            let start = self.first_file(|state| &state.peers[giver].offers);
             let found = (0..files.min(FILES)).any(|step| {
                 let offer = self.state.peers[giver].offers.at((start + step) % files);
                 work > 0 && self.give(offer, now, &mut work, out)
@@ -117,9 +121,47 @@ impl Swarm {
         }
     }
 
+    /// Where to begin in a bag of somebody's files: with the most important of some, or anywhere.
+    fn first_file(&mut self, bag: impl Fn(&State) -> &Bag<Member>) -> usize {
+        let start = self.dice.below(bag(&self.state).len());
+        if !self.state.has_priorities {
+            return start;
+        }
+        let files = bag(&self.state);
+        let steps = (0..files.len().min(FILES)).map(|step| (start + step) % files.len());
+        steps.max_by_key(|&at| self.priority_of(files.at(at))).unwrap_or(start)
+    }
+
+    fn priority_of(&self, member: Key<Member>) -> i32 {
+        self.state.files[self.state.members[member].file].rules.priority
+    }
+
+    /// That of the most important file a peer needs something of, as far as a short look tells.
+    fn priority(&self, peer: Key<Peer>) -> i32 {
+        if !self.state.has_priorities {
+            return 0;
+        }
+        let needs = &self.state.peers[peer].needs;
+        let some = (0..needs.len().min(FILES)).map(|at| self.priority_of(needs.at(at)));
+        some.max().unwrap_or_default()
+    }
+
+    /// Whether, now, origins may send something of a file; if not, it is looked at again when they may.
+    fn may_come_from_origin(&mut self, file: Key<File>, now: Time) -> bool {
+        let Some(shared) = self.state.files[file].rules.origin_rate else { return true };
+        let free_at = self.state.spent.free_at(shared);
+        if free_at > now {
+            self.sweep_at = Some(self.sweep_at.map_or(free_at, |at| at.min(free_at)));
+        }
+        free_at <= now
+    }
+
     /// Starts a transfer from `offer` to whoever has the best claim, if there is anybody.
     fn give(&mut self, offer: Key<Member>, now: Time, work: &mut usize, out: &mut Vec<Command>) -> bool {
         let (giver, file) = (self.state.members[offer].peer, self.state.members[offer].file);
+        if !self.state.files[file].rules.peers {
+            return false;
+        }
         let mut takers: Vec<(Claim, Key<Member>, bool)> = Vec::new();
         for taker in self.candidates(giver, file, |file| &file.hungry, |member| member.open > 0, work) {
             if let Some(dials) = self.can_meet(giver, self.state.members[taker].peer, now) {
@@ -143,7 +185,7 @@ impl Swarm {
                 return;
             }
             let (urgent, files) = (peer.urgent, peer.needs.len());
-            let start = self.dice.below(files);
+            let start = self.first_file(|state| &state.peers[taker].needs);
             let found = urgent.is_some_and(|member| self.take(member, now, &mut work, out))
                 || (0..files.min(FILES)).any(|step| {
                     let member = self.state.peers[taker].needs.at((start + step) % files);
@@ -160,6 +202,9 @@ impl Swarm {
         /// How full a giver's line is, in parts of its budget; differences below that do not matter.
         const STEPS: u64 = 4;
         let (to, file) = (self.state.members[taker].peer, self.state.members[taker].file);
+        if !self.state.files[file].rules.peers {
+            return false;
+        }
         let mut givers: Vec<(u64, u8, Key<Member>, bool)> = Vec::new();
         let is_offer = |member: &Member| member.shares && !member.have.is_empty();
         for offer in self.candidates(to, file, |file| &file.holders, is_offer, work) {
@@ -220,7 +265,7 @@ impl Swarm {
         }
         takers.sort_unstable();
         takers.into_iter().any(|(_, taker)| {
-            let Some(member) = self.rarest_need(taker) else { return false };
+            let Some(member) = self.rarest_need(taker, now) else { return false };
             self.state.need(member, &mut self.words);
             let choice = self.choose(origin, None, member, now);
             choice.map(|choice| self.launch(origin, member, true, choice, now, out)).is_some()
@@ -229,16 +274,24 @@ impl Swarm {
 
     /// Which of the files that a peer needs something of is rarest, as far as a short look tells. A peer alone gets
     /// one file after the other.
-    fn rarest_need(&mut self, taker: Key<Peer>) -> Option<Key<Member>> {
+    fn rarest_need(&mut self, taker: Key<Peer>, now: Time) -> Option<Key<Member>> {
         let state = &self.state;
         let peer = &state.peers[taker];
-        if peer.urgent.is_some() || state.needy.len() == 1 {
+        let has_rules = state.has_priorities || !state.spent.is_empty();
+        if !has_rules && (peer.urgent.is_some() || state.needy.len() == 1) {
             return peer.urgent.or(peer.needs.first());
         }
-        let mut work = ORIGIN_FILES;
-        sample(&peer.needs, &mut self.dice, &mut work).min_by_key(|&member| {
-            let file = &state.files[state.members[member].file];
-            if file.pieces == 1 { file.rarity.copies(0) } else { 0 }
+        let mut work = if has_rules { FILES } else { ORIGIN_FILES };
+        let some: Vec<_> = sample(&peer.needs, &mut self.dice, &mut work).chain(peer.urgent).collect();
+        let may_come: Vec<_> = some
+            .into_iter()
+            .filter(|&member| self.may_come_from_origin(self.state.members[member].file, now))
+            .collect();
+        may_come.into_iter().min_by_key(|&member| {
+            let (state, m) = (&self.state, &self.state.members[member]);
+            let file = &state.files[m.file];
+            let copies = if file.pieces == 1 { file.rarity.copies(0) } else { 0 };
+            (Reverse(file.rules.priority), state.peers[m.peer].urgent != Some(member), copies)
         })
     }
 
@@ -247,7 +300,7 @@ impl Swarm {
         let state = &self.state;
         let (g, t) = (&state.peers[giver], &state.peers[taker]);
         let has_room = match g.is_origin() {
-            true => t.can_receive_more(&state.config),
+            true => t.can_receive_more(&state.config) || self.may_be_filled(giver, taker),
             false => t.can_receive_more_from_peers(&state.config),
         };
         if giver == taker || !state.can_send_more(giver, now) || !has_room {
@@ -255,6 +308,16 @@ impl Swarm {
         }
         self.dials(giver, taker, now)
             .filter(|_| !state.pairs.get(giver, taker).is_some_and(|pair| pair.is_apart(now)))
+    }
+
+    /// Where some are more important than others, those get all of an origin's line that theirs can carry. Else what is
+    /// held back for fear of too long a queue would go to who comes after them.
+    fn may_be_filled(&self, origin: Key<Peer>, taker: Key<Peer>) -> bool {
+        let (state, t) = (&self.state, &self.state.peers[taker]);
+        state.has_priorities
+            && t.silences == 0
+            && t.down.transfers < state.config.max_transfers_per_peer
+            && t.down.in_flight < state.up_budget(origin).min(t.down.rate / FILL)
     }
 
     /// Whether the taker is to dial; `None` if neither side can, or may now.
@@ -347,7 +410,7 @@ impl Swarm {
         work: &mut usize,
         out: &mut Vec<Command>,
     ) -> bool {
-        if self.state.config.frugal {
+        if self.state.config.frugal && !self.state.has_rules {
             return false;
         }
         let takers: Vec<_> = sample(&self.state.closing, &mut self.dice, work).collect();
@@ -365,7 +428,13 @@ impl Swarm {
         let mut best: Option<(u64, Key<Transfer>, Key<Member>)> = None;
         for &taker in takers {
             let m = &self.state.members[taker];
-            if self.can_meet(giver, m.peer, now).is_none() {
+            let rules = &self.state.files[m.file].rules;
+            let is_allowed = match offer {
+                Some(_) => rules.peers,
+                // What little it may send of it is not for what is on its way already.
+                None => !rules.is_frugal(self.state.config.frugal) && rules.origin_rate.is_none(),
+            };
+            if !is_allowed || self.can_meet(giver, m.peer, now).is_none() {
                 continue;
             }
             for &flight in &m.flights {
@@ -419,7 +488,8 @@ impl Swarm {
     fn claim(&self, member: Key<Member>, now: Time) -> Claim {
         let m = &self.state.members[member];
         let peer = &self.state.peers[m.peer];
-        (!self.needs_soon(member, now), peer.down.transfers > 0, peer.balance(now))
+        let priority = Reverse(self.state.files[m.file].rules.priority);
+        (priority, !self.needs_soon(member, now), peer.down.transfers > 0, peer.balance(now))
     }
 
     fn claim_on_origin(&self, taker: Key<Peer>, now: Time) -> OriginClaim {
@@ -436,7 +506,7 @@ impl Swarm {
                 (u128::from(peer.fresh(now)) * 1_000_000 / u128::from(rate)) as i64
             }
         };
-        (!reader_waits, peer.down.transfers > 0, has_all_been_seen, claim)
+        (Reverse(self.priority(taker)), !reader_waits, peer.down.transfers > 0, has_all_been_seen, claim)
     }
 
     /// Whether something that a reader needs at once is neither had nor under way.
@@ -488,7 +558,11 @@ impl Swarm {
             None if in_order => first(&(0..file.pieces), candidates)?,
             None => file.rarity.rarest(file.pieces, candidates, &mut self.dice)?,
         };
-        if state.config.frugal && offer.is_none() && soon.is_none() && file.rarity.copies(piece) > 0 {
+        if file.rules.is_frugal(state.config.frugal)
+            && offer.is_none()
+            && soon.is_none()
+            && file.rarity.copies(piece) > 0
+        {
             // Peers have it, or are about to; unless none of them seems able to send it to this one.
             let peer = &state.peers[m.peer];
             if peer.down.transfers > 0 || now.since(peer.heard) < FRUGAL_US {
@@ -530,7 +604,10 @@ impl Swarm {
         }
         // With nobody to exchange with there is nothing to be gained from parts, and each costs a request.
         let is_alone = from.is_origin() && state.needy.len() == 1;
-        if is_alone && u64::from(m.open) * u64::from(file.piece_size) <= SMALL {
+        if is_alone
+            && file.rules.origin_rate.is_none()
+            && u64::from(m.open) * u64::from(file.piece_size) <= SMALL
+        {
             return m.open.max(1);
         }
         let budget = state.up_budget(giver);
@@ -543,8 +620,12 @@ impl Swarm {
         // Where several want the same, they should get different parts and exchange them.
         let apart =
             if file.hungry.len() > 1 { file.pieces / (4 * file.hungry.len() as u32) } else { u32::MAX };
+        let paced = match file.rules.origin_rate {
+            Some(shared) if from.is_origin() => Spent::longest(shared) / u64::from(file.piece_size).max(1),
+            _ => u64::from(u32::MAX),
+        } as u32;
         // The last pieces come one by one, from whoever is quickest.
-        pieces.min(apart).min(m.open.div_ceil(4)).max(1)
+        pieces.min(paced).min(apart).min(m.open.div_ceil(4)).max(1)
     }
 
     fn launch(
@@ -565,6 +646,7 @@ impl Swarm {
 
     /// Looks after some of those in need, whatever happened.
     pub(super) fn sweep(&mut self, now: Time, out: &mut Vec<Command>) {
+        self.state.spent.forget(now);
         self.sweep_gap = (self.sweep_gap * 2).min(SWEEP_SLOW);
         self.sweep_at = Some(now.plus(self.sweep_gap));
         let mut work = SWEEP_PEERS;

@@ -14,6 +14,7 @@ use super::pairs::Pairs;
 use super::rarity::Rarity;
 use super::rates::{Link, Mark};
 use super::reader::Reader;
+use super::rules::{Rules, Spent};
 use super::slab::{Bag, IdMap, Key, Seat, Slab};
 use super::types::*;
 use crate::wire::limits::MAX_PIECES;
@@ -132,6 +133,7 @@ pub(super) struct File {
     pub(super) piece_size: u32,
     pub(super) pieces: u32,
     pub(super) rarity: Rarity,
+    pub(super) rules: Rules,
     pub(super) members: Bag<Member>,
     /// Those who need something that is not under way to them.
     pub(super) hungry: Bag<Member>,
@@ -256,6 +258,12 @@ pub(super) struct State {
     pub(super) closing: Bag<Member>,
     pub(super) alarms: BTreeSet<(Time, Alarm)>,
     next_transfer: u64,
+    /// Of the rates that files share.
+    pub(super) spent: Spent,
+    /// Whether a file was ever more or less important than others.
+    pub(super) has_priorities: bool,
+    /// Whether the operator has ever said anything about a file.
+    pub(super) has_rules: bool,
     pub(super) stats: SwarmStats,
 }
 
@@ -277,6 +285,9 @@ impl State {
             closing: Bag::default(),
             alarms: BTreeSet::new(),
             next_transfer: 1,
+            spent: Spent::default(),
+            has_priorities: false,
+            has_rules: false,
             stats: SwarmStats::default(),
         }
     }
@@ -379,6 +390,7 @@ impl State {
             piece_size,
             pieces,
             rarity: Rarity::default(),
+            rules: Rules::default(),
             members: Bag::default(),
             hungry: Bag::default(),
             holders: Bag::default(),
@@ -650,6 +662,9 @@ impl State {
             self.meet(giver, to, now);
         }
         if self.peers[giver].is_origin() {
+            if let Some(shared) = self.files[file].rules.origin_rate {
+                self.spent.spend(shared, bytes, now);
+            }
             let to = &mut self.peers[to];
             (to.fresh, to.fresh_at) = (to.fresh(now) + bytes, now);
         }

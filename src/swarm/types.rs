@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
+use super::rules::Rules;
 pub use crate::wire::{FailureKind, Order, Reason, WaitReason};
 
 /// A peer, numbered by the driver. A number may be used again after `PeerLeft`.
@@ -85,6 +86,13 @@ pub enum Event {
         size: u64,
         /// Bytes in a piece.
         piece_size: u32,
+    },
+    /// What the operator wants of a file; right after it was added.
+    FileRules {
+        /// Which.
+        file: FileId,
+        /// What.
+        rules: Rules,
     },
     /// A version is no longer to be distributed: requests for it end, transfers of it are cancelled.
     FileRemoved {

@@ -2,8 +2,10 @@
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 
-#define IS_NULL(call) CHECK_CODE(call, PDTP_E_NULL)
-#define IS_ARGUMENT(call) CHECK_CODE(call, PDTP_E_ARGUMENT)
+#include <limits.h>
+
+#define IS_NULL(call) CHECK_CODE((int)(call), PDTP_E_NULL)
+#define IS_ARGUMENT(call) CHECK_CODE((int)(call), PDTP_E_ARGUMENT)
 
 static struct counter destroyed = COUNTER;
 
@@ -15,6 +17,14 @@ static void on_event(const pdtp_event *event, void *user_data)
 
 static void on_wakeup(void *user_data)
 {
+    (void)user_data;
+}
+
+static void on_log(int level, const char *target, const char *line, void *user_data)
+{
+    (void)level;
+    (void)target;
+    (void)line;
     (void)user_data;
 }
 
@@ -55,6 +65,7 @@ static void configs(pdtp_config *config)
 {
     char text[64];
     size_t i, options = 0;
+    int n;
 
     pdtp_config_free(NULL);
     IS_NULL(pdtp_config_set(config, NULL, "x"));
@@ -91,12 +102,22 @@ static void configs(pdtp_config *config)
     CHECK_CODE(pdtp_config_set_rates(config, 1000, 2000), 0);
     CHECK(pdtp_config_get(config, "limit_up", text, sizeof text) == 4 && strcmp(text, "2000") == 0);
     CHECK_CODE(pdtp_config_set_rates(config, 0, 0), 0);
+    n = counter_get(&destroyed);
+    IS_NULL(pdtp_config_set_log(NULL, PDTP_LOG_INFO, on_log, &destroyed, count_destroy));
+    IS_ARGUMENT(pdtp_config_set_log(config, 99, on_log, &destroyed, count_destroy));
+    IS_ARGUMENT(pdtp_config_set_log(config, -1, on_log, &destroyed, count_destroy));
+    CHECK_CODE(pdtp_config_set_log(config, PDTP_LOG_INFO, NULL, &destroyed, count_destroy), 0);
+    CHECK(counter_get(&destroyed) == n + 4);
+    CHECK_CODE(pdtp_config_set_log(config, PDTP_LOG_OFF, on_log, &destroyed, count_destroy), 0);
+    CHECK_CODE(pdtp_config_set_log(config, PDTP_LOG_OFF, NULL, NULL, NULL), 0);
+    CHECK(counter_get(&destroyed) == n + 5);
 }
 
 static void clients(pdtp_client *client, pdtp_config *config)
 {
     pdtp_client *out = client;
     pdtp_stats stats;
+    char *text = (char *)client;
     int n;
 
     pdtp_client_free(NULL);
@@ -136,6 +157,14 @@ static void clients(pdtp_client *client, pdtp_config *config)
     IS_NULL(pdtp_client_enable_event(NULL, PDTP_EVENT_PEER, 1));
     IS_ARGUMENT(pdtp_client_enable_event(client, 0, 1));
     IS_ARGUMENT(pdtp_client_enable_event(client, 99, 1));
+    IS_ARGUMENT(pdtp_client_enable_event(client, PDTP_EVENT_DECISION, 0));
+    IS_ARGUMENT(pdtp_client_enable_event(client, INT_MIN, 0));
+    IS_NULL(pdtp_metrics(NULL, client));
+    IS_NULL(pdtp_metrics(&text, NULL));
+    CHECK(text == NULL);
+    pdtp_string_free(NULL);
+    CHECK_CODE(pdtp_metrics(&text, client), 0);
+    pdtp_string_free(text);
 }
 
 static void sessions(pdtp_client *client, pdtp_session *session)
@@ -239,6 +268,9 @@ static void transfers(pdtp_session *session)
     CHECK_CODE(pdtp_request_set(request, "overwrite", "sometimes"), PDTP_E_OPTION);
     CHECK_CODE(pdtp_request_set(request, "recursive", "2"), PDTP_E_OPTION);
     CHECK_CODE(pdtp_request_set(request, "expect_root", "abc"), PDTP_E_OPTION);
+    CHECK_CODE(pdtp_request_set(request, "rate", "fast"), PDTP_E_OPTION);
+    CHECK_CODE(pdtp_request_set(request, "priority", "1"), PDTP_E_OPTION);
+    CHECK_CODE(pdtp_request_set(request, "prealloc", ""), PDTP_E_OPTION);
     CHECK_CODE(pdtp_request_set(request, "overwrite", "never"), 0);
     CHECK_CODE(pdtp_request_set(request, "expect_root", ""), 0);
     IS_NULL(pdtp_request_start(&out, NULL, NULL));
@@ -258,6 +290,39 @@ static void transfers(pdtp_session *session)
     IS_NULL(pdtp_transfer_pause(NULL));
     IS_NULL(pdtp_transfer_resume(NULL));
     IS_NULL(pdtp_transfer_cancel(NULL, PDTP_CANCEL_KEEP));
+    IS_NULL(pdtp_transfer_set_rate(NULL, 0));
+    IS_NULL(pdtp_transfer_set_priority(NULL, PDTP_PRIORITY_LOW));
+    IS_ARGUMENT(pdtp_transfer_set_priority((pdtp_transfer *)session, PDTP_PRIORITY_LOW));
+}
+
+static void readers(pdtp_session *session)
+{
+    pdtp_reader *out = (pdtp_reader *)session;
+    uint64_t from = 7, to = 7;
+    char text[64];
+
+    pdtp_reader_free(NULL);
+    IS_NULL(pdtp_reader_open(NULL, session, "/file", 0));
+    IS_NULL(pdtp_reader_open(&out, NULL, "/file", 0));
+    CHECK(out == NULL);
+    IS_NULL(pdtp_reader_open(&out, session, NULL, 0));
+    IS_ARGUMENT(pdtp_reader_open(&out, session, "no", 0));
+    IS_ARGUMENT(pdtp_reader_open(&out, session, "/dir/", 0));
+    /* Nobody listens there, so nobody answers. */
+    CHECK_CODE(pdtp_reader_open(&out, session, "/file", 0), PDTP_E_TIMEOUT);
+    CHECK_CODE(pdtp_reader_open(&out, session, "/file", 20), PDTP_E_TIMEOUT);
+    CHECK(out == NULL);
+    IS_NULL(pdtp_reader_read(NULL, text, sizeof text));
+    IS_ARGUMENT(pdtp_reader_read((pdtp_reader *)session, text, sizeof text));
+    IS_NULL(pdtp_reader_read_timeout(NULL, text, sizeof text, 0));
+    IS_NULL(pdtp_reader_seek(NULL, 0, PDTP_SEEK_SET));
+    IS_NULL(pdtp_reader_tell(NULL));
+    IS_NULL(pdtp_reader_size(NULL));
+    IS_NULL(pdtp_reader_cancel(NULL));
+    IS_NULL(pdtp_reader_set_window(NULL, 1));
+    IS_NULL(pdtp_reader_buffered(NULL, &from, &to));
+    IS_ARGUMENT(pdtp_reader_buffered((pdtp_reader *)session, &from, &to));
+    pdtp_reader_free((pdtp_reader *)session);
 }
 
 static void events(void)
@@ -267,7 +332,7 @@ static void events(void)
     CHECK(!pdtp_event_session(NULL) && !pdtp_event_listing(NULL) && !pdtp_event_take_listing(NULL));
     CHECK(!pdtp_event_transfer(NULL) && !pdtp_event_done(NULL) && !pdtp_event_progress(NULL));
     CHECK(!pdtp_event_file(NULL) && !pdtp_event_peer(NULL) && !pdtp_event_notice(NULL));
-    CHECK(!pdtp_event_overflow(NULL) && !pdtp_event_changed(NULL));
+    CHECK(!pdtp_event_overflow(NULL) && !pdtp_event_changed(NULL) && !pdtp_event_log(NULL));
 }
 
 static int on_verdict(const pdtp_verdict *verdict, void *user_data)
@@ -361,6 +426,7 @@ int main(void)
     sessions(client, session);
     listings(session);
     transfers(session);
+    readers(session);
     events();
     uris();
     signatures(config, client);

@@ -1,6 +1,6 @@
 //! Compiles C programs against the `libpdtp.so` that cargo has just built, and runs them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -77,15 +77,57 @@ impl CProgram {
 
 /// Compiles a C program of this package.
 pub fn compile(compiler: &str, file: &str) -> CProgram {
+    compile_with(compiler, &source(file), &[] as &[&str])
+}
+
+/// Compiles a program in C, or in C++ by its name, with more `options`.
+pub fn compile_with<S: AsRef<OsStr>>(compiler: &str, file: &Path, options: &[S]) -> CProgram {
     let dir = scratch();
     for name in [SONAME, "libpdtp.so"] {
         std::os::unix::fs::symlink(library(), dir.path().join(name)).unwrap();
     }
     let path = dir.path().join("program");
+    let is_cpp = file.extension().is_some_and(|extension| extension == "cpp");
     let mut command = Command::new(compiler);
-    command.args(["-std=c99", "-g", "-O1", "-pthread"]).args(WARNINGS);
-    command.arg("-I").arg(source("include")).arg(source(file)).arg("-o").arg(&path);
+    command.arg(if is_cpp { "-std=c++17" } else { "-std=c99" });
+    command.args(["-g", "-O1", "-pthread"]).args(WARNINGS).args(options);
+    command.arg("-I").arg(source("include")).arg(file).arg("-o").arg(&path);
     command.arg("-L").arg(dir.path()).arg(format!("-Wl,-rpath,{}", dir.path().display())).arg("-lpdtp");
+    // Libraries of others come after what needs them.
+    command.args(options.iter().filter(|option| option.as_ref().to_string_lossy().starts_with("-l")));
     Proc::spawn(command).finish(PATIENCE).expect(0);
     CProgram { path, _dir: dir }
+}
+
+/// What pkg-config says of a package of somebody else; `None` (loudly) where it is not installed.
+pub fn package(name: &str) -> Option<Vec<String>> {
+    let output = Command::new("pkg-config").args(["--cflags", "--libs", name]).output().ok();
+    match output.filter(|output| output.status.success()) {
+        Some(output) => {
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            Some(text.split_whitespace().map(str::to_owned).collect())
+        }
+        None => {
+            eprintln!("SKIPPED: pkg-config does not know {name}");
+            None
+        }
+    }
+}
+
+/// The programs on the pages of docs/guide, by name: blocks of code that begin with a comment that names them.
+pub fn guide() -> BTreeMap<String, String> {
+    let mut programs = BTreeMap::new();
+    for entry in std::fs::read_dir(source("docs/guide")).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        for block in
+            text.split("\n```").filter(|block| block.starts_with("c\n") || block.starts_with("cpp\n"))
+        {
+            let code = block.split_once('\n').unwrap().1;
+            let name = code.trim_start_matches(['/', '*', ' ']).split([' ', '\n']).next().unwrap();
+            assert!(name.ends_with(".c") || name.ends_with(".cpp"), "a program without a name: {code}");
+            let twice = programs.insert(name.to_owned(), format!("{code}\n"));
+            assert!(twice.is_none(), "{name} is there twice");
+        }
+    }
+    programs
 }

@@ -10,6 +10,7 @@ use pdtp::wire::{Digest, PdtpUri, UrlPath};
 
 use crate::exit::{self, Failure};
 use crate::filter::Condition;
+use crate::generate::Generate;
 
 /// Written as `--timeout 0`, and as `--seed-for forever`.
 pub(crate) const FOREVER: Duration = Duration::MAX;
@@ -130,6 +131,9 @@ pub(crate) enum Command {
     /// Print the fingerprint of keys and certificates
     #[command(after_help = after_help(FINGERPRINT_EXAMPLES))]
     Fingerprint(Fingerprint),
+    /// Write what packages ship beside the program: a manual page, completions
+    #[command(hide = true)]
+    Generate(Generate),
 }
 
 const KEYGEN_EXAMPLES: &str = "\

@@ -54,6 +54,7 @@ fn cat(app: &App, uri: &PdtpUri, patience: Option<Duration>) -> Result<(), Failu
         expect_root: uri.root,
         verify: None,
         keys: uri.keys.iter().copied().map(Fingerprint).collect(),
+        tuning: Default::default(),
     };
     let transfer = link.session.start(request, 0)?;
     let result = loop {

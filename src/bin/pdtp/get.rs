@@ -79,6 +79,7 @@ fn get(args: &Get, report: &mut Report) -> Result<(), Failure> {
         expect_root: root,
         verify: None,
         keys: args.uri.keys.iter().copied().map(Fingerprint).collect(),
+        tuning: Default::default(),
     };
     let transfer = link.session.start(request, 0)?;
     let end = match follow(&mut link, &transfer, report) {

@@ -11,6 +11,8 @@ mod browse;
 mod cat;
 mod exit;
 mod filter;
+#[path = "../generate/mod.rs"]
+mod generate;
 mod get;
 mod keys;
 mod link;
@@ -24,7 +26,7 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use pdtp::client::{Error, ErrorKind};
 
 use crate::args::{Cli, Command};
@@ -50,6 +52,9 @@ fn main() -> ExitCode {
         Command::Sign(args) => sign::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Fingerprint(args) => keys::fingerprint(args),
+        Command::Generate(args) => {
+            generate::run(args.what, Cli::command(), "1", |_| None).map_err(Failure::stdout)
+        }
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };
     let message = match &failure {

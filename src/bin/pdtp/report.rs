@@ -31,6 +31,8 @@ pub(crate) struct Report {
     /// Show each exchange.
     verbose: bool,
     last_progress: Option<Instant>,
+    /// What it was last seen to wait for.
+    waits: Option<WaitReason>,
     state: TransferState,
     /// The connection is away, and why.
     lost: Option<String>,
@@ -67,6 +69,7 @@ impl Report {
             mode,
             verbose,
             last_progress: None,
+            waits: None,
             state: TransferState::Queued,
             lost: None,
             verdicts: HashSet::new(),
@@ -165,6 +168,11 @@ impl Report {
     }
 
     fn progress(&mut self, progress: &Progress) -> Result<(), Failure> {
+        let waits = progress.waiting.filter(|_| progress.givers == 0);
+        if self.verbose && waits.is_some() && waits != self.waits {
+            self.line(|| waits.map(waiting).unwrap_or_default());
+        }
+        self.waits = waits;
         match &self.mode {
             Mode::Quiet | Mode::People(None) => Ok(()),
             Mode::People(Some(bar)) => {
@@ -188,6 +196,7 @@ impl Report {
                         "files_done": progress.files_done,
                         "files_total": progress.files_total,
                         "waiting": progress.waiting.as_ref().map(term::word),
+                        "waiting_for": progress.waiting.map(WaitReason::text),
                         "hashing": progress.hashing,
                         "checking": progress.checking,
                     }),
@@ -340,7 +349,7 @@ fn describe_progress(progress: &Progress, state: TransferState, lost: Option<&st
     if progress.givers > 0 {
         add(format!("{} {}", progress.givers, if progress.givers == 1 { "giver" } else { "givers" }));
     } else if let Some(reason) = &progress.waiting {
-        add(waiting(*reason).to_owned());
+        add(waiting(*reason));
     }
     if progress.files_total > 1 {
         add(format!("{}/{} files", progress.files_done, progress.files_total));
@@ -351,13 +360,8 @@ fn describe_progress(progress: &Progress, state: TransferState, lost: Option<&st
     text
 }
 
-fn waiting(reason: WaitReason) -> &'static str {
-    match reason {
-        WaitReason::OriginBusy => "waiting: the origin is busy with others",
-        WaitReason::NoProvider => "waiting: nobody connected has what is missing",
-        WaitReason::YourLimit => "at the limit set here",
-        WaitReason::Unreachable => "waiting: those who have it cannot be reached from here",
-    }
+fn waiting(reason: WaitReason) -> String {
+    format!("waiting: {}", reason.text())
 }
 
 /// The last line: size, time, rate, and where it came from.
@@ -405,7 +409,7 @@ fn describe(exchange: &PeerTransfer) -> String {
         term::rate(term::rate_over(exchange.bytes, time))
     );
     if let Some(reason) = &exchange.reason {
-        text += &format!(", {}", term::word(reason));
+        text += &format!(", because {}", reason.text());
     }
     if let Some(error) = &exchange.error {
         text += &format!(", failed: {}", term::word(error));
@@ -433,6 +437,7 @@ fn peer_json(exchange: &PeerTransfer) -> Value {
         "bytes": exchange.bytes,
         "ms": exchange.ms,
         "reason": exchange.reason.as_ref().map(term::word),
+        "because": exchange.reason.map(|reason| reason.text()),
         "error": exchange.error.as_ref().map(term::word),
     })
 }
@@ -493,7 +498,10 @@ mod tests {
         (progress.givers, progress.waiting, progress.rate, progress.eta) =
             (0, Some(WaitReason::OriginBusy), 0, None);
         let text = describe_progress(&progress, TransferState::Active, Some("reset"));
-        assert!(text.contains("waiting: the origin is busy") && text.contains("connection lost"), "{text}");
+        assert!(
+            text.contains("waiting: the server's uplink is busy") && text.contains("connection lost"),
+            "{text}"
+        );
         progress.hashing = Some((1, 4));
         let text = describe_progress(&progress, TransferState::Queued, None);
         assert!(text.ends_with("the server is hashing: 25%"), "{text}");
@@ -537,7 +545,7 @@ mod tests {
         };
         assert_eq!(
             describe(&exchange),
-            "from peer 01234567: pieces 4-7 of /a, 1.0 MiB in 500 ms (2.0 MiB/s), rarest"
+            "from peer 01234567: pieces 4-7 of /a, 1.0 MiB in 500 ms (2.0 MiB/s), because few have it"
         );
         assert_eq!(peer_json(&exchange)["reason"], "rarest");
     }

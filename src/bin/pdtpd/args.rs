@@ -7,10 +7,12 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use pdtp::content::PieceSize;
 use pdtp::globs::Globs;
+use pdtp::server::{Directories, SendPolicy};
 
 use super::failure::Failure;
 use super::file::File;
-use super::units;
+use super::generate::Generate;
+use super::{rules, units};
 
 /// Serve directories to PDTP clients and browsers.
 #[derive(Debug, Parser)]
@@ -37,6 +39,9 @@ pub(crate) enum Command {
     /// Look at files for the pdtpd that has started this
     #[command(hide = true)]
     MetadataHelper,
+    /// Write what packages ship beside the program: manual pages, completions
+    #[command(hide = true)]
+    Generate(Generate),
 }
 
 #[derive(Debug, Args)]
@@ -92,6 +97,19 @@ Examples:
       limit-up = \"50M\"
       grace = \"30s\"
 
+  In the file, directories can have rules of their own. They hold for what is below, too;
+  for each rule the nearest directory that has it counts:
+
+      [directory.\"/iso\"]
+      priority = 10                          # before what has less (0); may be negative
+      max-origin-rate = \"5M\"               # bytes a second this server sends of it
+      max-peers = 100                        # clients downloading at once; others wait
+      policy = \"frugal\"
+
+      [directory.\"/internal\"]
+      networks = [\"10.0.0.0/8\", \"fd00::/8\"]  # others are denied, and do not see it
+      peers = \"off\"                          # only from here, never from client to client
+
   How it is doing:
       curl http://127.0.0.1:6086/.pdtp/status
       curl http://127.0.0.1:6086/.pdtp/metrics
@@ -145,6 +163,13 @@ pub(crate) struct ServeArgs {
     /// A number, optionally with K, M or G (powers of 1024).
     #[arg(long, value_name = "RATE", value_parser = units::parse_bytes)]
     pub(crate) limit_up: Option<u64>,
+
+    /// What the server's own uplink is used for while clients give to each other [default: fast]
+    ///
+    /// `fast` uses all of it, whenever somebody needs something. `frugal` sends a byte again only when no client can,
+    /// which costs some seconds and saves traffic.
+    #[arg(long, value_name = "fast|frugal", value_parser = rules::policy)]
+    pub(crate) policy: Option<SendPolicy>,
 
     /// Serve names that start with a dot, too
     #[arg(long)]
@@ -239,6 +264,8 @@ pub(crate) struct Settings {
     pub(crate) state: Option<PathBuf>,
     pub(crate) piece_size: Option<PieceSize>,
     pub(crate) limit_up: Option<u64>,
+    pub(crate) policy: SendPolicy,
+    pub(crate) directories: Directories,
     pub(crate) hidden: bool,
     pub(crate) globs: Globs,
     pub(crate) follow_symlinks: bool,
@@ -278,6 +305,8 @@ impl Settings {
             state: args.state.or(file.state),
             piece_size: args.piece_size.or(file.piece_size),
             limit_up: args.limit_up.or(file.limit_up),
+            policy: args.policy.or(file.policy).unwrap_or_default(),
+            directories: file.directories.unwrap_or_default(),
             hidden: args.hidden || file.hidden.unwrap_or(false),
             globs: Globs::new(
                 &Some(args.include).filter(|all| !all.is_empty()).or(file.include).unwrap_or_default(),

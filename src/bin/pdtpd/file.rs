@@ -6,20 +6,23 @@ use std::time::Duration;
 
 use clap::ValueEnum as _;
 use pdtp::content::PieceSize;
+use pdtp::server::{Directories, SendPolicy};
 use toml::{Table, Value};
 
 use super::args::{MetadataSources, parse_listen, parse_name, parse_piece_size};
 use super::failure::Failure;
-use super::units;
+use super::{rules, units};
 
 /// The keys there are, as they are written.
-pub(crate) const KEYS: [&str; 19] = [
+pub(crate) const KEYS: [&str; 21] = [
     "dir",
     "listen",
     "name",
     "state",
     "piece-size",
     "limit-up",
+    "policy",
+    "directory",
     "hidden",
     "include",
     "exclude",
@@ -47,6 +50,8 @@ pub(crate) struct File {
     pub(crate) state: Option<PathBuf>,
     pub(crate) piece_size: Option<PieceSize>,
     pub(crate) limit_up: Option<u64>,
+    pub(crate) policy: Option<SendPolicy>,
+    pub(crate) directories: Option<Directories>,
     pub(crate) hidden: Option<bool>,
     pub(crate) include: Option<Vec<String>>,
     pub(crate) exclude: Option<Vec<String>>,
@@ -69,7 +74,7 @@ impl File {
         Self::parse(&text).map_err(fail)
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let table: Table =
             text.parse().map_err(|error: toml::de::Error| error.to_string().trim_end().to_owned())?;
         let mut file = Self::default();
@@ -103,6 +108,8 @@ impl File {
                 let rate = text_or_number(value).and_then(|text| units::parse_bytes(&text));
                 self.limit_up = Some(rate.map_err(wrong)?);
             }
+            "policy" => self.policy = Some(text(value).and_then(|text| rules::policy(&text)).map_err(wrong)?),
+            "directory" => self.directories = Some(rules::directories(value)?),
             "hidden" => self.hidden = Some(boolean(value).map_err(wrong)?),
             "sign-key" => self.sign_key = Some(text(value).map_err(wrong)?.into()),
             "sign-passphrase-file" => {
@@ -125,25 +132,25 @@ impl File {
             "old-version-grace" => self.old_version_grace = Some(duration(value).map_err(wrong)?),
             "grace" => self.grace = Some(duration(value).map_err(wrong)?),
             "json" => self.json = Some(boolean(value).map_err(wrong)?),
-            unknown => return Err(unknown_key(unknown)),
+            unknown => return Err(unknown_key(unknown, &KEYS)),
         }
         Ok(())
     }
 }
 
-fn unknown_key(key: &str) -> String {
-    let nearest = KEYS
+pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
+    let nearest = known
         .iter()
         .map(|known| (strsim::jaro_winkler(key, known), known))
         .filter(|(alike, _)| *alike >= ALIKE)
         .max_by(|a, b| a.0.total_cmp(&b.0));
     match nearest {
         Some((_, known)) => format!("unknown key {key:?}; did you mean {known:?}?"),
-        None => format!("unknown key {key:?}; there are: {}", KEYS.join(", ")),
+        None => format!("unknown key {key:?}; there are: {}", known.join(", ")),
     }
 }
 
-fn text(value: Value) -> Result<String, String> {
+pub(super) fn text(value: Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text),
         other => Err(format!("a text in quotes is expected, not {}", other.type_str())),
@@ -151,14 +158,14 @@ fn text(value: Value) -> Result<String, String> {
 }
 
 /// One text, or several.
-fn texts(value: Value) -> Result<Vec<String>, String> {
+pub(super) fn texts(value: Value) -> Result<Vec<String>, String> {
     match value {
         Value::Array(all) => all.into_iter().map(text).collect(),
         one => text(one).map(|one| vec![one]),
     }
 }
 
-fn text_or_number(value: Value) -> Result<String, String> {
+pub(super) fn text_or_number(value: Value) -> Result<String, String> {
     match value {
         Value::Integer(number) => Ok(number.to_string()),
         other => text(other),

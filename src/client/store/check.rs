@@ -33,6 +33,9 @@ pub(super) fn right_pieces(
     let total = file.metadata()?.len().min(layout.size());
     // Only pieces that are there to their last byte can be right.
     let count = layout.inside(0..total).end;
+    if count == 0 {
+        return Ok(PieceSet::new(layout.count()));
+    }
     let job = Job {
         file,
         hashes,
@@ -72,7 +75,7 @@ struct Job<'a> {
 impl Job<'_> {
     /// Checks pieces until none is left or reading fails.
     fn work(&self, progress: &mut dyn FnMut(u64) -> ControlFlow<()>) {
-        let mut buffer = vec![0; BLOCK];
+        let mut buffer = vec![0; self.hashes.layout().size().min(BLOCK as u64) as usize];
         loop {
             let piece = self.next.fetch_add(1, Ordering::Relaxed);
             if piece >= self.count {
@@ -114,7 +117,8 @@ impl Job<'_> {
         let mut digest = None;
         let mut offset = bytes.start;
         while offset < bytes.end {
-            let block = &mut buffer[..(bytes.end - offset).min(BLOCK as u64) as usize];
+            let block = (bytes.end - offset).min(buffer.len() as u64) as usize;
+            let block = &mut buffer[..block];
             read_full_at(self.file, block, offset)?;
             hasher.update(block, |whole| digest = Some(whole));
             offset += block.len() as u64;

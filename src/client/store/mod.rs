@@ -183,7 +183,7 @@ impl PieceStore {
             _ => check::right_pieces(&file, &hashes, progress).map_err(StoreError::checking(&part))?,
         };
         // To nothing first where nothing counts, so that no old byte is left behind in a hole.
-        if verified.count() == 0 {
+        if verified.count() == 0 && !is_empty(&file) {
             file.set_len(0).map_err(StoreError::io("cannot truncate", &part))?;
         }
         file.set_len(layout.size()).map_err(StoreError::io("cannot set the length of", &part))?;
@@ -194,6 +194,16 @@ impl PieceStore {
         let store = Self { found: store.verified_bytes(), ..store };
         store.save_state()?;
         Ok(store)
+    }
+
+    /// Reserves room on the disk for all of it, where the file system can.
+    pub fn reserve(&self) -> Result<(), StoreError> {
+        let Some(names) = &self.names else { return Ok(()) };
+        if self.is_complete() {
+            return Ok(());
+        }
+        positional::reserve(&self.file, self.hashes.layout().size())
+            .map_err(StoreError::io("cannot reserve room for", &names.part))
     }
 
     /// Removes what an earlier download to `target` has left, unless it is being written to.
@@ -351,6 +361,11 @@ impl PieceStore {
     /// Whether it has its final name.
     pub fn is_finished(&self) -> bool {
         matches!(self.inner().place, Place::Final(_))
+    }
+
+    /// Whether it has no name, so that nobody else can want the file.
+    pub fn is_anonymous(&self) -> bool {
+        self.names.is_none()
     }
 
     /// Whether the file still is what was verified, so that it may be offered to others.
@@ -545,6 +560,11 @@ fn open_locked(part: &Path) -> Result<File, StoreError> {
         }
     }
     Err(StoreError::Locked(part.to_owned()))
+}
+
+/// Whether it holds nothing; not if that cannot be found out.
+fn is_empty(file: &File) -> bool {
+    file.metadata().is_ok_and(|meta| meta.len() == 0)
 }
 
 fn remove_if_there(path: &Path) -> Result<(), StoreError> {

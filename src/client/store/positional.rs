@@ -69,6 +69,29 @@ pub(super) fn next_data(_file: &File, offset: u64) -> Option<u64> {
     Some(offset)
 }
 
+/// Reserves room for `length` bytes. A file system that cannot is no reason to fail; one that is full is.
+#[cfg(target_os = "linux")]
+pub(super) fn reserve(file: &File, length: u64) -> io::Result<()> {
+    use std::os::fd::AsRawFd as _;
+    let Ok(length @ 1..) = libc::off_t::try_from(length) else { return Ok(()) };
+    // SAFETY: the descriptor is open as long as `file` is borrowed; fallocate takes no pointers.
+    #[allow(unsafe_code, reason = "the standard library has no fallocate")]
+    let done = unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, length) };
+    match io::Error::last_os_error() {
+        _ if done == 0 => Ok(()),
+        error if matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG)) => {
+            Err(error)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reserves room: on Windows setting the length has done so, elsewhere there is no common way.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn reserve(_file: &File, _length: u64) -> io::Result<()> {
+    Ok(())
+}
+
 /// Makes opening fail on a symlink, which somebody else may have put in a shared directory.
 pub(super) fn refuse_symlinks(options: &mut OpenOptions) {
     #[cfg(unix)]

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::ConnId;
 use super::ranges::Ranges;
 use super::watches::Watching;
-use crate::swarm::{FileId, PeerId, Time, TransferId};
+use crate::swarm::{FileId, PeerId, Time, TransferId, WaitReason};
 use crate::wire::token::Secret;
 use crate::wire::{Message, Register, UrlPath, WireError};
 
@@ -111,6 +111,8 @@ pub(crate) struct ClientFile {
     pub(crate) url: Box<str>,
     /// Standing requests.
     pub(crate) wants: Ranges,
+    /// Why nothing of it came when it was last told so.
+    pub(crate) waiting: Option<WaitReason>,
 }
 
 impl Client {

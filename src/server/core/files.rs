@@ -458,7 +458,7 @@ impl Core {
         self.send(conn, wire::TellInfo { url, kind, ..Default::default() });
     }
 
-    fn no_info(&mut self, conn: ConnId, url: String, code: ErrorCode, message: &str) {
+    pub(super) fn no_info(&mut self, conn: ConnId, url: String, code: ErrorCode, message: &str) {
         tracing::debug!(?conn, url, message, "no info");
         let error = self.is_v3(conn).then_some(code);
         self.send(conn, wire::TellInfo { url, error, ..Default::default() });
@@ -522,12 +522,22 @@ impl Core {
         let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) else { return };
         session.outstanding = session.outstanding.saturating_sub(1);
         match result {
-            Ok(listing) => self.send(conn, Listing { url, id, ..listing }),
+            Ok(mut listing) => {
+                self.censor(conn, &url, &mut listing.entries);
+                self.send(conn, Listing { url, id, ..listing });
+            }
             Err(error) => self.no_listing(conn, code_of(&error), error.to_string(), url, id),
         }
     }
 
-    fn no_listing(&mut self, conn: ConnId, code: ErrorCode, message: String, url: String, id: Option<u64>) {
+    pub(super) fn no_listing(
+        &mut self,
+        conn: ConnId,
+        code: ErrorCode,
+        message: String,
+        url: String,
+        id: Option<u64>,
+    ) {
         if self.is_v3(conn) {
             self.send(conn, wire::Error { code, message, url: Some(url), re: Some("list".to_owned()), id });
         } else {
@@ -554,6 +564,9 @@ impl Core {
             let pieces = layout.touched(position..position.saturating_add(window));
             (!pieces.is_empty()).then_some(pieces)
         });
+        if !self.has_place(conn, &version.path, &m) {
+            return;
+        }
         let Some(file) = self.number_of(version) else { return };
         let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) else { return };
         let known = session.files.get(&file).is_some_and(|entry| !entry.wants.is_empty());
@@ -608,6 +621,10 @@ impl Core {
             Ask::Unprovide(m) => (m.range, m.root),
             _ => return,
         };
+        if matches!(ask, Ask::Unrequest(_)) {
+            let stopped = self.places.stop_waiting(conn, path);
+            self.no_longer_pending(conn, stopped);
+        }
         let files: Vec<_> = match root {
             Some(root) => self.files.file_of(path, &root).into_iter().collect(),
             None => self.files.others(path, None).into_iter().map(|(file, _)| file).collect(),
@@ -638,6 +655,7 @@ impl Core {
             let layout = version.hashes.layout();
             let piece_size = layout.piece_size().bytes();
             self.tell_swarm(Event::FileAdded { file, size: layout.size(), piece_size });
+            self.tell_rules(file, &version.path);
         }
         Some(file)
     }
@@ -784,7 +802,7 @@ impl Ask {
 
 impl ClientFile {
     fn new(url: &str) -> Self {
-        Self { url: url.into(), wants: Ranges::default() }
+        Self { url: url.into(), wants: Ranges::default(), waiting: None }
     }
 }
 

@@ -7,11 +7,13 @@
 //! - `client`: the plain data about a connection;
 //! - `session`: registering, pings, errors, leaving;
 //! - `files`: versions of files, and the messages about them;
+//! - `policy`: the operator's rules, applied;
 //! - `watches`: who watches what in the tree;
 //! - `transfers`: commands of the swarm, and the messages about transfers.
 
 mod client;
 mod files;
+mod policy;
 mod ranges;
 mod session;
 #[cfg(test)]
@@ -28,8 +30,10 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use self::client::{Claim, Client};
 use self::files::Files;
+use self::policy::Places;
 use self::transfers::Open;
 use self::watches::Watches;
+use super::rules::Rules;
 use super::shelf::Shelf;
 use super::status::{ClientStatus, SwarmStatus};
 use crate::hub::{Change, FileVersion, HubError};
@@ -184,6 +188,7 @@ pub(crate) struct CoreStats {
 /// See the module.
 pub(crate) struct Core {
     identity: Identity,
+    rules: Arc<Rules>,
     random: Random,
     swarm: Swarm,
     clients: HashMap<ConnId, Client>,
@@ -197,6 +202,7 @@ pub(crate) struct Core {
     claims: HashMap<ConnId, Claim>,
     files: Files,
     watches: Watches,
+    places: Places,
     open: HashMap<TransferId, Open>,
     next_housekeeping: Option<swarm::Time>,
     going_down: bool,
@@ -228,6 +234,8 @@ impl Core {
             claims: HashMap::new(),
             files: Files::new(shelf),
             watches: Watches::default(),
+            places: Places::default(),
+            rules: Arc::default(),
             open: HashMap::new(),
             next_housekeeping: None,
             going_down: false,
@@ -288,8 +296,8 @@ impl Core {
     pub(crate) fn status(&self) -> SwarmStatus {
         let mut clients: Vec<_> = self
             .clients
-            .values()
-            .filter_map(|client| {
+            .iter()
+            .filter_map(|(&conn, client)| {
                 let session = client.session()?;
                 let part = self.swarm.peer_stats(session.peer).unwrap_or_default();
                 Some(ClientStatus {
@@ -300,6 +308,8 @@ impl Core {
                     reachable: session.reachable,
                     connected_s: self.now.time.since(client.since) / 1_000_000,
                     files: session.files.len() as u64,
+                    receiving: self.receiving(session),
+                    waiting: self.waiting(conn, session),
                     part,
                 })
             })
@@ -347,6 +357,7 @@ impl Core {
             self.look_over_connections();
             self.look_over_transfers();
             self.look_over_files();
+            self.look_over_places();
             if !self.clients.is_empty() || self.files.held() > 0 {
                 self.look_again_in(HOUSEKEEPING_US);
             }

@@ -72,6 +72,7 @@ impl Core {
                 }
             }
             State::Registered(_) => match message {
+                Ok(message) if self.is_denied(conn, &message) => {}
                 Ok(message) => self.message(conn, message, credit),
                 Err(error) => self.not_understood(conn, &error),
             },

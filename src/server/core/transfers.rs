@@ -3,12 +3,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::client::{Client, LastWord, MAX_LAST_WORDS};
+use super::client::{Client, LastWord, MAX_LAST_WORDS, Session};
 use super::{ConnId, Core, Grant, ORIGIN, Output};
 use crate::hub::FileVersion;
+use crate::server::status::Receiving;
 use crate::swarm::{Assignment, Command, Event, FailureKind, FileId, PeerId, Time, TransferId};
 use crate::wire::token::{Method, TokenScope, make_proof, make_token};
 use crate::wire::{self, ByteRange, Digest, TransferMethod, UrlPath, file_url, limits, path_of_url};
+
+/// Most transfers to one client that the status page tells of.
+const MAX_TOLD: usize = 16;
 
 /// A transfer under way.
 #[derive(Debug)]
@@ -49,9 +53,14 @@ impl Core {
                 }
             }
             Command::Waiting { peer, file, reason } => {
-                let Some(conn) = self.conn_of(peer).filter(|&conn| self.is_v3(conn)) else { return };
-                let session = self.clients.get(&conn).and_then(Client::session);
-                if let Some(entry) = session.and_then(|session| session.files.get(&file)) {
+                let Some(conn) = self.conn_of(peer) else { return };
+                let session = self.clients.get_mut(&conn).and_then(Client::session_mut);
+                let Some(entry) = session.and_then(|session| session.files.get_mut(&file)) else { return };
+                entry.waiting = Some(reason);
+                if self.is_v3(conn)
+                    && let Some(entry) =
+                        self.clients[&conn].session().and_then(|session| session.files.get(&file))
+                {
                     let url = entry.url.to_string();
                     self.send(conn, wire::Waiting { url, reason });
                 }
@@ -135,6 +144,12 @@ impl Core {
             if let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) {
                 session.open.push(transfer);
             }
+        }
+        if let Some(conn) = self.conn_of(taker)
+            && let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut)
+            && let Some(entry) = session.files.get_mut(&file)
+        {
+            entry.waiting = None;
         }
         self.open.insert(
             transfer,
@@ -349,6 +364,26 @@ impl Core {
                 && is_other(open.other_than(session.peer));
             same.then(|| (*transfer, version.clone()))
         })
+    }
+
+    /// What is on its way to a client, and why; the first few, for the status page.
+    pub(super) fn receiving(&self, session: &Session) -> Vec<Receiving> {
+        let open = session.open.iter().filter_map(|transfer| self.open.get(transfer));
+        let to_it = open.filter(|open| open.assignment.taker == session.peer).take(MAX_TOLD);
+        to_it
+            .filter_map(|Open { assignment, .. }| {
+                Some(Receiving {
+                    from: if assignment.giver == ORIGIN {
+                        "origin".to_owned()
+                    } else {
+                        self.id_of(assignment.giver)?.to_owned()
+                    },
+                    path: self.files.version(assignment.file)?.path.as_str().to_owned(),
+                    pieces: assignment.pieces.clone(),
+                    reason: assignment.reason,
+                })
+            })
+            .collect()
     }
 
     fn id_of(&self, peer: PeerId) -> Option<&str> {

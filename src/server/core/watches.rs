@@ -157,6 +157,9 @@ impl Core {
         let path = change.path();
         let concerns_what_is_below = matches!(change, Change::Removed { .. } | Change::Much { .. });
         for conn in self.watches.of(path, concerns_what_is_below) {
+            if !self.may_know(conn, path) {
+                continue;
+            }
             let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) else { continue };
             let watching = &mut session.watching;
             let is_above = watching.urls.keys().any(|watched| path.is_under(watched));

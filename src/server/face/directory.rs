@@ -11,7 +11,7 @@ use crate::hub::{Hub, HubError};
 use crate::peer::head::RequestHead;
 use crate::peer::serve::{Body, Response};
 use crate::wire::limits::MAX_LIST_ENTRIES;
-use crate::wire::{Listing, PdtpUri, UrlPath, file_url};
+use crate::wire::{Entry, Listing, PdtpUri, UrlPath, file_url};
 
 /// Most entries of a page.
 const PAGE_ENTRIES: usize = MAX_LIST_ENTRIES;
@@ -25,6 +25,7 @@ pub(super) fn answer(
     head: &RequestHead,
     path: &UrlPath,
     uri: &PdtpUri,
+    censor: &dyn Fn(&mut Vec<Entry>),
 ) -> Result<Response, HubError> {
     let form = preferred(&head.fields);
     let is_html = form == Form::Html;
@@ -48,6 +49,7 @@ pub(super) fn answer(
             None => order = Order::BY_NAME,
         }
     }
+    censor(&mut listing.entries);
     let next = listing.next.as_ref().map(|next| {
         let depth = if depth == 1 { String::new() } else { format!("&depth={depth}") };
         format!("?cursor={}{depth}", utf8_percent_encode(next, NON_ALPHANUMERIC))

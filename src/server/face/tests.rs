@@ -55,7 +55,7 @@ impl Site {
             fields: Fields(fields),
             ..RequestHead::default()
         };
-        let response = self.runtime.block_on(self.face.answer(&head));
+        let response = self.runtime.block_on(self.face.answer(&head, [127, 0, 0, 1].into()));
         assert_eq!(response.fields.get("x-content-type-options"), Some("nosniff"), "{method} {target}");
         let body = match response.body {
             Body::Empty => Vec::new(),

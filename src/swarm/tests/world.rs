@@ -167,6 +167,8 @@ impl World {
             Event::FileAdded { file, size, piece_size } => {
                 self.files.entry(file.0).or_insert(size.div_ceil(u64::from(*piece_size)) as u32);
             }
+            // They say who comes first, and nothing here says who does.
+            Event::FileRules { .. } => {}
             Event::FileRemoved { file } => {
                 self.files.remove(&file.0);
                 for peer in self.peers.values_mut() {

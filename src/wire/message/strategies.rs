@@ -168,7 +168,7 @@ fn error_code() -> impl Strategy<Value = ErrorCode> {
 
 fn wait_reason() -> impl Strategy<Value = WaitReason> {
     use WaitReason::*;
-    select(vec![OriginBusy, NoProvider, YourLimit, Unreachable])
+    select(vec![OriginBusy, NoProvider, YourLimit, Unreachable, Full])
 }
 
 fn failure_kind() -> impl Strategy<Value = FailureKind> {

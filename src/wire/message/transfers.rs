@@ -139,6 +139,20 @@ pub enum Reason {
     Repair,
 }
 
+impl Reason {
+    /// In words, to go on after "because".
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Origin => "nobody else has it yet",
+            Self::Rarest => "few have it",
+            Self::Deadline => "a reader needs it soon",
+            Self::Locality => "the one who gives it is near",
+            Self::Endgame => "it is among the last that are missing",
+            Self::Repair => "it did not come the first time",
+        }
+    }
+}
+
 /// client: a stranger asks me for this. Is it meant to?
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct AskVerify {
@@ -266,7 +280,8 @@ pub struct Cancel {
 pub struct Waiting {
     /// File.
     pub url: String,
-    /// Why.
+    /// Why. Reasons unheard of are read as [`WaitReason::OriginBusy`]: the server does not send now.
+    #[serde(deserialize_with = "wait_reason")]
     pub reason: WaitReason,
 }
 
@@ -282,4 +297,26 @@ pub enum WaitReason {
     YourLimit,
     /// Those who have it cannot be reached from here.
     Unreachable,
+    /// As many clients as the operator allows are downloading from there; it is the client's turn when one is done.
+    Full,
+}
+
+/// What only a later version knows is a reason to wait, too.
+fn wait_reason<'de, D: Deserializer<'de>>(d: D) -> Result<WaitReason, D::Error> {
+    Ok(word(String::deserialize(d)?).unwrap_or(WaitReason::OriginBusy))
+}
+
+impl WaitReason {
+    /// In words, to go on after "waiting: ".
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::OriginBusy => "the server's uplink is busy with others",
+            Self::NoProvider => "nobody connected has what is missing",
+            Self::YourLimit => "your own limit is reached",
+            Self::Unreachable => "those who have it cannot be reached from here",
+            Self::Full => {
+                "as many are downloading as the server allows at once; it is your turn when one is done"
+            }
+        }
+    }
 }

@@ -1,0 +1,191 @@
+//! `pdtp-load`: what thousands of clients cost `pdtpd`.
+//!
+//! ```text
+//! cargo run --profile sim --example pdtp-load -- [CLIENTS] [--pdtpd PATH] [--json]
+//! ```
+//!
+//! Starts `pdtpd`, has 20,000 clients on addresses of 127.0.0.0/8 connect, register, download a file of 16 KiB, check it
+//! and hold on, and tells what that cost the server: memory for each client, processor time for each download. Then
+//! four clients download 1 GiB in pieces of 4 MiB, and the bytes of their control connections are counted.
+//! Needs two descriptors for each client on the server's side and one here; as root it raises the limit itself.
+
+mod clients;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use clients::{Crowd, Totals, start};
+use tokio::sync::watch;
+
+const MIB: usize = 1 << 20;
+
+struct Server {
+    child: Child,
+    address: SocketAddr,
+    _state: tempfile::TempDir,
+}
+
+impl Server {
+    fn start(program: &Path, dir: &Path, options: &[&str]) -> Self {
+        let state = tempfile::tempdir().expect("a scratch directory");
+        let mut child = Command::new(program)
+            .arg("serve")
+            .arg(dir)
+            .args(["--listen", "127.0.0.1:0", "--state"])
+            .arg(state.path())
+            .args(options)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error} (say where it is: --pdtpd PATH)", program.display()));
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let port = lines.find_map(|line| {
+            let line = line.ok()?;
+            let uri = line.split_whitespace().find(|word| word.starts_with("pdtp://"))?.to_owned();
+            uri.parse::<pdtp::wire::PdtpUri>().ok().map(|uri| uri.port)
+        });
+        let address = SocketAddr::from(([127, 0, 0, 1], port.expect("pdtpd says where it listens")));
+        // What it says later is nobody's.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address, _state: state }
+    }
+
+    fn memory_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("/proc");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number")
+    }
+
+    /// Processor time, in seconds.
+    fn cpu_s(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("/proc");
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
+        (ticks(11) + ticks(12)) / 100.0
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until so many hold on; stops at the first failure.
+async fn wait_for(totals: &Totals, count: usize) {
+    let deadline = Instant::now() + Duration::from_secs(600);
+    while totals.holding.load(Relaxed) < count {
+        let failed = totals.failed.load(Relaxed);
+        assert!(failed == 0, "{failed} clients failed: {:#?}", totals.errors.lock().unwrap());
+        assert!(Instant::now() < deadline, "{} of {count} after 10 minutes", totals.holding.load(Relaxed));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[allow(unsafe_code, reason = "no safe interface to setrlimit among our dependencies")]
+fn raise_descriptor_limit(want: u64) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is ours and of the type the calls use.
+    unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        let most = limit.rlim_max.max(want);
+        let wish = libc::rlimit { rlim_cur: most, rlim_max: most };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wish) != 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
+}
+
+fn main() {
+    let mut clients = 20_000;
+    let mut as_json = false;
+    // target/PROFILE/examples/pdtp-load
+    let mut program = std::env::current_exe()
+        .ok()
+        .and_then(|own| Some(own.parent()?.parent()?.join("pdtpd")))
+        .unwrap_or_else(|| PathBuf::from("pdtpd"));
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--pdtpd" => program = args.next().expect("--pdtpd PATH").into(),
+            "--json" => as_json = true,
+            number => {
+                clients = number.parse().unwrap_or_else(|_| panic!("{number}: not a number of clients"))
+            }
+        }
+    }
+    raise_descriptor_limit(3 * clients as u64 + 10_000);
+    let served = tempfile::tempdir_in(if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "." })
+        .expect("a scratch directory");
+    fs::write(served.path().join("small"), vec![7; 16 * 1024]).expect("write");
+    let large: Vec<u8> = (0..256 * MIB).map(|at| (at / 4096) as u8 ^ (at as u8)).collect();
+    fs::write(served.path().join("large"), large).expect("write");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let report = runtime.block_on(async {
+        let (end, stay) = watch::channel(true);
+        let totals = Arc::new(Totals::default());
+        let server = Server::start(&program, served.path(), &[]);
+        let mut crowd =
+            Crowd { server: server.address, path: "/small".to_owned(), clients: 200, at_once: 100 };
+        // Warm: buffers, threads, the hash of the file.
+        start(&crowd, 0, &totals, &stay);
+        wait_for(&totals, 200).await;
+        let (memory, cpu, began) = (server.memory_kib(), server.cpu_s(), Instant::now());
+        crowd.clients = clients;
+        crowd.at_once = 500;
+        start(&crowd, 200, &totals, &stay);
+        wait_for(&totals, clients + 200).await;
+        let seconds = began.elapsed().as_secs_f64();
+        let cpu_us = (server.cpu_s() - cpu) * 1e6 / clients as f64;
+        let kib = server.memory_kib().saturating_sub(memory) as f64 / clients as f64;
+        // They hold on.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        wait_for(&totals, clients + 200).await;
+        let _ = end.send(false);
+        drop(server);
+
+        let (end, stay) = watch::channel(true);
+        let totals = Arc::new(Totals::default());
+        let server = Server::start(&program, served.path(), &["--piece-size", "4M"]);
+        let crowd = Crowd { server: server.address, path: "/large".to_owned(), clients: 4, at_once: 4 };
+        start(&crowd, 0, &totals, &stay);
+        wait_for(&totals, 4).await;
+        let gb = totals.payload_bytes.load(Relaxed) as f64 / 1e9;
+        let control = totals.control_bytes.load(Relaxed) as f64 / 1e6 / gb;
+        let _ = end.send(false);
+        serde_json::json!({
+            "clients": clients,
+            "seconds": seconds,
+            "pdtpd_kib_per_client": kib,
+            "pdtpd_cpu_us_per_download": cpu_us,
+            "control_mb_per_gb": control,
+            "transfers_of_4_mib_pieces": totals.transfers.load(Relaxed),
+        })
+    });
+    if as_json {
+        println!("{report}");
+        return;
+    }
+    let number = |key: &str| report[key].as_f64().unwrap_or_default();
+    println!(
+        "{clients} clients connected, downloaded 16 KiB each and held on, in {:.1} s",
+        number("seconds")
+    );
+    for (key, what, goal) in [
+        ("pdtpd_kib_per_client", "KiB of pdtpd for each client", Some(16.0)),
+        ("pdtpd_cpu_us_per_download", "µs of pdtpd's processor time for each download", None),
+        ("control_mb_per_gb", "MB on control connections for each GB of payload, pieces of 4 MiB", Some(1.0)),
+    ] {
+        let judged = goal.map_or_else(String::new, |goal| {
+            format!("   goal {goal}   {}", if number(key) <= goal { "met" } else { "MISSED" })
+        });
+        println!("{:10.2} {what}{judged}", number(key));
+    }
+}

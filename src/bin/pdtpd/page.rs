@@ -1,0 +1,82 @@
+//! `pdtpd.toml(5)`, made from the options of `pdtpd serve`: each key is one of them.
+
+use std::fmt::Write as _;
+
+use clap::{Arg, ArgAction, Command};
+
+use super::file::KEYS;
+use super::generate::{Heading, document, text, verbatim};
+
+const EXAMPLE: &str = r#"# /etc/pdtpd.toml
+dir = "/srv/files"
+listen = ["[::]:6086"]
+name = "files.example.org"
+limit-up = "50M"
+exclude = ["*.tmp", "cache/"]
+grace = "30s"
+"#;
+
+/// The page. `command` is that of the whole program.
+pub(crate) fn config(command: &Command) -> Option<String> {
+    let serve = command.find_subcommand("serve")?;
+    let mut body = ".SH DESCRIPTION\n".to_owned();
+    for line in [
+        "Read by \\fBpdtpd serve \\-\\-config\\fR \\fIFILE\\fR. It is TOML, and its keys are the options of the command",
+        "line without their dashes; what is said there wins. An unknown key is an error, and so is a value",
+        "that makes no sense. All keys may be left out, but the directory must be said in one of the two places.",
+        ".SH KEYS",
+    ] {
+        let _ = writeln!(body, "{line}");
+    }
+    for key in KEYS {
+        let id = key.replace('-', "_");
+        let arg = serve.get_arguments().find(|arg| arg.get_id() == id.as_str())?;
+        let _ = write!(body, ".TP\n\\fB{}\\fR = {}", key.replace('-', "\\-"), text(&form(arg)));
+        let help =
+            arg.get_long_help().or_else(|| arg.get_help()).map(ToString::to_string).unwrap_or_default();
+        for (index, paragraph) in help.split("\n\n").enumerate() {
+            if index > 0 {
+                body += ".sp\n";
+            }
+            body += &text(&paragraph.replace("; repeatable", "; one, or a list").replace('\n', " "));
+        }
+    }
+    body += ".SH EXAMPLE\n";
+    body += &verbatim(EXAMPLE);
+    body += ".SH \"SEE ALSO\"\n.BR pdtpd (8)\n";
+    let about = "configuration file of the PDTP server";
+    Some(document(&Heading { name: "pdtpd.toml", section: "5", about }, &body))
+}
+
+/// What a value looks like.
+fn form(arg: &Arg) -> String {
+    let name = || arg.get_value_names().map(|names| names.join(" ")).unwrap_or_else(|| "VALUE".to_owned());
+    match arg.get_action() {
+        ArgAction::SetTrue => "true | false".to_owned(),
+        _ if name() == "yes|no" => "true | false".to_owned(),
+        ArgAction::Append => format!("\"{0}\" | [\"{0}\", …]", name()),
+        _ => format!("\"{}\"", name()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_key_is_explained() {
+        let mut command = super::super::args::Cli::command();
+        command.build();
+        let page = config(&command).unwrap();
+        for key in KEYS {
+            assert!(page.contains(&format!("\\fB{}\\fR = ", key.replace('-', "\\-"))), "{key}");
+        }
+    }
+
+    #[test]
+    fn the_example_is_right() {
+        super::super::file::File::parse(EXAMPLE).unwrap();
+    }
+}

@@ -1,0 +1,156 @@
+//! What the server is asked for on behalf of readers, on one connection: their windows, and where to aim.
+
+use std::ops::Range;
+
+use super::Source;
+use super::view::{self, View};
+use crate::client::PieceStore;
+use crate::client::download::runs;
+use crate::client::files::Held;
+use crate::client::session::{Conn, Gone};
+use crate::content::PieceSet;
+use crate::wire::{self, ByteRange, Order, limits};
+
+/// Ranges asked for at once; more are asked for when those are here.
+const MAX_RANGES: usize = limits::MAX_RANGES_PER_FILE / 2;
+
+/// What was asked for.
+#[derive(Debug, Default)]
+pub(in crate::client) struct Asking {
+    /// Pieces asked for, or here.
+    windows: Vec<Range<u32>>,
+    /// Where the server was told that somebody reads.
+    aim: Option<View>,
+    /// There was more than can be asked for at once: go on at so many verified bytes.
+    until: Option<u64>,
+}
+
+impl Asking {
+    /// What was asked for before anything was known of the file.
+    pub(in crate::client) fn already(bytes: u64, held: &Held, window: u64) -> Self {
+        let windows = vec![held.layout.touched(0..bytes)];
+        Self { windows, aim: Some(View { position: 0, window, waits: false }), until: None }
+    }
+
+    /// Asks for what readers want and gives up what they no longer want.
+    pub(in crate::client) async fn follow(
+        &mut self,
+        conn: &Conn,
+        held: &Held,
+        store: &PieceStore,
+        source: &Source,
+    ) -> Result<(), Gone> {
+        if self.until.is_some_and(|until| store.verified_bytes() < until) {
+            return Ok(());
+        }
+        self.until = None;
+        let (views, have) = (source.views(), store.pieces());
+        let wanted = view::wanted(&views, &held.layout);
+        for run in view::except(&self.windows, &wanted) {
+            if run.clone().any(|piece| !have.contains(piece)) {
+                let range = Some(range_of(held, run));
+                conn.send(wire::Unrequest { url: held.url.clone(), range, root: Some(held.root) }).await?;
+            }
+        }
+        let new = view::except(&wanted, &self.windows);
+        let urgent = view::most_urgent(&views, &held.layout, &have);
+        let mut asked = 0;
+        let mut left = None;
+        'asking: for run in &new {
+            for missing in missing_in(run.clone(), &have) {
+                if asked == MAX_RANGES {
+                    left = Some(missing.start);
+                    break 'asking;
+                }
+                self.request(conn, held, missing, urgent).await?;
+                asked += 1;
+            }
+        }
+        self.windows = match left {
+            None => wanted,
+            Some(left) => {
+                self.until = Some(store.verified_bytes() + 1);
+                let rest: Vec<_> = new
+                    .into_iter()
+                    .map(|run| run.start.max(left)..run.end)
+                    .filter(|run| !run.is_empty())
+                    .collect();
+                view::except(&wanted, &rest)
+            }
+        };
+        self.aim(conn, held, &have, urgent).await
+    }
+
+    /// Whether nothing that was asked for is missing.
+    pub(in crate::client) fn has_all(&self, store: &PieceStore) -> bool {
+        let have = store.pieces();
+        self.windows.iter().all(|run| run.clone().all(|piece| have.contains(piece)))
+    }
+
+    /// Only says where readers are: all of the file is wanted anyway.
+    pub(in crate::client) async fn point(
+        &mut self,
+        conn: &Conn,
+        held: &Held,
+        store: &PieceStore,
+        source: Option<&Source>,
+    ) -> Result<(), Gone> {
+        let Some(source) = source else {
+            if self.aim.take().is_some()
+                && let Some(missing) = missing_in(0..held.layout.count(), &store.pieces()).next()
+            {
+                // Nobody reads any more.
+                self.request(conn, held, missing, None).await?;
+            }
+            return Ok(());
+        };
+        let (views, have) = (source.views(), store.pieces());
+        let urgent = view::most_urgent(&views, &held.layout, &have);
+        self.aim(conn, held, &have, urgent).await
+    }
+
+    async fn aim(
+        &mut self,
+        conn: &Conn,
+        held: &Held,
+        have: &PieceSet,
+        urgent: Option<View>,
+    ) -> Result<(), Gone> {
+        let Some(urgent) = urgent.filter(|&urgent| view::is_news(self.aim, urgent)) else { return Ok(()) };
+        let from = held.layout.piece_at(urgent.position);
+        let Some(missing) = missing_in(from..held.layout.count(), have).next() else { return Ok(()) };
+        self.request(conn, held, missing.start..missing.start + 1, Some(urgent)).await
+    }
+
+    async fn request(
+        &mut self,
+        conn: &Conn,
+        held: &Held,
+        pieces: Range<u32>,
+        aim: Option<View>,
+    ) -> Result<(), Gone> {
+        // A window of nothing would be no reader at all.
+        let least = u64::from(held.layout.piece_size().bytes());
+        self.aim = aim;
+        conn.send(wire::Request {
+            url: held.url.clone(),
+            range: Some(range_of(held, pieces)),
+            root: Some(held.root),
+            order: aim.map(|_| Order::Sequential),
+            position: aim.map(|aim| aim.position),
+            window: aim.map(|aim| aim.window.max(least)),
+            early: None,
+        })
+        .await
+    }
+}
+
+fn range_of(held: &Held, pieces: Range<u32>) -> ByteRange {
+    let bytes = held.layout.bytes_of_run(pieces);
+    ByteRange::new(bytes.start, bytes.end - 1)
+}
+
+/// The pieces of `run` that are not here, as runs.
+fn missing_in(run: Range<u32>, have: &PieceSet) -> impl Iterator<Item = Range<u32>> {
+    runs(run.filter(|&piece| !have.contains(piece)))
+}
