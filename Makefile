@@ -1,4 +1,4 @@
-# libpdtp. Needs Rust and a C compiler; nothing else.
+# libpdtp. Needs Rust, and a C and a C++ compiler; nothing else.
 #
 #   make                programs, library, manual pages, C examples     (build/, target/)
 #   make check          everything that must hold, < 15 minutes
@@ -98,7 +98,7 @@ ifeq ($(IS_MAC),)
 build/lib/$(SO_REAL): build/lib/libpdtp.a src/ffi/pdtp.map build/libs.private Makefile
 	@sed -n 's/^ *\(pdtp_[a-z0-9_]*\);$$/-Wl,-u,\1/p' src/ffi/pdtp.map >build/lib/undefined
 	$(CC) -shared $(LDFLAGS) -o $@ @build/lib/undefined build/lib/libpdtp.a -Wl,-soname,$(SO_ABI) \
-		-Wl,--version-script=src/ffi/pdtp.map -Wl,--gc-sections -Wl,--as-needed -Wl,-O1 -Wl,-z,relro,-z,now -Wl,-z,defs \
+		-Wl,--version-script=src/ffi/pdtp.map -Wl,--gc-sections -Wl,--as-needed -Wl,-O1 -Wl,-z,relro,-z,now,-z,nodelete -Wl,-z,defs \
 		$(LIB_STRIP) $$(cat build/libs.private)
 	@size -B $@ 2>/dev/null | awk 'NR == 2 { print $$1 + $$2 }' >build/lib/size
 else

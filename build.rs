@@ -15,6 +15,8 @@ fn main() {
             println!("cargo:rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libpdtp.{abi}.dylib");
         }
         "windows" => {}
-        _ => println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libpdtp.so.{abi}"),
+        // What the Rust runtime makes once for a process would be made again by each dlopen(), and never be given back:
+        // so the library stays.
+        _ => println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libpdtp.so.{abi},-z,nodelete"),
     }
 }

@@ -3,15 +3,30 @@
 # Without root or apt it says what is missing; the tests that need it then skip, loudly.
 set -u
 
+# With --packages the arguments are names of pkg-config.
+is_there() {
+  case $1 in
+    # The runtime of the sanitizers is a package of its own.
+    clang-rt) echo 'int main(void) { return 0; }' | clang -fsanitize=address -x c - -o /dev/null 2>/dev/null ;;
+    *) command -v "$1" >/dev/null 2>&1 ;;
+  esac
+}
+if [ "${1:-}" = --packages ]; then
+  shift
+  is_there() { pkg-config --exists "$1"; }
+fi
+
 declare -A package=(
   [cc]=gcc [c++]=g++ [curl]=curl [openssl]=openssl [pkg-config]=pkg-config [python3]=python3 [nm]=binutils
   [clang]=clang [valgrind]=valgrind [nginx]=nginx-light [ip]=iproute2 [ld.lld]=lld
   [xmllint]=libxml2-utils
+  [abidiff]=abigail-tools [strings]=binutils [xz]=xz-utils [systemd-analyze]=systemd
+  [clang-rt]=libclang-rt-dev [glib-2.0]=libglib2.0-dev [Qt6Core]=qt6-base-dev
 )
 
 missing=()
 for program in "$@"; do
-  command -v "$program" >/dev/null 2>&1 || missing+=("${package[$program]:-$program}")
+  is_there "$program" || missing+=("${package[$program]:-$program}")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Large trees: a million small files served, listed, and served again; and mirrors beside rsync and wget.
 
-    bench/trees.py [--files N] [--rounds N] [--scratch DIR] [--bin DIR]
+    bench/trees.py [--only PART...] [--files N] [--rounds N] [--scratch DIR] [--bin DIR]
 
     scan        from the start of pdtpd until all files are known (they can be listed before), and until all are hashed
     restart     the same with a catalogue: until the first file is served, and until all are known
     listing     `pdtp ls -R` of all of it, and of one directory of 100,000 files: until its first page is there, and all
-    mirror      2,000 files of 16 KiB in one go, interleaved: pdtp mirror, rsync from its daemon, wget -m from pdtpd
+    mirror      2,000 files of 16 KiB, and 20 of 64 MiB, interleaved: pdtp mirror, rsync from its daemon, wget -m from
+                pdtpd. (Several mirrors at once: bench/mirrors.py)
+    hashing     a file of 4 GiB that is not known yet: from the start of pdtpd to its root, beside `openssl dgst -sha256` of as
+                many parts of it as there are cores, at once
 
 Absolute numbers depend on the machine and on what else it does; the load is printed, too. Needs release builds (`make`),
 rsync and wget (Debian: rsync wget); without those the mirrors are left out. Result: JSON on standard output.
@@ -14,6 +17,7 @@ rsync and wget (Debian: rsync wget); without those the mirrors are left out. Res
 
 import argparse
 import atexit
+import functools
 import json
 import os
 import shutil
@@ -29,7 +33,7 @@ import urllib.request
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PER_DIRECTORY = 1000
 WIDE = 100_000
-MIRRORED = 2000
+MIRRORED = ((2000, 16 * 1024), (20, 64 * 1024 * 1024))
 
 
 def make(base, count, per_directory, size=0):
@@ -56,11 +60,11 @@ def started(command):
 
 
 class Server:
-    def __init__(self, args, directory, state):
+    def __init__(self, args, directory, state, *options):
         self.port = free_port()
         self.started = time.monotonic()
         self.process = started(
-            [f"{args.bin}/pdtpd", "serve", directory, "--listen", f"127.0.0.1:{self.port}", "--state", state])
+            [f"{args.bin}/pdtpd", "serve", directory, "--listen", f"127.0.0.1:{self.port}", "--state", state, *options])
 
     def files(self):
         try:
@@ -147,19 +151,19 @@ def wide(args, scratch):
     return {"entries": WIDE, "first_page_ms": statistics.median(firsts), "list_s": statistics.median(times)}
 
 
-def mirrors(args, scratch):
+def mirrors(args, scratch, count, size):
     rsync, wget = shutil.which("rsync"), shutil.which("wget")
     if not rsync or not wget:
         return {"skipped": "rsync and wget are needed"}
     tree = os.path.join(scratch, "mirrored")
-    make(tree, MIRRORED, 100, 16 * 1024)
+    make(tree, count, 100, size)
     server, port, conf = Server(args, tree, os.path.join(scratch, "mirror-state")), free_port(), f"{scratch}/rsyncd.conf"
     with open(conf, "w") as f:
         f.write(f"port = {port}\naddress = 127.0.0.1\nuse chroot = no\n[m]\npath = {tree}\nread only = yes\n")
         if os.geteuid() == 0:
             f.write("uid = root\ngid = root\n")
     daemon = started([rsync, "--daemon", "--no-detach", f"--config={conf}"])
-    server.until(lambda f: f["hashed"] == MIRRORED)
+    server.until(lambda f: f["hashed"] == count)
     commands = {
         "pdtp mirror": [f"{args.bin}/pdtp", "mirror", "-q", f"pdtp://127.0.0.1:{server.port}/", "copy"],
         "rsync -a": [rsync, "-a", f"rsync://127.0.0.1:{port}/m/", "copy"],
@@ -172,21 +176,58 @@ def mirrors(args, scratch):
                 times[name].append(timed(command, cwd=here)[0])
     daemon.terminate()
     server.stop()
-    return {"files": MIRRORED, "bytes": 16 * 1024} | {name: statistics.median(all) for name, all in times.items()}
+    return {"files": count, "bytes": size} | {name: statistics.median(all) for name, all in times.items()}
+
+
+def hashing(args, scratch):
+    """Seconds, all processors at it: pdtpd from its start to the root, and openssl with a part for each."""
+    tree, cores = os.path.join(scratch, "hashed"), os.cpu_count()
+    os.mkdir(tree)
+    parts, part = [], args.hashed_mib // cores
+    block = os.urandom(1 << 20)
+    for n in range(cores):
+        parts.append(os.path.join(scratch, f"part{n}"))
+        for name in (parts[-1], os.path.join(tree, "file")):
+            with open(name, "ab") as f:
+                for _ in range(part):
+                    f.write(block)
+    times = {"pdtpd": [], "openssl": []}
+    for number in range(args.rounds):
+        begin = time.monotonic()
+        together = [subprocess.Popen(["openssl", "dgst", "-sha256", name], stdout=subprocess.DEVNULL) for name in parts]
+        assert all(process.wait() == 0 for process in together)
+        times["openssl"].append(time.monotonic() - begin)
+        state = os.path.join(scratch, f"hash-state{number}")
+        server = Server(args, tree, state, "--hash-threads", str(cores))
+        server.until(lambda f: "being_looked_up" in f)
+        # From its start: the background begins at once.
+        timed([f"{args.bin}/pdtp", "stat", "--json", f"pdtp://127.0.0.1:{server.port}/file"])
+        times["pdtpd"].append(time.monotonic() - server.started)
+        server.stop()
+    middle = {name: statistics.median(all) for name, all in times.items()}
+    return {"mib": part * cores, "cores": cores, "s": middle, "pdtpd/openssl speed": middle["openssl"] / middle["pdtpd"]}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--scratch")
+    parser.add_argument("--only", nargs="+", help="parts, by the beginning of their names")
+    parser.add_argument("--hashed-mib", type=int, default=4096, help="size of the file to be hashed (4096)")
+    parser.add_argument("--scratch", default="/dev/shm", help="directory for all of it (/dev/shm)")
     parser.add_argument("--bin", default=os.path.join(ROOT, "target/release"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
         result = {"load_before": os.getloadavg()[0]}
-        for part in (mirrors, wide, million):
-            print(part.__name__, file=sys.stderr)
-            result[part.__name__] = part(args, scratch)
+        parts = {"hashing": hashing, "wide": wide, "million": million}
+        for count, size in MIRRORED:
+            parts[f"mirror of {count}"] = functools.partial(mirrors, count=count, size=size)
+        for name, part in parts.items():
+            if args.only and not any(name.startswith(only) for only in args.only):
+                continue
+            print(name, file=sys.stderr)
+            with tempfile.TemporaryDirectory(dir=scratch) as own:
+                result[name] = part(args, own)
         result["load_after"] = os.getloadavg()[0]
         # Before the trees are removed, which takes its time.
         print(json.dumps(result, indent=2), flush=True)

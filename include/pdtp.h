@@ -71,6 +71,8 @@
  * | pdtp_client                 | any thread; pdtp_client_next_event and _dispatch by one thread at a time           |
  * | pdtp_session, pdtp_transfer | any thread                                                                        |
  * | pdtp_reader                 | one thread at a time reads; everything else from any thread                       |
+ * | pdtp_share                  | any thread                                                                        |
+ * | pdtp_resume                 | any thread: it never changes                                                      |
  * | pdtp_listing, pdtp_entry    | any thread: they never change                                                     |
  * | pdtp_event                  | the thread that drains, until its next call or the end of the callback            |
  *
@@ -108,7 +110,8 @@
  * - Should a bug make its Rust code panic, nothing is printed: the panic hook of the library's own copy of the Rust
  *   runtime is replaced at the first call. The call returns PDTP_E_PANIC, and pdtp_last_error() says where; in its own
  *   threads, what was under way there ends. The log (pdtp_config_set_log) tells of both, with the target "pdtp::panic".
- * - The library cannot be unloaded (dlclose) before all clients are freed.
+ * - Once loaded the library stays in the process: dlclose() leaves it there, and the next dlopen() finds it again. Free
+ *   all clients before, so that no thread is left.
  *
  *
  * Text
@@ -177,9 +180,9 @@ int pdtp_abi_version(void);
 /**
  * Whether the loaded library has a feature: 1 or 0.
  *
- * Known here: "dispatch-queue", "dispatch-thread", "event-fd", "ipv6", "list-recursive", "resume", "seeding",
- * "stream" (downloads to a callback), "tree" (downloads of directories), and what it was built for, as
- * "target-x86_64-unknown-linux-gnu" and "profile-release".
+ * Known here: "cache", "dispatch-queue", "dispatch-thread", "event-fd", "ipv6", "list-recursive", "log", "metrics",
+ * "resume", "resume-list", "seeding", "share", "stream" (downloads to a callback), "tree" (downloads of directories), and
+ * what it was built for, as "target-x86_64-unknown-linux-gnu" and "profile-release".
  *
  * Never blocks. Any thread, callbacks included. NULL and unknown names: 0. Since 0.1.0.
  */
@@ -198,7 +201,7 @@ int pdtp_has_feature(const char *name);
     PDTP_VERSION_TEXT(PDTP_VERSION_MAJOR) "." PDTP_VERSION_TEXT(PDTP_VERSION_MINOR) \
     "." PDTP_VERSION_TEXT(PDTP_VERSION_PATCH)
 
-/** Whether this header is of that version or a later one: for #if. Since 0.1.0. */
+/** Whether this header is of that version or a later one, for the preprocessor. Since 0.1.0. */
 #define PDTP_CHECK_VERSION(major, minor, patch) \
     (PDTP_VERSION_NUMBER >= PDTP_MAKE_VERSION(major, minor, patch))
 
@@ -220,6 +223,10 @@ typedef struct pdtp_request pdtp_request;
 typedef struct pdtp_transfer pdtp_transfer;
 /** A file that is read like a local one, while it comes. */
 typedef struct pdtp_reader pdtp_reader;
+/** A list of unfinished downloads. */
+typedef struct pdtp_resume pdtp_resume;
+/** A local file that is given to others. */
+typedef struct pdtp_share pdtp_share;
 /** Something that happened. Borrowed from the library. */
 typedef struct pdtp_event pdtp_event;
 
@@ -482,9 +489,10 @@ const pdtp_option *pdtp_config_option_at(size_t index);
 /**
  * Sets the directories the library may write to besides those that you download into. NULL leaves one as it is.
  *
- * `cache_dir` holds pieces of streams (pdtp_request_to_callback) while they run; without it the system's directory
- * for temporary files does. `state_dir` is kept for lists of unfinished downloads; this version keeps what it must
- * remember of a download beside its file, needs no such directory, and answers PDTP_E_UNSUPPORTED.
+ * `cache_dir` holds pieces of streams (pdtp_request_to_callback) in files without a name; without it the system's
+ * directory for temporary files does. `state_dir` holds a small file for each unfinished download, for
+ * pdtp_resume_list; without it no such list is kept. (What there is of a download lies beside its file in any case.) The
+ * options "cache_dir" and "state_dir" are the same.
  *
  * Names are bytes on Unix and UTF-8 on Windows; they are copied. The directories need not exist yet.
  *
@@ -1361,7 +1369,8 @@ int64_t pdtp_reader_read(pdtp_reader *reader,
  * The same, but waits no longer than `timeout_ms` milliseconds (negative = for ever, 0 = not at all): PDTP_E_AGAIN when
  * nothing has come by then. Asking is enough for the bytes to be fetched.
  *
- * Blocks up to `timeout_ms`; with 0 it may be called from callbacks, too. Otherwise as pdtp_reader_read. Since 0.1.0.
+ * Blocks up to `timeout_ms`; with 0 it may be called from callbacks, too. Otherwise, NULL included, as
+ * pdtp_reader_read. Since 0.1.0.
  */
 int64_t pdtp_reader_read_timeout(pdtp_reader *reader,
                                  void *buffer,
@@ -1420,6 +1429,87 @@ int pdtp_reader_buffered(const pdtp_reader *reader,
                          uint64_t *from,
                          uint64_t *to);
 
+/* --------------------------------------------------------------------------------------- Unfinished downloads */
+
+/** A download that has not come to its end. */
+typedef struct {
+    /** Bytes of this struct that the loaded library knows. Fields are only ever added at the end. */
+    size_t size;
+    /** For pdtp_resume_start and pdtp_resume_forget. */
+    const char *id;
+    /** What is downloaded; with "#root=…" and "#key=…" if only that will do. */
+    const char *uri;
+    /** Where it goes: a file, or with `into_dir` the directory that it goes into. Bytes on Unix, UTF-8 on Windows. */
+    const char *local;
+    /** When it was started, Unix seconds. */
+    int64_t started;
+    /** Bytes verified when that was written down last; 0 of trees. */
+    uint64_t done;
+    /** Bytes in all; 0 if they are not known, and of trees. */
+    uint64_t total;
+    /** 1 if `local` is the directory that it goes into. */
+    int into_dir;
+    /** 1 if it is under way, in this program or in another one. */
+    int active;
+} pdtp_unfinished;
+
+/**
+ * Lists the downloads to files and directories that have not come to their end, oldest first: those that earlier runs of
+ * the program have left, however they ended, and those under way now. It is read from the state directory
+ * (pdtp_config_set_dirs). Not listed are downloads that failed in a way that another try would not mend. Free `*out`
+ * with pdtp_resume_free.
+ *
+ * Blocks while small files are read. Any thread, callbacks included. `*out` is NULL on failure. PDTP_E_NULL;
+ * PDTP_E_STATE (no state directory is configured, or the client was freed); PDTP_E_IO. Since 0.1.0.
+ */
+int pdtp_resume_list(pdtp_resume **out,
+                     pdtp_client *client);
+
+/**
+ * Number of downloads in the list.
+ *
+ * Never blocks. Any thread, callbacks included. NULL: 0. Since 0.1.0.
+ */
+size_t pdtp_resume_count(const pdtp_resume *list);
+
+/**
+ * Number `index` of the list, counted from 0; NULL after the last one.
+ *
+ * Never blocks. Any thread, callbacks included. Borrowed from the list. NULL: NULL. Since 0.1.0.
+ */
+const pdtp_unfinished *pdtp_resume_at(const pdtp_resume *list, size_t index);
+
+/**
+ * Frees a list, and with it all that is borrowed from it. NULL is fine.
+ *
+ * Never blocks. Any thread, callbacks included; nobody may use it any more. Since 0.1.0.
+ */
+void pdtp_resume_free(pdtp_resume *list);
+
+/**
+ * Goes on with an unfinished download, where it was going to and with the options that it was started with. No session
+ * is needed: its URI is in the record. Otherwise as pdtp_request_start.
+ *
+ * Never blocks for long: a small file is read. Any thread, callbacks included. `out` may be NULL. `*out` is NULL on
+ * failure. PDTP_E_NULL; PDTP_E_NOT_FOUND (nothing of this `id`); PDTP_E_LOCKED (it is under way); PDTP_E_STATE,
+ * PDTP_E_IO. Since 0.1.0.
+ */
+int pdtp_resume_start(pdtp_transfer **out,
+                      pdtp_client *client,
+                      const char *id,
+                      void *user_data);
+
+/**
+ * Takes an unfinished download off the list. With PDTP_CANCEL_DELETE what is there of it is deleted, unless it is a tree;
+ * with PDTP_CANCEL_KEEP it stays, and a later download to the same place finds it.
+ *
+ * Never blocks for long. Any thread, callbacks included. PDTP_E_NULL, PDTP_E_ARGUMENT, and errors as those of
+ * pdtp_resume_start. Since 0.1.0.
+ */
+int pdtp_resume_forget(pdtp_client *client,
+                       const char *id,
+                       int what);
+
 /* --------------------------------------------------------------------------------------------------- Events */
 
 /** Types of events. All but PDTP_EVENT_FILE, PDTP_EVENT_PEER and PDTP_EVENT_LOG are on at first. */
@@ -1465,6 +1555,8 @@ typedef enum {
      * how much is told.
      */
     PDTP_EVENT_LOG = 14,
+    /** A share has another state: pdtp_event_share. Only the latest of each waits in the queue. */
+    PDTP_EVENT_SHARE = 15,
 } pdtp_event_kind;
 
 /** How something that is watched has changed. Treat kinds that you do not know like PDTP_CHANGE_RESCAN. */
@@ -1917,6 +2009,139 @@ int pdtp_uri_format(char *buffer,
                     const char *host,
                     uint16_t port,
                     const char *path);
+
+/* ----------------------------------------------------------------------------------------- Giving to others */
+
+/** How a share stands. After PDTP_SHARE_FAILED and PDTP_SHARE_ENDED nothing more happens. */
+typedef enum {
+    /** The server is asked what the file is, and the local one is verified; or again, after a download of the same file. */
+    PDTP_SHARE_CHECKING = 1,
+    /** Others may have it. */
+    PDTP_SHARE_OFFERED = 2,
+    /** It is not, or no longer, what the server has; or it cannot be read; or seeding was turned off. */
+    PDTP_SHARE_FAILED = 3,
+    /** The client was freed. */
+    PDTP_SHARE_ENDED = 4,
+} pdtp_share_states;
+
+/** Of PDTP_EVENT_SHARE. */
+typedef struct {
+    /** Bytes of this struct that the loaded library knows. Fields are only ever added at the end. */
+    size_t size;
+    /** pdtp_share_id */
+    uint64_t share;
+    /** Why, of PDTP_SHARE_FAILED; else NULL. */
+    const char *message;
+    /** PDTP_SHARE_* */
+    int state;
+    /** PDTP_E_* of PDTP_SHARE_FAILED: PDTP_E_HASH when the content differs, PDTP_E_CHANGED, PDTP_E_NOT_FOUND, …; else 0. */
+    int code;
+} pdtp_share_event;
+
+/** What is given to others after its download. */
+typedef struct {
+    /** Bytes of this struct that were filled. Fields are only ever added at the end. */
+    size_t size;
+    /** Files given after their download. */
+    uint64_t files;
+    /** Their bytes: where you have put them, or in temporary files. */
+    uint64_t bytes;
+    /** Bytes of temporary files among them: what streams have left. */
+    uint64_t temporary_bytes;
+    /** Bytes of pinned files among them. */
+    uint64_t pinned_bytes;
+    /** Files given up so far: because of the bounds, of their time, or purged. */
+    uint64_t given_up;
+    /** Files that pdtp_share_add has added. They do not count above. */
+    uint64_t shares;
+} pdtp_cache_info;
+
+/**
+ * Gives a local file to others as `path` of the server: `local`, where it is, without a copy. First it is read and
+ * compared with the hashes that the server has of `path` (of "#root=…" of a URI, if there is one); only then it is
+ * offered, until pdtp_share_free. How that goes is told by PDTP_EVENT_SHARE with `user_data`. When the server gets
+ * another version, or somebody writes to the file, it is no longer given. Free `*out` with pdtp_share_free.
+ *
+ * The file is kept open. Seeding must not be off; PDTP_SEEDING_DOWNLOADING does not end shares.
+ *
+ * Never blocks. Any thread, callbacks included. `*out` is NULL on failure. PDTP_E_NULL, PDTP_E_ARGUMENT, PDTP_E_LIMIT
+ * (1024 shares), PDTP_E_STATE. Since 0.1.0.
+ */
+int pdtp_share_add(pdtp_share **out,
+                   pdtp_session *session,
+                   const char *path,
+                   const char *local,
+                   void *user_data);
+
+/**
+ * Ends a share: nothing more of the file is given; what is on its way arrives. No event follows. NULL is fine. In a
+ * child after fork() it does nothing.
+ *
+ * Never blocks. Any thread, callbacks included; nobody may use the handle any more. Since 0.1.0.
+ */
+void pdtp_share_free(pdtp_share *share);
+
+/**
+ * The number of the share in events.
+ *
+ * Never blocks. Any thread, callbacks included. NULL: 0. Since 0.1.0.
+ */
+uint64_t pdtp_share_id(const pdtp_share *share);
+
+/**
+ * How the share stands: PDTP_SHARE_*.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL. Since 0.1.0.
+ */
+int pdtp_share_state(const pdtp_share *share);
+
+/**
+ * Why the share failed: the PDTP_E_* is returned, 0 if it has not, and the sentence is copied into `buffer` (at most
+ * `size` bytes with the NUL; "" if it has not; `buffer` may be NULL).
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL. Since 0.1.0.
+ */
+int pdtp_share_error(const pdtp_share *share,
+                     char *buffer,
+                     size_t size);
+
+/**
+ * What a PDTP_EVENT_SHARE says. NULL for events of another type, and for NULL.
+ *
+ * Never blocks. Borrowed from the event. Since 0.1.0.
+ */
+const pdtp_share_event *pdtp_event_share(const pdtp_event *event);
+
+/**
+ * Fills `*stats` with what is given to others after its download, and what that takes. Pass sizeof(*stats) as `size`.
+ * The options "seed_bytes", "seed_time" and "cache_bytes" are its bounds.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL, PDTP_E_ARGUMENT. Since 0.1.0.
+ */
+int pdtp_cache_stats(const pdtp_client *client,
+                     pdtp_cache_info *stats,
+                     size_t size);
+
+/**
+ * Gives up what is given after its download, least recently used first, until no more than `keep_bytes` are left: the
+ * servers are told, and temporary files are deleted. Pinned files stay. Files that you have downloaded stay where they
+ * are, they are only not given any more.
+ *
+ * Blocks for a moment. Any thread, but not from a callback (PDTP_E_REENTRANT). PDTP_E_NULL, PDTP_E_STATE,
+ * PDTP_E_INTERRUPTED. Since 0.1.0.
+ */
+int pdtp_cache_purge(pdtp_client *client,
+                     uint64_t keep_bytes);
+
+/**
+ * Pins a file (1), or no longer (0): what is given of it after its download, now or later, is kept whatever the bounds,
+ * until the client is freed or seeding ends.
+ *
+ * Never blocks. Any thread, callbacks included. PDTP_E_NULL, PDTP_E_ARGUMENT, PDTP_E_LIMIT, PDTP_E_STATE. Since 0.1.0.
+ */
+int pdtp_cache_pin(pdtp_session *session,
+                   const char *path,
+                   int on);
 
 /* ------------------------------------------------------------------------------------------ Log and metrics */
 

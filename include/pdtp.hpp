@@ -466,7 +466,10 @@ public:
 
     result<void> to_file(const std::string &name) { return detail::checked(pdtp_request_to_file(get(), name.c_str())); }
     result<void> to_dir(const std::string &name) { return detail::checked(pdtp_request_to_dir(get(), name.c_str())); }
-    /** In order and verified to int(std::uint64_t offset, const void *data, std::size_t length): PDTP_DATA_*. */
+    /**
+     * In order and verified to a function of (std::uint64_t offset, const void *data, std::size_t length), which answers
+     * PDTP_DATA_CONTINUE, PDTP_DATA_PAUSE or PDTP_DATA_ABORT.
+     */
     template <class F> result<void> to_function(F take)
     {
         const auto call = [](std::uint64_t at, const void *data, std::size_t length, void *self) noexcept -> int {

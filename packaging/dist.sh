@@ -17,13 +17,20 @@ cd "$work/$name"
 
 # Cargo looks for a configuration from here upwards.
 mkdir -p .cargo
-cargo vendor --locked --quiet vendor >.cargo/config.toml
-# Libraries of Windows, of which there are 100 MB, for targets that such a tarball is not for.
-find vendor -path '*/windows*' \( -name '*.a' -o -name '*.lib' \) -delete 2>/dev/null || :
+cargo vendor --locked --quiet vendor
+cat >.cargo/config.toml <<'END'
+[source.crates-io]
+replace-with = "vendored-sources"
+
+[source.vendored-sources]
+directory = "vendor"
+END
+# Import libraries of Windows, 100 MB of them. Cargo looks at what it compiles only.
+find vendor/win* \( -name '*.a' -o -name '*.lib' \) -delete
 
 cd ..
 tar --sort=name --owner=0 --group=0 --numeric-owner --mode=u+rw,go+r-w --mtime="@$SOURCE_DATE_EPOCH" -c "$name" |
-  xz -T0 -6 >"../$name.tar.xz"
+  xz -T2 -1 >"../$name.tar.xz"
 cd ../..
 ls -l "dist/$name.tar.xz"
 (cd dist && sha256sum "$name.tar.xz")

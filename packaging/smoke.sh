@@ -22,7 +22,7 @@ head -c 70000 /dev/urandom >"$dir/served/sub/other"
 "$pdtpd" serve "$dir/served" --listen 127.0.0.1:0 --name 127.0.0.1 --json >"$dir/said" &
 server=$!
 tries=0
-until uri=$(sed -n 's/.*"uri":"\([^"]*\)".*/\1/p' "$dir/said") && [ -n "$uri" ]; do
+until uri=$(sed -n 's/.*"uris":\["\([^"]*\)".*/\1/p' "$dir/said") && [ -n "$uri" ]; do
   tries=$((tries + 1))
   [ $tries -lt 300 ] && kill -0 "$server" || { echo "smoke: pdtpd does not start" >&2; exit 1; }
   sleep 0.1

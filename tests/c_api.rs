@@ -80,6 +80,93 @@ fn nulls_and_nonsense_are_answered_with_codes() {
     }
 }
 
+/// The header without its comments, and each function with its comment: name, comment, arguments.
+fn functions_of_the_header() -> Vec<(String, String, String)> {
+    let text = std::fs::read_to_string(c::source("include/pdtp.h")).unwrap();
+    let mut functions = Vec::new();
+    for part in text.split("/**").skip(1) {
+        let Some((comment, code)) = part.split_once("*/") else { continue };
+        let Some((before, rest)) = code.split_once('(') else { continue };
+        let name = before.rsplit([' ', '*']).next().unwrap_or_default();
+        let is_function =
+            name.starts_with("pdtp_") && !before.contains(['{', '}', '#']) && !before.contains("typedef");
+        if is_function && let Some((arguments, _)) = rest.split_once(");") {
+            functions.push((name.to_owned(), comment.to_owned(), arguments.to_owned()));
+        }
+    }
+    assert_eq!(functions.iter().map(|(name, ..)| name.clone()).collect::<BTreeSet<_>>(), header_prototypes());
+    functions
+}
+
+/// What the comment of a function has to answer.
+#[test]
+fn every_function_says_whether_it_blocks_what_null_does_and_since_when() {
+    for (name, comment, arguments) in functions_of_the_header() {
+        let lower = comment.to_lowercase();
+        assert!(lower.contains("block"), "{name} does not say whether it blocks");
+        assert!(comment.contains("Since 0."), "{name} does not say since when it is there");
+        let says = comment.contains("NULL") || !arguments.contains('*');
+        assert!(says, "{name} does not say what NULL does");
+    }
+}
+
+/// A function without such a test is one that touches its parent's sockets one day.
+#[test]
+fn every_function_of_a_live_handle_is_called_after_fork() {
+    let text = std::fs::read_to_string(c::source("tests/c/forked.c")).unwrap();
+    let live = ["pdtp_client *", "pdtp_session *", "pdtp_request *", "pdtp_transfer *", "pdtp_share *"];
+    let is_live = |arguments: &str| {
+        arguments.split(',').any(|one| live.iter().any(|kind| one.contains(kind) && !one.contains("**")))
+    };
+    let forgotten: Vec<_> = functions_of_the_header()
+        .into_iter()
+        // Readers have tests of their own.
+        .filter(|(name, ..)| !name.ends_with("_free") && !name.starts_with("pdtp_reader_"))
+        .filter(|(name, _, arguments)| is_live(arguments) && !text.contains(&format!("{name}(")))
+        .map(|(name, ..)| name)
+        .collect();
+    assert!(forgotten.is_empty(), "not in tests/c/forked.c: {forgotten:?}");
+}
+
+#[test]
+fn after_fork_all_handles_say_so() {
+    let served = tree();
+    let server = Pdtpd::start(served.path(), &[] as &[&str]);
+    let dir = scratch();
+    compile("cc", "tests/c/forked.c")
+        .run(&[&server.uri("/file.bin"), dir.path().to_str().unwrap()])
+        .expect(0);
+}
+
+/// Who calls one of these in a callback would wait for himself.
+#[test]
+fn every_function_that_is_refused_in_callbacks_is_tried_there() {
+    let text = std::fs::read_to_string(c::source("tests/c/life.c")).unwrap();
+    let (_, rest) = text.split_once("static void on_event_reenter(").unwrap();
+    let (body, _) = rest.split_once("\n}").unwrap();
+    let forgotten: Vec<_> = functions_of_the_header()
+        .into_iter()
+        .filter(|(name, comment, _)| {
+            comment.contains("PDTP_E_REENTRANT") && !name.starts_with("pdtp_reader_")
+        })
+        .filter(|(name, ..)| !body.contains(&format!("{name}(")))
+        .map(|(name, ..)| name)
+        .collect();
+    assert!(forgotten.is_empty(), "not in on_event_reenter of tests/c/life.c: {forgotten:?}");
+}
+
+/// `tests/slow_c_api.rs` has more of it.
+#[test]
+fn random_sequences_of_calls_break_nothing() {
+    let served = tree();
+    let server = Pdtpd::start(served.path(), &[] as &[&str]);
+    let program = compile("cc", "tests/c/fuzz.c");
+    for seed in ["1", "2"] {
+        let dir = scratch();
+        program.run(&[seed, "300", &server.uri("/"), dir.path().to_str().unwrap()]).expect(0);
+    }
+}
+
 #[test]
 fn soname_carries_the_abi() {
     let mut command = Command::new("readelf");
@@ -151,6 +238,7 @@ tests_of! { life "tests/c/life.c" life:
     free_in_data_callback
     free_while_downloading
     free_in_any_order
+    free_at_random
     new_and_free_often
     cancel_twice
     pause_and_resume
@@ -177,6 +265,11 @@ tests_of! { at_work "tests/c/use.c" r#use:
     metrics
     log
     overflow
+    share
+    share_and_download
+    cache
+    streams_are_cached
+    resume
 }
 
 fn example(name: &str) -> CProgram {

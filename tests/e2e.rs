@@ -20,6 +20,8 @@ mod mirror;
 mod output;
 #[path = "e2e/resume.rs"]
 mod resume;
+#[path = "e2e/share.rs"]
+mod share;
 #[path = "e2e/swarm.rs"]
 mod swarm;
 #[path = "e2e/trees.rs"]

@@ -73,6 +73,7 @@ fn serve(settings: Settings) -> Result<(), Failure> {
         globs: settings.globs.clone(),
         follow_symlinks: settings.follow_symlinks,
         hash_rate: settings.hash_rate,
+        hash_threads: settings.hash_threads,
         settle: settings.settle.unwrap_or(pdtp::hub::DEFAULT_SETTLE),
         sign_key: sign_key(&settings)?.map(Arc::new),
         metadata: metadata(settings.metadata),

@@ -34,6 +34,8 @@ pub enum DialectChoice {
 pub struct Config {
     /// Where temporary pieces of streams live; `None` = the system's directory for temporary files.
     pub cache_dir: Option<PathBuf>,
+    /// Where lists of unfinished downloads are kept; `None` = nowhere.
+    pub state_dir: Option<PathBuf>,
     /// TCP port for peers: 0 = any free one. Only opened when seeding is on.
     pub listen_port: u16,
     /// Bytes a second in, 0 = no limit.
@@ -42,6 +44,12 @@ pub struct Config {
     pub up_limit: u64,
     /// See [`Seeding`].
     pub seeding: Seeding,
+    /// Bytes of files that are given to others after their download, 0 = no limit. Those used least recently go first.
+    pub seed_bytes: u64,
+    /// How long a file is given after its download, zero = no limit.
+    pub seed_time: Duration,
+    /// Bytes that streams may leave in temporary files, to be given to others and read again; 0 = nothing is left.
+    pub cache_bytes: u64,
     /// Bounds dialling a server or a peer.
     pub connect_timeout: Duration,
     /// How long ending the client may take.
@@ -78,10 +86,14 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             cache_dir: None,
+            state_dir: None,
             listen_port: 0,
             down_limit: 0,
             up_limit: 0,
             seeding: Seeding::Downloading,
+            seed_bytes: 0,
+            seed_time: Duration::ZERO,
+            cache_bytes: 256 * 1024 * 1024,
             connect_timeout: Duration::from_secs(10),
             grace: Duration::from_secs(3),
             agent: String::new(),
@@ -139,6 +151,24 @@ pub const OPTIONS: &[OptionSpec] = &[
         runtime: true,
     },
     OptionSpec {
+        name: "seed_bytes",
+        kind: OptionKind::Bytes,
+        help: "most bytes of files given after their download, least recently used go first; 0 = no limit",
+        runtime: true,
+    },
+    OptionSpec {
+        name: "seed_time",
+        kind: OptionKind::Duration,
+        help: "how long a file is given after its download, 0 = no limit",
+        runtime: true,
+    },
+    OptionSpec {
+        name: "cache_bytes",
+        kind: OptionKind::Bytes,
+        help: "most bytes that streams leave in temporary files, to give and to read again; 0 = none",
+        runtime: true,
+    },
+    OptionSpec {
         name: "limit_down",
         kind: OptionKind::Bytes,
         help: "most bytes a second to receive, 0 = no limit",
@@ -190,6 +220,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "cache_dir",
         kind: OptionKind::Text,
         help: "directory for temporary pieces of streams",
+        runtime: false,
+    },
+    OptionSpec {
+        name: "state_dir",
+        kind: OptionKind::Text,
+        help: "directory for the list of unfinished downloads; none is kept without it",
         runtime: false,
     },
     OptionSpec {
@@ -260,6 +296,9 @@ impl Config {
                     _ => return Err(bad("one of off, downloading, always")),
                 }
             }
+            "seed_bytes" => self.seed_bytes = bytes(value).ok_or_else(|| bad(BYTES))?,
+            "seed_time" => self.seed_time = duration(value).ok_or_else(|| bad(DURATION))?,
+            "cache_bytes" => self.cache_bytes = bytes(value).ok_or_else(|| bad(BYTES))?,
             "limit_down" => self.down_limit = bytes(value).ok_or_else(|| bad(BYTES))?,
             "limit_up" => self.up_limit = bytes(value).ok_or_else(|| bad(BYTES))?,
             "listen_port" => self.listen_port = value.parse().map_err(|_| bad("a port, 0 to 65535"))?,
@@ -282,6 +321,7 @@ impl Config {
                 }
             }
             "cache_dir" => self.cache_dir = (!value.is_empty()).then(|| value.into()),
+            "state_dir" => self.state_dir = (!value.is_empty()).then(|| value.into()),
             "agent" => {
                 if value.len() > MAX_AGENT || value.chars().any(char::is_control) {
                     return Err(bad("a short text without control characters"));
@@ -320,6 +360,9 @@ impl Config {
                 Seeding::Always => "always",
             }
             .to_owned(),
+            "seed_bytes" => self.seed_bytes.to_string(),
+            "seed_time" => format_duration(self.seed_time),
+            "cache_bytes" => self.cache_bytes.to_string(),
             "limit_down" => self.down_limit.to_string(),
             "limit_up" => self.up_limit.to_string(),
             "listen_port" => self.listen_port.to_string(),
@@ -335,6 +378,9 @@ impl Config {
             .to_owned(),
             "cache_dir" => {
                 self.cache_dir.as_ref().map(|d| d.to_string_lossy().into_owned()).unwrap_or_default()
+            }
+            "state_dir" => {
+                self.state_dir.as_ref().map(|d| d.to_string_lossy().into_owned()).unwrap_or_default()
             }
             "agent" => self.agent.clone(),
             "event_queue" => self.event_queue.to_string(),
@@ -386,7 +432,8 @@ pub fn policy(word: &str) -> Option<Policy> {
     [Policy::Require, Policy::Ask, Policy::Report, Policy::Off].into_iter().find(|p| policy_word(*p) == word)
 }
 
-fn policy_word(policy: Policy) -> &'static str {
+/// A policy as a word.
+pub(super) fn policy_word(policy: Policy) -> &'static str {
     match policy {
         Policy::Require => "require",
         Policy::Ask => "ask",

@@ -23,6 +23,7 @@ use super::old;
 use super::priority::{Place as InLine, Priority};
 use super::progress::Source;
 use super::reader::{self, Asking, Terms};
+use super::resume::{self, Note, Record};
 use super::session::{Conn, Gone, Link, LinkUser};
 use super::store::StoreError;
 use super::stream::{self, Finished, Function, Position};
@@ -129,7 +130,7 @@ pub(super) enum Place {
 }
 
 /// Why receiving ended before the end.
-enum Stop {
+pub(super) enum Stop {
     /// The server has another version.
     Stale,
     /// It was for readers, and somebody else downloads all of it.
@@ -151,10 +152,23 @@ pub(super) enum Task {
 }
 
 /// Does all there is to do for a transfer, and tells its end.
-pub(super) async fn run(link: LinkUser, shared: Arc<Shared>, task: Task) {
+pub(super) async fn run(link: LinkUser, shared: Arc<Shared>, task: Task, record: Option<Record>) {
     let inner = Arc::clone(&link.inner);
     tracing::info!(transfer = shared.id, path = %shared.path, "transfer begins");
+    let note = match &task {
+        Task::Get(request) if record.is_none() => Note::of(&link, request),
+        _ => Ok(None),
+    };
+    let (record, noted) = match note {
+        Ok(None) => (record, Ok(())),
+        Ok(Some(note)) => match note.write().await {
+            Ok(record) => (Some(record), Ok(())),
+            Err(error) => (None, Err(error)),
+        },
+        Err(error) => (None, Err(error)),
+    };
     let working = async {
+        noted?;
         match task {
             Task::Get(request) => download(link, &shared, request).await,
             Task::Mirror(mirror) => mirror_tree(link, &shared, mirror).await.map(|()| None),
@@ -169,6 +183,8 @@ pub(super) async fn run(link: LinkUser, shared: Arc<Shared>, task: Task) {
         Ok(_) => tracing::info!(transfer = shared.id, path = %shared.path, "transfer is complete"),
         Err(error) => tracing::warn!(transfer = shared.id, path = %shared.path, %error, "transfer has ended"),
     }
+    let ended = result.as_ref().map(drop).map_err(|error| error.kind);
+    resume::settle(record, ended, shared.is_discarded()).await;
     shared.end_with(result, &inner.queue);
     inner.transfer_ended().await;
 }
@@ -283,7 +299,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     })
 }
 
-fn version_of(
+pub(super) fn version_of(
     link: &Link,
     path: &UrlPath,
     info: &wire::TellInfo,
@@ -365,7 +381,7 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
 }
 
 /// `told` are the hashes of the first pieces, if they are known.
-async fn fetch_hashes(
+pub(super) async fn fetch_hashes(
     job: &Job,
     path: &UrlPath,
     version: &Version,
@@ -474,6 +490,7 @@ async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version
     }
     if let Some(before) = job.link.files.get(path) {
         if version.root == Some(before.root) && !store.is_complete() {
+            before.touch();
             copy_from(&job.link, &before, &held).await;
         }
         // What the server believes to be here, it would not send again; what is here is said anew.
@@ -593,11 +610,12 @@ async fn open_store(
     }
 }
 
-fn store_error(error: &StoreError) -> Error {
+pub(super) fn store_error(error: &StoreError) -> Error {
     match error {
         StoreError::Io { what, source } => Error::io(what, source),
         StoreError::Locked(_) => Error::new(ErrorKind::Locked, error.to_string()),
         StoreError::CalledOff => Error::new(ErrorKind::Cancelled, error.to_string()),
+        StoreError::Differs(_) => Error::new(ErrorKind::Hash, error.to_string()),
         StoreError::Exists(_) | StoreError::NotAFile(_) => Error::new(ErrorKind::Exists, error.to_string()),
     }
 }
@@ -742,7 +760,17 @@ async fn finish(
         return Err(store_error(&error));
     }
     match (job.inner.seeding(), target) {
-        (Seeding::Off, _) | (_, None) => forget(job, held).await,
+        (Seeding::Off, _) => forget(job, held).await,
+        // Streams: of no use here but to be given, and to be read again.
+        (_, None) if job.inner.config().cache_bytes == 0 || !held.is_told() => forget(job, held).await,
+        (seeding, None) => {
+            if seeding == Seeding::Always {
+                job.inner.keep(&job.link);
+            }
+            job.link.files.share_unnamed(held);
+            provide_whole(job, held, store).await;
+            job.inner.cache_add(&job.link, held, true).await;
+        }
         (seeding, Some(target)) => {
             if seeding == Seeding::Always {
                 job.inner.keep(&job.link);
@@ -750,16 +778,22 @@ async fn finish(
             for given_up in job.link.files.share(held, target.clone()) {
                 job.link.unprovide(&given_up).await;
             }
-            // What was received, the server knows.
-            if store.found() > 0
-                && let Some(conn) = job.link.conn_now()
-            {
-                let provide = wire::Provide { url: held.url.clone(), range: None, root: Some(held.root) };
-                let _ = conn.send(provide).await;
-            }
+            provide_whole(job, held, store).await;
+            job.inner.cache_add(&job.link, held, false).await;
         }
     }
     Ok(())
+}
+
+/// Tells the server of a file that is complete, if it does not know: what was received, it does.
+async fn provide_whole(job: &Job, held: &Held, store: &PieceStore) {
+    if held.is_untold(store)
+        && let Some(conn) = job.link.conn_now()
+    {
+        let provide = wire::Provide { url: held.url.clone(), range: None, root: Some(held.root) };
+        // It is said again on the next connection.
+        let _ = conn.send(provide).await;
+    }
 }
 
 /// That the whole file has the digest that was signed. Its pieces are verified already; this is for whoever believes
@@ -1192,6 +1226,20 @@ async fn save_state(store: &Arc<PieceStore>) {
 }
 
 impl Job {
+    /// What asks in the name of something that is no download.
+    pub(super) fn quiet(link: &LinkUser, shared: &Arc<Shared>, demand: Demand, overwrite: Overwrite) -> Self {
+        Self {
+            link: link.clone(),
+            inner: Arc::clone(&link.inner),
+            shared: Arc::clone(shared),
+            overwrite,
+            preallocate: false,
+            demand,
+            is_single: false,
+            mirror: None,
+        }
+    }
+
     /// Enters a state, where the file is all of the transfer.
     pub(super) fn enter(&self, state: TransferState) {
         if self.is_single {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Error, Listing, LogLevel, PeerTransfer, Progress, SessionState, TransferState};
+use super::{Error, Listing, LogLevel, PeerTransfer, Progress, SessionState, ShareState, TransferState};
 use crate::content::trust::Verdict;
 use crate::wire::{Digest, UrlPath};
 
@@ -131,6 +131,13 @@ pub enum EventBody {
         /// When it expects to be back.
         after: Duration,
     },
+    /// A share has another state. Only the latest of each is kept.
+    Share {
+        /// [`super::Share::id`].
+        share: u64,
+        /// Now.
+        state: ShareState,
+    },
     /// A line of the log. Droppable, and the first to be dropped; off at first. Told of clients whose
     /// [`super::Config::log`] is set.
     Log {
@@ -208,6 +215,8 @@ impl EventMask {
 
     /// [`EventBody::Log`].
     pub const LOG: Self = Self(1 << 13);
+    /// [`EventBody::Share`].
+    pub const SHARE: Self = Self(1 << 14);
 
     /// Whether all of `other` is in this.
     pub fn contains(self, other: Self) -> bool {

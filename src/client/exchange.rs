@@ -487,6 +487,7 @@ async fn end(exchange: &Exchange, kind: FailureKind) {
 /// Brings pieces to somebody who cannot be dialled from elsewhere.
 async fn give(exchange: &Exchange, errand: &Errand, called_off: &Notify) {
     let inner = &exchange.link.inner;
+    exchange.held.touch();
     if !exchange.link.gives() {
         return end(exchange, FailureKind::Gone).await;
     }

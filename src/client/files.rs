@@ -3,7 +3,7 @@
 //! Open files are a scarce good of the process: of complete files that are only shared, just the latest few stay
 //! open; the others are opened, and verified again, when somebody comes for them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,10 +14,11 @@ use tokio::sync::{Notify, OwnedMutexGuard, watch};
 use tokio::time::timeout;
 
 use super::ahead::Early;
+use super::cache::Used;
 use super::progress::{Numbers, Source};
 use super::reader;
 use super::session::Conn;
-use super::{Error, Overwrite, PieceStore};
+use super::{Error, ErrorKind, Overwrite, PieceStore};
 use crate::content::{Layout, PieceHashes};
 use crate::peer::RateLimiter;
 use crate::wire::{self, Digest, UrlPath, WaitReason};
@@ -29,6 +30,9 @@ const MAX_SHARES: usize = 16 * 1024;
 /// Files larger than this are not closed while they are shared: verifying them again would take too long. They are
 /// given up instead when there are too many.
 const MAX_PARKED_SIZE: u64 = 4 * 1024 * 1024;
+
+/// Paths that can be pinned.
+const MAX_PINNED: usize = 64 * 1024;
 
 /// Transfers that wait for a file to be held. The server plans fewer.
 const MAX_EXPECTED: usize = 256;
@@ -68,6 +72,11 @@ pub(super) struct Held {
     owner: Owner,
     /// Complete, and only given to others.
     is_shared: AtomicBool,
+    /// By the application, and so as long as it likes.
+    is_kept: AtomicBool,
+    /// Some of it comes from another file on this machine.
+    is_copied: AtomicBool,
+    used: Used,
     numbers: Arc<Numbers>,
     /// What is received of it counts against this.
     down: RateLimiter,
@@ -113,6 +122,9 @@ impl Held {
             store: Mutex::new(Slot::Open(store)),
             owner,
             is_shared: AtomicBool::new(false),
+            is_kept: AtomicBool::new(false),
+            is_copied: AtomicBool::new(false),
+            used: Used::default(),
             numbers,
             down,
             early: Mutex::default(),
@@ -167,6 +179,25 @@ impl Held {
         self.is_shared.load(Ordering::Relaxed)
     }
 
+    /// Whether it is given to others, and not about to be no more.
+    pub(super) fn is_offered(&self) -> bool {
+        self.is_shared() && !self.is_stopped()
+    }
+
+    /// Whether the server knows only of a part of it what is here: what was found or copied, nobody has told it.
+    pub(super) fn is_untold(&self, store: &PieceStore) -> bool {
+        store.found() > 0 || self.is_copied.load(Ordering::Relaxed)
+    }
+
+    /// It was of use.
+    pub(super) fn touch(&self) {
+        self.used.now();
+    }
+
+    pub(super) fn last_used(&self) -> Instant {
+        self.used.last()
+    }
+
     pub(super) fn numbers(&self) -> &Numbers {
         &self.numbers
     }
@@ -215,6 +246,7 @@ impl Held {
 
     /// Bytes were copied from another file on this machine.
     pub(super) fn credit_copied(&self, bytes: u64) {
+        self.is_copied.fetch_or(bytes > 0, Ordering::Relaxed);
         self.credited.fetch_add(bytes, Ordering::AcqRel);
         self.numbers.found(bytes);
     }
@@ -294,6 +326,8 @@ impl Held {
 #[derive(Debug, Default)]
 pub(super) struct Files {
     table: Mutex<Table>,
+    /// What is to be kept, whatever the bounds.
+    pinned: Mutex<HashSet<UrlPath>>,
     turns: Mutex<HashMap<UrlPath, Weak<tokio::sync::Mutex<()>>>>,
     /// How many downloads wait for their turn.
     waiting: Mutex<HashMap<UrlPath, usize>>,
@@ -522,6 +556,36 @@ impl Files {
         given_up
     }
 
+    /// A complete file of the application's goes in as a share, in the place of what was held of the same path. It stays
+    /// open: to close it would be to read all of it again.
+    pub(super) fn insert_kept(&self, held: &Arc<Held>) {
+        held.is_shared.store(true, Ordering::Relaxed);
+        held.is_kept.store(true, Ordering::Relaxed);
+        self.insert(Arc::clone(held));
+    }
+
+    /// A complete file without a name goes on as a share.
+    pub(super) fn share_unnamed(&self, held: &Held) {
+        held.is_shared.store(true, Ordering::Relaxed);
+    }
+
+    /// Pins a path, or no longer.
+    pub(super) fn pin(&self, path: &UrlPath, on: bool) -> Result<(), Error> {
+        let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
+        if !on {
+            pinned.remove(path);
+        } else if pinned.len() >= MAX_PINNED && !pinned.contains(path) {
+            return Err(Error::new(ErrorKind::Limit, format!("{MAX_PINNED} files are pinned already")));
+        } else {
+            pinned.insert(path.clone());
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_pinned(&self, path: &UrlPath) -> bool {
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
+    }
+
     /// The store of a file, opened and verified again if it was closed. `None` when the file is no longer what it
     /// was. Blocks.
     pub(super) fn open_store(&self, held: &Arc<Held>) -> Option<Arc<PieceStore>> {
@@ -534,12 +598,15 @@ impl Files {
         Some(store)
     }
 
-    /// Takes all shares out: nothing more is given.
-    pub(super) fn withdraw_shares(&self) -> Vec<Arc<Held>> {
+    /// Takes out what is given after its download; with `all` also what the application shares.
+    pub(super) fn withdraw_shares(&self, all: bool) -> Vec<Arc<Held>> {
         let mut table = self.table();
-        let shares = table.by_path.extract_if(|_, held| held.is_shared()).map(|(_, held)| held).collect();
+        let goes = |held: &Held| held.is_shared() && (all || !held.is_kept.load(Ordering::Relaxed));
+        let shares: Vec<_> = table.by_path.extract_if(|_, held| goes(held)).map(|(_, held)| held).collect();
         table.open.clear();
         table.shared.clear();
+        drop(table);
+        shares.iter().for_each(|held| held.stop());
         shares
     }
 
@@ -647,7 +714,7 @@ mod tests {
         assert!(*old.stop.borrow() && !*new.stop.borrow());
         assert!(!files.remove(&old));
         assert!(Arc::ptr_eq(&files.get(&new.path).unwrap(), &new));
-        assert_eq!(files.withdraw_shares().len(), 1);
+        assert_eq!(files.withdraw_shares(true).len(), 1);
         assert!(files.get(&new.path).is_none());
     }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
+use super::cache::Cache;
 use super::dial::DialRules;
 use super::dialect::Spoken;
 use super::log::Log;
@@ -20,6 +21,7 @@ use super::priority::Precedence;
 use super::progress::{Meter, Source};
 use super::queue::Queue;
 use super::session::{Link, LinkUser};
+use super::share::Shares;
 use super::uploads::Listener;
 use super::verify::Verifier;
 use super::wake::{InterruptReceiver, InterruptSender, interrupt_pair};
@@ -48,6 +50,8 @@ pub(super) struct Inner {
     pub(super) up: RateLimiter,
     pub(super) totals: Totals,
     pub(super) precedence: Arc<Precedence>,
+    pub(super) cache: Cache,
+    pub(super) shares: Shares,
     pub(super) exchanges: Semaphore,
     pub(super) dial: Mutex<DialRules>,
     pub(super) listener: Listener,
@@ -152,6 +156,10 @@ impl Inner {
         if let Some(log) = &self.log {
             log.set_level(after.log_level);
         }
+        if (before.seed_bytes, before.cache_bytes) != (after.seed_bytes, after.cache_bytes) {
+            let inner = Arc::clone(self);
+            self.handle.spawn(async move { inner.cache_enforce(None).await });
+        }
         if before.seeding != after.seeding {
             let inner = Arc::clone(self);
             self.handle.spawn(async move { inner.seeding_changed(before.seeding, after.seeding).await });
@@ -167,7 +175,7 @@ impl Inner {
         let links: Vec<_> = self.links().values().cloned().collect();
         for link in links {
             if after == Seeding::Off || (after == Seeding::Downloading && idle) {
-                link.withdraw_shares().await;
+                link.withdraw_shares(after == Seeding::Off).await;
             }
             // The server knows from the registration whether anything may be asked of this client.
             if (before == Seeding::Off) != (after == Seeding::Off) {
@@ -220,7 +228,7 @@ impl Inner {
         });
         if is_last && self.seeding() == Seeding::Downloading {
             for link in self.all_links() {
-                link.withdraw_shares().await;
+                link.withdraw_shares(false).await;
             }
         }
     }
@@ -290,7 +298,7 @@ impl Inner {
         let _ = self.transfers.subscribe().wait_for(|transfers| *transfers == 0).await;
         let links = self.all_links();
         for link in &links {
-            link.withdraw_shares().await;
+            link.withdraw_shares(true).await;
         }
         self.listener.drained().await;
         for link in &links {
@@ -343,6 +351,8 @@ impl Runtime {
             up: RateLimiter::new(config.up_limit),
             totals: Totals::default(),
             precedence: Arc::default(),
+            cache: Cache::default(),
+            shares: Shares::default(),
             exchanges: Semaphore::new(MAX_EXCHANGES),
             dial: Mutex::default(),
             listener: Listener::default(),

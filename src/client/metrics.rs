@@ -2,16 +2,16 @@
 
 use std::fmt::Write as _;
 
-use super::{Client, ClientStats};
+use super::{CacheStats, Client, ClientStats};
 
 impl Client {
     /// The totals of [`Client::stats`] as text for Prometheus: each metric with its help and its type.
     pub fn metrics(&self) -> String {
-        text(&self.stats())
+        text(&self.stats(), &self.cache_stats())
     }
 }
 
-fn text(stats: &ClientStats) -> String {
+fn text(stats: &ClientStats, cache: &CacheStats) -> String {
     let mut text = String::new();
     let mut metric = |name: &str, kind: &str, help: &str, values: &[(&str, u64)]| {
         // Writing to a string does not fail.
@@ -28,6 +28,17 @@ fn text(stats: &ClientStats) -> String {
     metric("bytes_per_second", "gauge", "Bytes a second over the last seconds.", &rates);
     metric("transfers", "gauge", "Transfers that have not ended.", &[("", stats.active_transfers.into())]);
     metric("exchanges", "gauge", "Exchanges with others under way.", &[("", stats.peer_connections.into())]);
+    let offered = [("{by=\"download\"}", cache.files), ("{by=\"application\"}", cache.shares)];
+    metric("offered_files", "gauge", "Complete files given to others.", &offered);
+    metric("offered_bytes", "gauge", "Bytes of files given after their download.", &[("", cache.bytes)]);
+    let temporary = cache.temporary_bytes;
+    metric("temporary_bytes", "gauge", "Bytes that streams have left on the disk.", &[("", temporary)]);
+    metric(
+        "given_up_files_total",
+        "counter",
+        "Files given up, by bounds or purged.",
+        &[("", cache.given_up)],
+    );
     let waiting = u64::from(stats.queued_events);
     metric("events_waiting", "gauge", "Events waiting for the application.", &[("", waiting)]);
     let dropped = stats.dropped_events;
@@ -41,7 +52,10 @@ mod tests {
 
     #[test]
     fn every_sample_has_help_and_type() {
-        let text = text(&ClientStats { from_peers: 17, dropped_events: 3, ..ClientStats::default() });
+        let text = text(
+            &ClientStats { from_peers: 17, dropped_events: 3, ..ClientStats::default() },
+            &CacheStats::default(),
+        );
         assert!(text.contains("pdtp_client_received_bytes_total{from=\"peers\"} 17\n"), "{text}");
         assert!(text.contains("pdtp_client_events_dropped_total 3\n"), "{text}");
         let (comments, samples): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.starts_with("# "));

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod asks;
+mod cache;
 mod config;
 mod control;
 mod dial;
@@ -24,7 +25,9 @@ mod priority;
 mod progress;
 mod queue;
 mod reader;
+mod resume;
 mod session;
+mod share;
 mod store;
 mod stream;
 mod transfer;
@@ -35,6 +38,7 @@ mod verify;
 mod wake;
 mod watches;
 
+pub use cache::CacheStats;
 pub use config::{
     Config, DialectChoice, OPTIONS, OptionKind, OptionSpec, Seeding, boolean, bytes, no_option, policy,
 };
@@ -46,14 +50,17 @@ pub(crate) use log::tell_panic;
 pub use mirror::{Mirror, Pick};
 pub use priority::Priority;
 pub use reader::{DEFAULT_WINDOW, Reader, ReaderOptions};
-pub use store::{PieceStore, StoreError};
+pub use resume::Unfinished;
+pub use share::{Share, ShareState};
+pub use store::{Leftover, PieceStore, StoreError, leftover};
 pub use types::*;
 pub use verify::Answer;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::wire::{self, Entry, EntryKind, PdtpUri, UrlPath};
+use crate::wire::{self, Digest, Entry, EntryKind, PdtpUri, UrlPath};
 use inner::Runtime;
 use session::LinkUser;
 use transfer::Shared;
@@ -141,6 +148,22 @@ impl Client {
     /// [`ErrorKind::State`] when nothing waits for this decision, or not any more.
     pub fn decide(&self, id: u64, answer: Answer) -> Result<(), Error> {
         self.runtime.inner.verifier.decide(id, answer)
+    }
+
+    /// What is offered to others, and what that takes.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.runtime.inner.cache_stats()
+    }
+
+    /// Gives up what is offered after its download, least recently used first, until no more than `keep` bytes are left.
+    /// What is pinned stays. Files where the application has put them are not touched: they are only not given any more.
+    pub fn purge_cache(&self, keep: u64) -> Result<(), Error> {
+        let inner = Arc::clone(&self.runtime.inner);
+        inner.check_open()?;
+        self.runtime.wait(None, "purging", async move {
+            inner.cache_purge(keep).await;
+            Ok(())
+        })
     }
 
     /// Whether uploads are under way.
@@ -369,6 +392,38 @@ impl Session {
         self.inner.link.unwatch(op);
     }
 
+    /// Offers a local file to others as `path`, once it was found to be what the server has there (and version
+    /// `expect_root`, if given). How that goes is told by [`EventBody::Share`]. It is not copied, and read again only
+    /// to be given.
+    ///
+    /// # Errors
+    /// [`ErrorKind::State`] when seeding is off, and after the end of the client; [`ErrorKind::Limit`].
+    pub fn share(
+        &self,
+        path: &UrlPath,
+        expect_root: Option<Digest>,
+        local: PathBuf,
+        user_data: usize,
+    ) -> Result<Share, Error> {
+        Share::start(
+            &self.inner.runtime,
+            self.inner.link.clone(),
+            path.clone(),
+            expect_root,
+            local,
+            user_data,
+        )
+    }
+
+    /// Keeps what is offered of a path after its download, now or later, whatever the bounds; or no longer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`]; [`ErrorKind::State`] after the end of the client.
+    pub fn pin(&self, path: &UrlPath, on: bool) -> Result<(), Error> {
+        self.inner.runtime.inner.check_open()?;
+        self.inner.link.files.pin(path, on)
+    }
+
     /// Starts a download. What can go wrong with it is told by the transfer, and by its last event.
     ///
     /// # Errors
@@ -404,23 +459,7 @@ impl Session {
     }
 
     fn begin(&self, path: UrlPath, task: download::Task, user_data: usize) -> Result<Transfer, Error> {
-        let runtime = &self.inner.runtime;
-        {
-            // The lock that the end of the client takes: no transfer begins after it.
-            let _links = runtime.inner.links();
-            runtime.inner.check_open()?;
-            runtime.inner.transfer_started();
-        }
-        let tuning = match &task {
-            download::Task::Get(request) => request.tuning.clone(),
-            download::Task::Mirror(_) => Tuning::default(),
-        };
-        let down = runtime.inner.down.within(tuning.rate);
-        let id = runtime.inner.next_id();
-        let shared = Arc::new(Shared::new(id, user_data, path, down, tuning.priority));
-        let job = download::run(self.inner.link.clone(), Arc::clone(&shared), task);
-        runtime.inner.handle.spawn(job);
-        Ok(Transfer { inner: Arc::new(TransferInner { shared, runtime: Arc::clone(runtime) }) })
+        begin(&self.inner.runtime, &self.inner.link, path, task, None, user_data)
     }
 }
 
@@ -441,6 +480,33 @@ async fn stat_rich(link: &LinkUser, path: &UrlPath) -> Result<Listing, Error> {
         entry.mime = rich.mime.or(entry.mime.take());
     }
     Ok(listing)
+}
+
+/// Starts a transfer. `record`: it is one that was left unfinished.
+fn begin(
+    runtime: &Arc<Runtime>,
+    link: &LinkUser,
+    path: UrlPath,
+    task: download::Task,
+    record: Option<resume::Record>,
+    user_data: usize,
+) -> Result<Transfer, Error> {
+    {
+        // The lock that the end of the client takes: no transfer begins after it.
+        let _links = runtime.inner.links();
+        runtime.inner.check_open()?;
+        runtime.inner.transfer_started();
+    }
+    let tuning = match &task {
+        download::Task::Get(request) => request.tuning.clone(),
+        download::Task::Mirror(_) => Tuning::default(),
+    };
+    let down = runtime.inner.down.within(tuning.rate);
+    let id = runtime.inner.next_id();
+    let shared = Arc::new(Shared::new(id, user_data, path, down, tuning.priority));
+    let job = download::run(link.clone(), Arc::clone(&shared), task, record);
+    runtime.inner.handle.spawn(job);
+    Ok(Transfer { inner: Arc::new(TransferInner { shared, runtime: Arc::clone(runtime) }) })
 }
 
 async fn stat(link: &LinkUser, path: &UrlPath) -> Result<Listing, Error> {

@@ -59,6 +59,7 @@ enum Key {
     Session(u64),
     State(u64),
     Progress(u64),
+    Share(u64),
 }
 
 impl Key {
@@ -67,6 +68,7 @@ impl Key {
             EventBody::Session { session, .. } => Some(Self::Session(*session)),
             EventBody::State { transfer, .. } => Some(Self::State(*transfer)),
             EventBody::Progress { transfer, .. } => Some(Self::Progress(*transfer)),
+            EventBody::Share { share, .. } => Some(Self::Share(*share)),
             _ => None,
         }
     }
@@ -90,6 +92,7 @@ impl EventBody {
             Self::Posted { .. } | Self::Decision { .. } => EventMask(0),
             Self::Verdict { .. } => EventMask::VERDICT,
             Self::Log { .. } => EventMask::LOG,
+            Self::Share { .. } => EventMask::SHARE,
         }
     }
 

@@ -487,9 +487,9 @@ impl Link {
         }
     }
 
-    /// Gives up all that is only shared.
-    pub(super) async fn withdraw_shares(&self) {
-        for held in self.files.withdraw_shares() {
+    /// Gives up what is only shared: what is left of downloads, with `all` also what the application shares.
+    pub(super) async fn withdraw_shares(&self, all: bool) {
+        for held in self.files.withdraw_shares(all) {
             self.unprovide(&held).await;
         }
     }

@@ -392,6 +392,7 @@ impl PeerService {
         upload: Upload,
     ) -> Response {
         let started = Instant::now();
+        exchange.held.touch();
         if !exchange.link.gives() {
             return Response::text(404, "nothing is given here");
         }

@@ -296,6 +296,7 @@ const MASKABLE: &[pdtp_event_kind] = &[
     pdtp_event_kind::PDTP_EVENT_CHANGED,
     pdtp_event_kind::PDTP_EVENT_VERDICT,
     pdtp_event_kind::PDTP_EVENT_LOG,
+    pdtp_event_kind::PDTP_EVENT_SHARE,
 ];
 
 const _: () = {
@@ -315,4 +316,5 @@ const _: () = {
     same(pdtp_event_kind::PDTP_EVENT_CHANGED, EventMask::CHANGED);
     same(pdtp_event_kind::PDTP_EVENT_VERDICT, EventMask::VERDICT);
     same(pdtp_event_kind::PDTP_EVENT_LOG, EventMask::LOG);
+    same(pdtp_event_kind::PDTP_EVENT_SHARE, EventMask::SHARE);
 };

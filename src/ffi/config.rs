@@ -158,9 +158,10 @@ pub extern "C" fn pdtp_config_option_at(index: usize) -> *const pdtp_option {
 
 /// Sets the directories the library may write to besides those that you download into. NULL leaves one as it is.
 ///
-/// `cache_dir` holds pieces of streams (pdtp_request_to_callback) while they run; without it the system's directory
-/// for temporary files does. `state_dir` is kept for lists of unfinished downloads; this version keeps what it must
-/// remember of a download beside its file, needs no such directory, and answers PDTP_E_UNSUPPORTED.
+/// `cache_dir` holds pieces of streams (pdtp_request_to_callback) in files without a name; without it the system's
+/// directory for temporary files does. `state_dir` holds a small file for each unfinished download, for
+/// pdtp_resume_list; without it no such list is kept. (What there is of a download lies beside its file in any case.) The
+/// options "cache_dir" and "state_dir" are the same.
 ///
 /// Names are bytes on Unix and UTF-8 on Windows; they are copied. The directories need not exist yet.
 ///
@@ -173,15 +174,10 @@ pub unsafe extern "C" fn pdtp_config_set_dirs(
 ) -> c_int {
     guard::code(|| {
         let config = borrow_mut!(config);
-        if !state_dir.is_null() {
-            return Err(crate::client::Error::new(
-                crate::client::ErrorKind::Unsupported,
-                "this version keeps the state of a download beside its file: pass NULL for state_dir",
-            ));
-        }
-        if !cache_dir.is_null() {
-            config.engine.cache_dir = Some(local_path!(cache_dir));
-        }
+        let cache_dir = if cache_dir.is_null() { None } else { Some(local_path!(cache_dir)) };
+        let state_dir = if state_dir.is_null() { None } else { Some(local_path!(state_dir)) };
+        config.engine.cache_dir = cache_dir.or(config.engine.cache_dir.take());
+        config.engine.state_dir = state_dir.or(config.engine.state_dir.take());
         Ok(())
     })
 }

@@ -11,6 +11,7 @@ use super::handle::{Handle, give, handle, take};
 use super::listing::{ListingData, pdtp_listing};
 use super::log::{LogView, pdtp_log_event};
 use super::session::pdtp_session_state_code;
+use super::share::{ShareView, pdtp_share_event};
 use super::text::{owned, pointer};
 use super::transfer::{pdtp_progress, transfer_state_code};
 use super::verify::{VerdictView, pdtp_verdict};
@@ -52,6 +53,8 @@ pub enum pdtp_event_kind {
     /// A line of the log: pdtp_event_log. Off at first; dropped when the queue is half full. pdtp_config_set_log chooses
     /// how much is told.
     PDTP_EVENT_LOG = 14,
+    /// A share has another state: pdtp_event_share. Only the latest of each waits in the queue.
+    PDTP_EVENT_SHARE = 15,
 }
 
 /// How something that is watched has changed. Treat kinds that you do not know like PDTP_CHANGE_RESCAN.
@@ -258,6 +261,7 @@ enum View {
     Changed { seen: pdtp_changed_event, _strings: [Option<CString>; 3] },
     Verdict(VerdictView),
     Log(LogView),
+    Share(ShareView),
 }
 
 /// A listing that is freed with the event unless it was taken.
@@ -287,6 +291,14 @@ impl EventData {
     pub(super) fn log(&self) -> *const pdtp_log_event {
         match &self.view {
             View::Log(view) => &raw const view.seen,
+            _ => ptr::null(),
+        }
+    }
+
+    /// NULL where it is about something else.
+    pub(super) fn share(&self) -> *const pdtp_share_event {
+        match &self.view {
+            View::Share(view) => &raw const view.seen,
             _ => ptr::null(),
         }
     }
@@ -391,6 +403,9 @@ pub(super) fn convert(event: Event) -> <pdtp_event as Handle>::Data {
         }
         EventBody::Log { level, target, line } => {
             (PDTP_EVENT_LOG, 0, View::Log(LogView::new(level, target, line)))
+        }
+        EventBody::Share { share, state } => {
+            (PDTP_EVENT_SHARE, share, View::Share(ShareView::new(share, &state)))
         }
         // Handled before, and of what cannot be begun from C; to the application it would be an overflow of nothing.
         EventBody::Posted { .. } | EventBody::FileRemoved { .. } => overflow(0, 0),

@@ -9,8 +9,8 @@
 //! every function whether it blocks, on which threads it may be called, who owns what, what NULL means, which
 //! errors it gives, and since which version it is there.
 //!
-//! What C sees: [`version`], [`error`], [`config`], [`client`], [`session`], [`listing`], [`transfer`], [`reader`], [`log`],
-//! [`metrics`], [`event`],
+//! What C sees: [`version`], [`error`], [`config`], [`client`], [`session`], [`listing`], [`transfer`], [`reader`],
+//! [`resume`], [`share`], [`log`], [`metrics`], [`event`],
 //! [`uri`], [`callbacks`], [`stream`]. What it does not: `guard` (panics, results, the thread's last error), `handle` (pointers),
 //! `text` (strings and structs), `delivery` (draining of events).
 
@@ -38,7 +38,9 @@ pub mod listing;
 pub mod log;
 pub mod metrics;
 pub mod reader;
+pub mod resume;
 pub mod session;
+pub mod share;
 pub mod stream;
 mod text;
 pub mod transfer;

@@ -109,7 +109,8 @@ pub unsafe extern "C" fn pdtp_reader_read(reader: *mut pdtp_reader, buffer: *mut
 /// The same, but waits no longer than `timeout_ms` milliseconds (negative = for ever, 0 = not at all): PDTP_E_AGAIN when
 /// nothing has come by then. Asking is enough for the bytes to be fetched.
 ///
-/// Blocks up to `timeout_ms`; with 0 it may be called from callbacks, too. Otherwise as pdtp_reader_read. Since 0.1.0.
+/// Blocks up to `timeout_ms`; with 0 it may be called from callbacks, too. Otherwise, NULL included, as
+/// pdtp_reader_read. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pdtp_reader_read_timeout(
     reader: *mut pdtp_reader,

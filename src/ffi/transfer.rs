@@ -219,6 +219,22 @@ handle! {
     pdtp_transfer, TransferData, b"PDtr", live: true
 }
 
+impl TransferData {
+    /// A transfer that goes to the disk.
+    pub(super) fn new(shared: &Arc<Shared>, engine: Transfer) -> Self {
+        Self { shared: Arc::clone(shared), engine, stream: None }
+    }
+}
+
+/// Whether a PDTP_CANCEL_* keeps what is there; `None` if it is none.
+pub(super) fn keeps(what: c_int) -> Option<bool> {
+    match what {
+        _ if what == pdtp_cancel::PDTP_CANCEL_KEEP as c_int => Some(true),
+        _ if what == pdtp_cancel::PDTP_CANCEL_DELETE as c_int => Some(false),
+        _ => None,
+    }
+}
+
 /// A state as C numbers it.
 pub(super) fn transfer_state_code(state: TransferState) -> pdtp_transfer_states {
     match state {
@@ -465,7 +481,10 @@ pub unsafe extern "C" fn pdtp_request_start(
 }
 
 /// Hands a started transfer over; one that nobody wants goes on without a handle.
-fn give_out(out: Option<&mut *mut pdtp_transfer>, started: Result<TransferData, Error>) -> Result<(), Error> {
+pub(super) fn give_out(
+    out: Option<&mut *mut pdtp_transfer>,
+    started: Result<TransferData, Error>,
+) -> Result<(), Error> {
     match (out, started) {
         (Some(out), Ok(transfer)) => {
             *out = give(transfer);
@@ -665,11 +684,7 @@ pub unsafe extern "C" fn pdtp_transfer_set_priority(transfer: *mut pdtp_transfer
 pub unsafe extern "C" fn pdtp_transfer_cancel(transfer: *mut pdtp_transfer, what: c_int) -> c_int {
     guard::code(|| {
         let transfer = borrow!(transfer);
-        let keep = match what {
-            _ if what == pdtp_cancel::PDTP_CANCEL_KEEP as c_int => true,
-            _ if what == pdtp_cancel::PDTP_CANCEL_DELETE as c_int => false,
-            _ => return Err(argument("what", format_args!("{what} is no PDTP_CANCEL_*"))),
-        };
+        let keep = keeps(what).ok_or_else(|| argument("what", format_args!("{what} is no PDTP_CANCEL_*")))?;
         transfer.shared.alive()?;
         transfer.engine.cancel(keep);
         if let Some(stream) = &transfer.stream {

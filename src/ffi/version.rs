@@ -20,13 +20,18 @@ const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_V
 
 /// What `pdtp_has_feature` knows. Names are never removed while the thing is there.
 const FEATURES: &[&str] = &[
+    "cache",
     "dispatch-queue",
     "dispatch-thread",
     "event-fd",
     "ipv6",
     "list-recursive",
+    "log",
+    "metrics",
     "resume",
+    "resume-list",
     "seeding",
+    "share",
     "stream",
     "tree",
     concat!("target-", env!("PDTP_TARGET")),
@@ -62,9 +67,9 @@ pub extern "C" fn pdtp_abi_version() -> c_int {
 
 /// Whether the loaded library has a feature: 1 or 0.
 ///
-/// Known here: "dispatch-queue", "dispatch-thread", "event-fd", "ipv6", "list-recursive", "resume", "seeding",
-/// "stream" (downloads to a callback), "tree" (downloads of directories), and what it was built for, as
-/// "target-x86_64-unknown-linux-gnu" and "profile-release".
+/// Known here: "cache", "dispatch-queue", "dispatch-thread", "event-fd", "ipv6", "list-recursive", "log", "metrics",
+/// "resume", "resume-list", "seeding", "share", "stream" (downloads to a callback), "tree" (downloads of directories), and
+/// what it was built for, as "target-x86_64-unknown-linux-gnu" and "profile-release".
 ///
 /// Never blocks. Any thread, callbacks included. NULL and unknown names: 0. Since 0.1.0.
 #[unsafe(no_mangle)]

@@ -188,6 +188,16 @@ static void start_stream(struct state *state, pdtp_data_callback function)
     CHECK_CODE(pdtp_request_start(&state->transfer, request, state), 0);
 }
 
+static int on_data_count(uint64_t offset, const void *data, size_t length, void *user_data)
+{
+    struct state *state = user_data;
+
+    (void)offset;
+    (void)data;
+    CHECK(length > 0 && counter_get(&state->stream_ended) == 0);
+    return PDTP_DATA_CONTINUE;
+}
+
 static void test_free_in_data_callback(void)
 {
     struct state state = fresh;
@@ -244,6 +254,41 @@ static void test_free_in_any_order(void)
     pdtp_client_free(state.client);
     pdtp_transfer_free(state.transfer);
     pdtp_session_free(state.session);
+}
+
+/* At any moment of a download, however far it has come. PDTP_ROUNDS says how often. */
+static void test_free_at_random(void)
+{
+    const char *wanted = getenv("PDTP_ROUNDS");
+    int i, rounds = wanted ? atoi(wanted) : 60;
+    uint32_t random = 2463534242u;
+
+    for (i = 0; i < rounds; i++) {
+        struct state state = fresh;
+        struct timespec pause = {0, 0};
+        char name[32];
+
+        random ^= random << 13;
+        random ^= random >> 17;
+        random ^= random << 5;
+        pause.tv_nsec = (long)(random % 40) * 1000000;
+        snprintf(name, sizeof name, "r%d", i % 4);
+        state.client = fast_client(i % 2);
+        CHECK_CODE(pdtp_client_set(state.client, "grace", i % 3 ? "0" : "100ms"), 0);
+        CHECK_CODE(pdtp_client_set_event_callback(state.client, on_event, &state, destroy), 0);
+        if (i % 5 == 4) {
+            start_stream(&state, on_data_count);
+        } else {
+            start(&state, name);
+        }
+        nanosleep(&pause, NULL);
+        pdtp_client_free(state.client);
+        CHECK(counter_get(&state.destroyed) == 1);
+        CHECK(counter_get(&state.stream_ended) == (i % 5 == 4));
+        CHECK(pdtp_transfer_state(state.transfer) >= PDTP_TRANSFER_DONE || i % 3);
+        pdtp_transfer_free(state.transfer);
+        pdtp_session_free(state.session);
+    }
 }
 
 static void test_new_and_free_often(void)
@@ -458,6 +503,7 @@ static void on_event_reenter(const pdtp_event *event, void *user_data)
     CHECK_CODE(pdtp_list(&listing, state->session, "/", 1, 0), PDTP_E_REENTRANT);
     CHECK_CODE(pdtp_stat(&listing, state->session, "/", 0), PDTP_E_REENTRANT);
     CHECK_CODE(pdtp_transfer_wait(state->transfer, 0), PDTP_E_REENTRANT);
+    CHECK_CODE(pdtp_cache_purge(state->client, 0), PDTP_E_REENTRANT);
     CHECK_CODE(pdtp_client_dispatch(state->client, 0, 0), PDTP_E_REENTRANT);
     CHECK(!pdtp_client_next_event(state->client, 0) && pdtp_last_error_code() == PDTP_E_REENTRANT);
     /* What does not block is fine. */
@@ -811,6 +857,7 @@ static const struct {
     TEST(free_in_data_callback),
     TEST(free_while_downloading),
     TEST(free_in_any_order),
+    TEST(free_at_random),
     TEST(new_and_free_often),
     TEST(cancel_twice),
     TEST(pause_and_resume),

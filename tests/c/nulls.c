@@ -90,7 +90,7 @@ static void configs(pdtp_config *config)
     CHECK(options > 5 && !pdtp_config_option_at((size_t)-1));
     IS_NULL(pdtp_config_set_dirs(NULL, "a", NULL));
     IS_ARGUMENT(pdtp_config_set_dirs(config, "", NULL));
-    CHECK_CODE(pdtp_config_set_dirs(config, NULL, "b"), PDTP_E_UNSUPPORTED);
+    IS_ARGUMENT(pdtp_config_set_dirs(config, NULL, ""));
     CHECK_CODE(pdtp_config_set_dirs(config, NULL, NULL), 0);
     IS_NULL(pdtp_config_set_dispatch(NULL, PDTP_DISPATCH_QUEUE));
     IS_ARGUMENT(pdtp_config_set_dispatch(config, 17));
@@ -325,6 +325,63 @@ static void readers(pdtp_session *session)
     pdtp_reader_free((pdtp_reader *)session);
 }
 
+static void shares(pdtp_client *client, pdtp_session *session)
+{
+    pdtp_share *out = (pdtp_share *)session;
+    pdtp_cache_info stats;
+    char text[64];
+
+    pdtp_share_free(NULL);
+    IS_NULL(pdtp_share_add(NULL, session, "/file", "x", NULL));
+    IS_NULL(pdtp_share_add(&out, NULL, "/file", "x", NULL));
+    CHECK(out == NULL);
+    IS_NULL(pdtp_share_add(&out, session, NULL, "x", NULL));
+    IS_NULL(pdtp_share_add(&out, session, "/file", NULL, NULL));
+    IS_ARGUMENT(pdtp_share_add(&out, session, "file", "x", NULL));
+    IS_ARGUMENT(pdtp_share_add(&out, session, "/file", "", NULL));
+    IS_ARGUMENT(pdtp_share_add(&out, (pdtp_session *)client, "/file", "x", NULL));
+    CHECK(pdtp_share_id(NULL) == 0 && pdtp_share_id((pdtp_share *)session) == 0);
+    IS_NULL(pdtp_share_state(NULL));
+    IS_NULL(pdtp_share_error(NULL, text, sizeof text));
+    IS_NULL(pdtp_cache_stats(NULL, &stats, sizeof stats));
+    IS_NULL(pdtp_cache_stats(client, NULL, sizeof stats));
+    IS_ARGUMENT(pdtp_cache_stats(client, &stats, 1));
+    CHECK_CODE(pdtp_cache_stats(client, &stats, sizeof stats), 0);
+    CHECK(stats.size == sizeof stats && stats.files == 0);
+    IS_NULL(pdtp_cache_purge(NULL, 0));
+    CHECK_CODE(pdtp_cache_purge(client, 0), 0);
+    IS_NULL(pdtp_cache_pin(NULL, "/file", 1));
+    IS_NULL(pdtp_cache_pin(session, NULL, 1));
+    IS_ARGUMENT(pdtp_cache_pin(session, "file", 1));
+    CHECK_CODE(pdtp_cache_pin(session, "/file", 1), 0);
+    CHECK_CODE(pdtp_cache_pin(session, "/file", -5), 0);
+}
+
+static void resumes(pdtp_client *client)
+{
+    pdtp_resume *list = (pdtp_resume *)client;
+    pdtp_transfer *out = (pdtp_transfer *)client;
+    const char *id = "0123456789abcdef";
+
+    pdtp_resume_free(NULL);
+    IS_NULL(pdtp_resume_list(NULL, client));
+    IS_NULL(pdtp_resume_list(&list, NULL));
+    CHECK(list == NULL);
+    /* No state directory. */
+    CHECK_CODE(pdtp_resume_list(&list, client), PDTP_E_STATE);
+    CHECK(pdtp_resume_count(NULL) == 0 && pdtp_resume_at(NULL, 0) == NULL);
+    CHECK(pdtp_resume_count((pdtp_resume *)client) == 0);
+    IS_NULL(pdtp_resume_start(&out, NULL, id, NULL));
+    CHECK(out == NULL);
+    IS_NULL(pdtp_resume_start(&out, client, NULL, NULL));
+    IS_NULL(pdtp_resume_start(NULL, client, NULL, NULL));
+    CHECK_CODE(pdtp_resume_start(&out, client, id, NULL), PDTP_E_STATE);
+    IS_NULL(pdtp_resume_forget(NULL, id, PDTP_CANCEL_KEEP));
+    IS_NULL(pdtp_resume_forget(client, NULL, PDTP_CANCEL_KEEP));
+    IS_ARGUMENT(pdtp_resume_forget(client, id, 2));
+    CHECK_CODE(pdtp_resume_forget(client, id, PDTP_CANCEL_KEEP), PDTP_E_STATE);
+}
+
 static void events(void)
 {
     IS_NULL(pdtp_event_type(NULL));
@@ -333,6 +390,7 @@ static void events(void)
     CHECK(!pdtp_event_transfer(NULL) && !pdtp_event_done(NULL) && !pdtp_event_progress(NULL));
     CHECK(!pdtp_event_file(NULL) && !pdtp_event_peer(NULL) && !pdtp_event_notice(NULL));
     CHECK(!pdtp_event_overflow(NULL) && !pdtp_event_changed(NULL) && !pdtp_event_log(NULL));
+    CHECK(!pdtp_event_share(NULL));
 }
 
 static int on_verdict(const pdtp_verdict *verdict, void *user_data)
@@ -427,6 +485,8 @@ int main(void)
     listings(session);
     transfers(session);
     readers(session);
+    shares(client, session);
+    resumes(client);
     events();
     uris();
     signatures(config, client);

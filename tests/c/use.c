@@ -8,7 +8,9 @@
 #include "check.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const char *uri, *dir;
@@ -419,6 +421,389 @@ static void test_overflow(void)
     end(&app);
 }
 
+/* ----------------------------------------------------------------------------------------------------- to others */
+
+/* What a file takes that another client downloads now: bytes from peers. */
+static uint64_t bytes_from_peers(const char *path, const char *name)
+{
+    struct app app = app_with(config_with("seeding", "off"));
+    pdtp_transfer *transfer = start_with(&app, path, name, NULL, NULL);
+    pdtp_progress progress;
+
+    CHECK_CODE(pdtp_transfer_wait(transfer, PATIENCE_MS), 0);
+    CHECK_CODE(pdtp_transfer_progress(transfer, &progress, sizeof progress), 0);
+    pdtp_transfer_free(transfer);
+    end(&app);
+    return progress.from_peers;
+}
+
+static void write_file(const char *name, size_t length)
+{
+    FILE *file = fopen(local(name), "wb");
+    size_t i;
+
+    CHECK(file != NULL);
+    for (i = 0; i < length; i++) {
+        CHECK(fputc((int)(i & 0x7f), file) != EOF);
+    }
+    CHECK(fclose(file) == 0);
+}
+
+/* The code that a share ends with. */
+static int share_ends(struct app *app, const char *path, const char *name)
+{
+    time_t deadline = time(NULL) + PATIENCE_MS / 1000;
+    pdtp_share *share;
+    char text[512];
+    int told = 0, code;
+
+    CHECK_CODE(pdtp_share_add(&share, app->session, path, local(name), &told), 0);
+    while (!told) {
+        const pdtp_event *event = pdtp_client_next_event(app->client, 1000);
+        const pdtp_share_event *seen = pdtp_event_share(event);
+        CHECK(time(NULL) < deadline);
+        if (seen && seen->state == PDTP_SHARE_FAILED) {
+            CHECK(seen->size == sizeof *seen && seen->share == pdtp_share_id(share) && seen->message[0]);
+            CHECK(pdtp_event_id(event) == seen->share && pdtp_event_user_data(event) == &told);
+            told = seen->code;
+        }
+    }
+    code = pdtp_share_error(share, text, sizeof text);
+    CHECK(code == told && text[0] && pdtp_share_state(share) == PDTP_SHARE_FAILED);
+    pdtp_share_free(share);
+    return code;
+}
+
+static void wait_until_offered(pdtp_share *share)
+{
+    time_t deadline = time(NULL) + PATIENCE_MS / 1000;
+    char text[512];
+
+    while (pdtp_share_state(share) != PDTP_SHARE_OFFERED) {
+        CHECK(time(NULL) < deadline);
+        CHECK_CODE(pdtp_share_error(share, text, sizeof text), 0);
+        pause_ms(5);
+    }
+}
+
+static void test_share(void)
+{
+    struct app app;
+    pdtp_share *share;
+    pdtp_cache_info cache;
+    pdtp_stats stats;
+    struct stat before, after;
+
+    CHECK(bytes_from_peers(uri, "mine") == 0);
+    CHECK(stat(local("mine"), &before) == 0);
+    app = app_with(config_with(NULL, NULL));
+    CHECK_CODE(pdtp_share_add(&share, app.session, uri, local("mine"), NULL), 0);
+    wait_until_offered(share);
+    CHECK(pdtp_share_error(share, NULL, 0) == 0);
+    CHECK_CODE(pdtp_cache_stats(app.client, &cache, sizeof cache), 0);
+    CHECK(cache.shares == 1 && cache.files == 0);
+    /* Others get it from here, though the server has it as well. */
+    CHECK(bytes_from_peers(uri, "theirs") > 0);
+    CHECK_CODE(pdtp_client_stats(app.client, &stats, sizeof stats), 0);
+    CHECK(stats.uploaded > 0);
+    /* Neither copied nor touched. */
+    CHECK(stat(local("mine"), &after) == 0 && after.st_mtime == before.st_mtime);
+    CHECK(stat(local("mine.part"), &after) != 0);
+    pdtp_share_free(share);
+    do {
+        pause_ms(5);
+        CHECK_CODE(pdtp_cache_stats(app.client, &cache, sizeof cache), 0);
+    } while (cache.shares > 0);
+    CHECK(bytes_from_peers(uri, "theirs too") == 0);
+
+    /* What is not the file of the server is never offered. */
+    write_file("wrong", 3000000);
+    write_file("short", 17);
+    CHECK_CODE(share_ends(&app, uri, "wrong"), PDTP_E_HASH);
+    CHECK_CODE(share_ends(&app, uri, "short"), PDTP_E_HASH);
+    CHECK_CODE(share_ends(&app, uri, "missing"), PDTP_E_IO);
+    CHECK(stat(local("missing.part"), &after) != 0);
+    CHECK_CODE(share_ends(&app, "/sub", "short"), PDTP_E_ARGUMENT);
+    CHECK_CODE(share_ends(&app, "/nothing", "short"), PDTP_E_NOT_FOUND);
+
+    /* Off is off. */
+    CHECK_CODE(pdtp_share_add(&share, app.session, uri, local("mine"), NULL), 0);
+    wait_until_offered(share);
+    CHECK_CODE(pdtp_client_set(app.client, "seeding", "off"), 0);
+    while (pdtp_share_state(share) != PDTP_SHARE_FAILED) {
+        pause_ms(5);
+    }
+    CHECK_CODE(pdtp_share_error(share, NULL, 0), PDTP_E_STATE);
+    pdtp_share_free(share);
+    CHECK_CODE(pdtp_share_add(&share, app.session, uri, local("mine"), NULL), PDTP_E_STATE);
+    CHECK(share == NULL);
+    end(&app);
+}
+
+/* A download of the same file by the same client comes between, and the share goes on. */
+static void test_share_and_download(void)
+{
+    struct app app;
+    pdtp_share *share;
+    pdtp_transfer *transfer;
+    pdtp_progress progress;
+
+    CHECK(bytes_from_peers(uri, "mine") == 0);
+    app = app_with(config_with("seeding", "downloading"));
+    CHECK_CODE(pdtp_share_add(&share, app.session, uri, local("mine"), NULL), 0);
+    wait_until_offered(share);
+    transfer = start_with(&app, uri, "copy", NULL, NULL);
+    CHECK_CODE(pdtp_transfer_wait(transfer, PATIENCE_MS), 0);
+    CHECK_CODE(pdtp_transfer_progress(transfer, &progress, sizeof progress), 0);
+    CHECK(progress.from_disk == 3000000);
+    pdtp_transfer_free(transfer);
+    wait_until_offered(share);
+    CHECK(bytes_from_peers(uri, "theirs") > 0);
+    pdtp_session_free(app.session);
+    app.session = NULL;
+    CHECK(pdtp_share_state(share) == PDTP_SHARE_OFFERED);
+    pdtp_client_free(app.client);
+    CHECK(pdtp_share_state(share) == PDTP_SHARE_ENDED);
+    pdtp_share_free(share);
+}
+
+static pdtp_cache_info cache_of(struct app *app)
+{
+    pdtp_cache_info cache;
+
+    CHECK_CODE(pdtp_cache_stats(app->client, &cache, sizeof cache), 0);
+    return cache;
+}
+
+static void wait_for_files(struct app *app, uint64_t files)
+{
+    time_t deadline = time(NULL) + PATIENCE_MS / 1000;
+
+    while (cache_of(app).files != files) {
+        CHECK(time(NULL) < deadline);
+        pause_ms(5);
+    }
+}
+
+static void get(struct app *app, const char *path, const char *name)
+{
+    pdtp_transfer *transfer = start_with(app, path, name, NULL, NULL);
+
+    CHECK_CODE(pdtp_transfer_wait(transfer, PATIENCE_MS), 0);
+    pdtp_transfer_free(transfer);
+}
+
+static void test_cache(void)
+{
+    struct app app = app_with(config_with("seeding", "always"));
+    struct stat found;
+    char *text;
+
+    get(&app, uri, "a");
+    get(&app, "/sub/x", "b");
+    get(&app, "/small", "c");
+    CHECK(cache_of(&app).files == 3 && cache_of(&app).bytes == 3900300);
+    CHECK(cache_of(&app).temporary_bytes == 0 && cache_of(&app).given_up == 0);
+    CHECK(bytes_from_peers(uri, "theirs") > 0);
+    CHECK_CODE(pdtp_metrics(&text, app.client), 0);
+    CHECK(strstr(text, "pdtp_client_offered_bytes 3900300\n"));
+    pdtp_string_free(text);
+
+    /* /file.bin was used last, so the others go first; but one of them is pinned. */
+    CHECK_CODE(pdtp_cache_pin(app.session, "/small", 1), 0);
+    CHECK(cache_of(&app).pinned_bytes == 300);
+    CHECK_CODE(pdtp_cache_purge(app.client, 3000300), 0);
+    CHECK(cache_of(&app).files == 2 && cache_of(&app).bytes == 3000300);
+    CHECK_CODE(pdtp_client_set(app.client, "seed_bytes", "1M"), 0);
+    wait_for_files(&app, 1);
+    CHECK(cache_of(&app).bytes == 300 && cache_of(&app).given_up == 2);
+    /* The server knows, and sends nobody here; the file is where it was. */
+    CHECK(bytes_from_peers(uri, "theirs too") == 0);
+    CHECK(stat(local("a"), &found) == 0 && found.st_size == 3000000);
+    CHECK_CODE(pdtp_cache_purge(app.client, 0), 0);
+    CHECK(cache_of(&app).files == 1);
+    CHECK_CODE(pdtp_cache_pin(app.session, "/small", 0), 0);
+    CHECK_CODE(pdtp_cache_purge(app.client, 0), 0);
+    CHECK(cache_of(&app).files == 0 && cache_of(&app).bytes == 0);
+
+    /* Within the bound, and for a while only. */
+    CHECK_CODE(pdtp_client_set(app.client, "seed_time", "200ms"), 0);
+    get(&app, "/sub/deep/y", "d");
+    wait_for_files(&app, 0);
+    CHECK(cache_of(&app).given_up == 4);
+    end(&app);
+}
+
+static int take(uint64_t offset, const void *data, size_t length, void *user_data)
+{
+    uint64_t *taken = user_data;
+
+    (void)data;
+    CHECK(offset == *taken);
+    *taken += length;
+    return PDTP_DATA_CONTINUE;
+}
+
+/* Streams a file; how much of it was there already. */
+static uint64_t stream(struct app *app, const char *path)
+{
+    pdtp_request *request;
+    pdtp_transfer *transfer;
+    pdtp_progress progress;
+    uint64_t taken = 0;
+
+    CHECK_CODE(pdtp_request_new(&request, app->session, path), 0);
+    CHECK_CODE(pdtp_request_to_callback(request, take, &taken, NULL), 0);
+    CHECK_CODE(pdtp_request_start(&transfer, request, NULL), 0);
+    CHECK_CODE(pdtp_transfer_wait(transfer, PATIENCE_MS), 0);
+    CHECK_CODE(pdtp_transfer_progress(transfer, &progress, sizeof progress), 0);
+    CHECK(taken == progress.total);
+    pdtp_transfer_free(transfer);
+    return progress.from_disk;
+}
+
+static void test_streams_are_cached(void)
+{
+    pdtp_config *config = config_with("seeding", "always");
+    struct app app;
+
+    CHECK_CODE(pdtp_config_set_dispatch(config, PDTP_DISPATCH_THREAD), 0);
+    CHECK_CODE(pdtp_config_set_dirs(config, dir, NULL), 0);
+    app = app_with(config);
+    CHECK(stream(&app, "/sub/x") == 0);
+    wait_for_files(&app, 1);
+    CHECK(cache_of(&app).temporary_bytes == 900000);
+    CHECK(stream(&app, "/sub/x") == 900000);
+    CHECK(cache_of(&app).files == 1);
+    CHECK(bytes_from_peers("/sub/x", "theirs") > 0);
+    /* The oldest make room. */
+    CHECK_CODE(pdtp_client_set(app.client, "cache_bytes", "3000000"), 0);
+    CHECK(stream(&app, uri) == 0);
+    CHECK(cache_of(&app).files == 1 && cache_of(&app).temporary_bytes == 3000000);
+    CHECK_CODE(pdtp_client_set(app.client, "cache_bytes", "0"), 0);
+    wait_for_files(&app, 0);
+    CHECK(stream(&app, uri) == 0);
+    CHECK(cache_of(&app).files == 0);
+    end(&app);
+}
+
+/* ------------------------------------------------------------------------------------------ unfinished downloads */
+
+static struct app app_with_state(const char *limit_down)
+{
+    pdtp_config *config = config_with("limit_down", limit_down);
+
+    CHECK_CODE(pdtp_config_set_dirs(config, NULL, local("state")), 0);
+    return app_with(config);
+}
+
+static pdtp_resume *unfinished(struct app *app, size_t count)
+{
+    pdtp_resume *list;
+
+    CHECK_CODE(pdtp_resume_list(&list, app->client), 0);
+    CHECK(pdtp_resume_count(list) == count && pdtp_resume_at(list, count) == NULL);
+    return list;
+}
+
+static void test_resume(void)
+{
+    struct app app = app_with_state("512K");
+    pdtp_transfer *transfer;
+    pdtp_progress progress;
+    pdtp_resume *list;
+    const pdtp_unfinished *one;
+    struct stat found;
+    char id[32], text[512];
+    pid_t child;
+
+    /* A run that is killed in the middle. */
+    pdtp_resume_free(unfinished(&app, 0));
+    end(&app);
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        app = app_with_state("512K");
+        wait_for_bytes(start_with(&app, uri, "killed", "priority", "low"));
+        raise(SIGKILL);
+    }
+    CHECK(waitpid(child, NULL, 0) == child);
+
+    /* Another run finds it, with all that is needed, and no session. */
+    app = app_with_state("512K");
+    pdtp_session_free(app.session);
+    app.session = NULL;
+    list = unfinished(&app, 1);
+    one = pdtp_resume_at(list, 0);
+    CHECK(one->size == sizeof *one && strlen(one->id) < sizeof id && strcmp(one->uri, uri) == 0);
+    CHECK(strcmp(one->local, local("killed")) == 0 && !one->into_dir && !one->active);
+    CHECK(one->started > 1600000000 && one->total == 3000000);
+    strcpy(id, one->id);
+    pdtp_resume_free(list);
+    CHECK_CODE(pdtp_resume_start(&transfer, app.client, id, &app), 0);
+    wait_for_bytes(transfer);
+    list = unfinished(&app, 1);
+    CHECK(pdtp_resume_at(list, 0)->active == 1);
+    pdtp_resume_free(list);
+    CHECK_CODE(pdtp_resume_start(NULL, app.client, id, NULL), PDTP_E_LOCKED);
+    CHECK_CODE(pdtp_resume_forget(app.client, id, PDTP_CANCEL_KEEP), PDTP_E_LOCKED);
+
+    /* The client ends first: it stays on the list. */
+    pdtp_client_free(app.client);
+    CHECK(pdtp_transfer_state(transfer) == PDTP_TRANSFER_CANCELLED);
+    pdtp_transfer_free(transfer);
+    app = app_with_state("0");
+    pdtp_resume_free(unfinished(&app, 1));
+    CHECK_CODE(pdtp_resume_start(&transfer, app.client, id, NULL), 0);
+    CHECK_CODE(pdtp_transfer_wait(transfer, PATIENCE_MS), 0);
+    CHECK_CODE(pdtp_transfer_progress(transfer, &progress, sizeof progress), 0);
+    CHECK(progress.from_disk > 0 && progress.from_disk + progress.from_origin == 3000000);
+    pdtp_transfer_free(transfer);
+    CHECK(stat(local("killed"), &found) == 0 && found.st_size == 3000000);
+    pdtp_resume_free(unfinished(&app, 0));
+    CHECK_CODE(pdtp_resume_start(&transfer, app.client, id, NULL), PDTP_E_NOT_FOUND);
+    CHECK_CODE(pdtp_resume_start(&transfer, app.client, "../../../etc/pass", NULL), PDTP_E_NOT_FOUND);
+
+    /* What cannot be mended by another try is not listed, nor what is complete, nor what was thrown away. */
+    transfer = start_with(&app, "/nothing", "nothing", NULL, NULL);
+    CHECK_CODE(pdtp_transfer_wait(transfer, PATIENCE_MS), PDTP_E_NOT_FOUND);
+    pdtp_transfer_free(transfer);
+    get(&app, "/small", "small");
+    CHECK_CODE(pdtp_client_set(app.client, "limit_down", "512K"), 0);
+    transfer = start_with(&app, uri, "deleted", NULL, NULL);
+    wait_for_bytes(transfer);
+    CHECK_CODE(pdtp_transfer_cancel(transfer, PDTP_CANCEL_DELETE), 0);
+    CHECK_CODE(pdtp_transfer_wait(transfer, PATIENCE_MS), PDTP_E_CANCELLED);
+    pdtp_transfer_free(transfer);
+    pdtp_resume_free(unfinished(&app, 0));
+
+    /* Forgotten, and what is there of it deleted. */
+    transfer = start_with(&app, uri, "kept", NULL, NULL);
+    wait_for_bytes(transfer);
+    CHECK_CODE(pdtp_transfer_cancel(transfer, PDTP_CANCEL_KEEP), 0);
+    CHECK_CODE(pdtp_transfer_wait(transfer, PATIENCE_MS), PDTP_E_CANCELLED);
+    pdtp_transfer_free(transfer);
+    list = unfinished(&app, 1);
+    CHECK(pdtp_resume_at(list, 0)->done > 0 && stat(local("kept.part"), &found) == 0);
+    CHECK_CODE(pdtp_resume_forget(app.client, pdtp_resume_at(list, 0)->id, PDTP_CANCEL_DELETE), 0);
+    pdtp_resume_free(list);
+    CHECK(stat(local("kept.part"), &found) != 0);
+    pdtp_resume_free(unfinished(&app, 0));
+    end(&app);
+
+    /* A state directory that cannot be one is told at once. */
+    write_file("state of matter", 3);
+    {
+        pdtp_config *config = config_with("state_dir", local("state of matter"));
+        app = app_with(config);
+    }
+    transfer = start_with(&app, uri, "never", NULL, NULL);
+    CHECK_CODE(pdtp_transfer_wait(transfer, PATIENCE_MS), PDTP_E_EXISTS);
+    CHECK(pdtp_transfer_error(transfer, text, sizeof text) == PDTP_E_EXISTS && strstr(text, "state of matter"));
+    pdtp_transfer_free(transfer);
+    end(&app);
+}
+
 #define TEST(name) {#name, test_##name}
 
 static const struct {
@@ -433,6 +818,11 @@ static const struct {
     TEST(metrics),
     TEST(log),
     TEST(overflow),
+    TEST(share),
+    TEST(share_and_download),
+    TEST(cache),
+    TEST(streams_are_cached),
+    TEST(resume),
 };
 
 int main(int argc, char **argv)

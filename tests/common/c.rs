@@ -40,7 +40,11 @@ pub fn compilers() -> impl Iterator<Item = &'static str> {
 
 /// Names of the functions that the header declares.
 pub fn header_prototypes() -> BTreeSet<String> {
-    let text = std::fs::read_to_string(source("include/pdtp.h")).unwrap();
+    prototypes(&std::fs::read_to_string(source("include/pdtp.h")).unwrap())
+}
+
+/// The same of the text of a header.
+pub fn prototypes(text: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut in_comment = false;
     for line in text.lines() {

@@ -167,3 +167,27 @@ fn two_downloads_to_one_name_do_not_mix() {
     first.finish(PATIENCE).expect(0);
     assert_same_file(&served.path().join("big"), &target);
 }
+
+/// `pdtp resume` needs no URI: it is beside what is there.
+#[test]
+fn by_pdtp_resume() {
+    let served = make_tree(&[("big", SIZE as usize)]);
+    let (server, here) = (Pdtpd::start(served.path(), &[""; 0]), scratch());
+    std::fs::create_dir(here.path().join("below")).unwrap();
+    let target = here.path().join("below/big");
+    interrupted(&server, &target).kill9();
+    let list = pdtp_in(here.path(), &["resume", "--list", "--json"]).expect(0).text();
+    let one: serde_json::Value = serde_json::from_str(&list).expect("one object");
+    assert_eq!(one["local"], "below/big");
+    assert_eq!(one["total"], SIZE);
+    assert_eq!(one["uri"], server.uri("/big"));
+    let text = pdtp(&["resume", "-l", target.with_extension("part").to_str().unwrap()]).expect(0).text();
+    assert!(text.contains("24.0 MiB") && text.contains(&server.uri("/big")), "{text}");
+    let run = pdtp_in(here.path(), &["resume", "--json"]).expect(0);
+    assert!(run.event("done")["from_disk"].as_u64().unwrap() >= 4 * MIB);
+    assert_same_file(&server.dir().join("big"), &target);
+    let run = pdtp_in(here.path(), &["resume"]).expect(0);
+    assert!(run.stderr.contains("nothing was left unfinished"), "{}", run.stderr);
+    let run = pdtp_in(here.path(), &["resume", "below/big"]).expect(4);
+    assert!(run.stderr.contains("below/big: no unfinished download"), "{}", run.stderr);
+}

@@ -56,7 +56,7 @@ pub(super) fn page(mut command: Command, section: &str) -> io::Result<String> {
     for sub in command.get_subcommands().filter(|sub| is_shown(sub)) {
         let full = format!("{} {}", command.get_name(), sub.get_name());
         // Names of options are not hyphenated words: the heading is the command as it is typed.
-        let _ = write!(body, ".SH \"{}\"\n", full.to_uppercase());
+        let _ = writeln!(body, ".SH \"{}\"", full.to_uppercase());
         let man = Man::new(sub.clone().bin_name(full).disable_help_flag(true));
         let mut part = Vec::new();
         man.render_synopsis_section(&mut part)?;
@@ -96,7 +96,9 @@ fn after(command: &Command, level: &str, seen: &mut BTreeSet<String>) -> String 
         if content.is_empty() || !seen.insert(format!("{title}\n{content}")) {
             continue;
         }
-        if !title.is_empty() {
+        if title.is_empty() {
+            out += ".PP\n";
+        } else {
             let title = if level == ".SH" { title.to_uppercase() } else { title };
             let _ = writeln!(out, "{level} \"{title}\"");
         }
@@ -112,7 +114,7 @@ fn is_title(line: &str) -> bool {
 
 /// Lines that keep their breaks and blanks.
 pub(crate) fn verbatim(content: &str) -> String {
-    let mut out = ".PP\n.nf\n".to_owned();
+    let mut out = ".nf\n".to_owned();
     for line in content.lines() {
         if line.is_empty() {
             out.push('\n');

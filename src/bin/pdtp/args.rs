@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use pdtp::client::{self, Config, Error, ErrorKind, OPTIONS, Seeding};
+use pdtp::client::{self, Config, Error, ErrorKind, LogLevel, OPTIONS, Seeding};
 use pdtp::content::trust::Policy;
 use pdtp::wire::{Digest, PdtpUri, UrlPath};
 
@@ -38,6 +38,7 @@ Examples:
   pdtp cat pdtp://mirror.example.org/film.webm | mpv -   watch while it comes
   pdtp mirror --delete pdtp://mirror.example.org/pub pub make ./pub like it, again and again
   pdtp watch pdtp://mirror.example.org/                  what changes, as it changes
+  pdtp resume                                            go on with what is unfinished here
 
 `pdtp COMMAND --help` tells more about each of them.
 ";
@@ -119,6 +120,12 @@ pub(crate) enum Command {
     /// Tell what changes on the server, one line an event
     #[command(after_help = after_help(WATCH_EXAMPLES))]
     Watch(Watch),
+    /// Go on with what earlier downloads have left unfinished
+    #[command(after_help = after_help(RESUME_EXAMPLES))]
+    Resume(Resume),
+    /// Give local files to others, as what the server has
+    #[command(after_help = after_help(SHARE_EXAMPLES))]
+    Share(ShareFiles),
     /// Make a key to sign with
     #[command(after_help = after_help(KEYGEN_EXAMPLES))]
     Keygen(Keygen),
@@ -234,6 +241,85 @@ Events of --json are those of `pdtp get`, and
   done       fetched, removed, up_to_date: numbers of files; seconds, rate,
              from_origin, from_peers, from_disk, uploaded, dry_run
 ";
+
+const RESUME_EXAMPLES: &str = "\
+Examples:
+  pdtp resume                     all that is unfinished here and below
+  pdtp resume --list /data        what would that be there?
+  pdtp resume disk.iso            this one (disk.iso.part is meant)
+
+While a file is incomplete, NAME.part.pdtp beside it says where it comes from.
+What is there is checked by hash, and the rest is fetched. A failure does not
+keep the others from being tried. Files of a directory that were not begun yet
+are not known here: `pdtp get -r` fetches them.
+
+Events of --json are those of `pdtp get`; with --list it is an object a line
+with local, uri, done and total (bytes).
+";
+
+const SHARE_EXAMPLES: &str = "\
+Examples:
+  pdtp share pdtp://host/iso/disk.iso disk.iso      this file is that one: give it to others
+  pdtp share pdtp://host/iso/ *.iso                 the same for several, by their names
+  pdtp share --for 8h --limit-up 2M URI FILE        for a night, and not too fast
+
+Each file is read and compared with the hashes of the server before anything of
+it is given, and it is not copied. When the server gets another version, it is
+not given any more. Ctrl-C ends it.
+
+Events of --json are session, notice, seeding and error of `pdtp get`, and
+  share      local, state (checking, offered, failed), message
+";
+
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// Unfinished files, or directories to look for them in [default: the current one]
+    #[arg(value_name = "FILE|DIR")]
+    pub(crate) places: Vec<PathBuf>,
+    /// Only say what is unfinished
+    #[arg(short, long)]
+    pub(crate) list: bool,
+    /// Go on giving each file to others so long after its end: 90, 30m, 12h, forever
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
+    pub(crate) seed_for: Duration,
+    /// Say nothing but errors
+    #[arg(short, long, conflicts_with_all = ["verbose", "json"])]
+    pub(crate) quiet: bool,
+    /// Show each exchange with others, and why it was arranged
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// One event a line on standard output, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) signatures: Signatures,
+    #[command(flatten)]
+    pub(crate) share: Share,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShareFiles {
+    /// What they are on the server: pdtp://host[:port]/path[#root=HEX], or with / at the end the directory they are in
+    pub(crate) uri: PdtpUri,
+    /// Local files
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// How long: 90, 30m, 12h, forever
+    #[arg(long = "for", value_name = "DURATION", default_value = "forever", value_parser = duration)]
+    pub(crate) duration: Duration,
+    /// Say nothing but errors
+    #[arg(short, long, conflicts_with = "json")]
+    pub(crate) quiet: bool,
+    /// One event a line on standard output, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) share: Share,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct Mirror {
@@ -443,7 +529,7 @@ pub(crate) struct Verify {
     pub(crate) json: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct TrustFile {
     /// File that says who may sign what [default: pdtp/trust in the configuration directory]
     #[arg(long, value_name = "FILE", help_heading = "Signatures")]
@@ -537,7 +623,7 @@ pub(crate) struct Stat {
 }
 
 /// Who must have signed.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Signatures {
     /// What to do about signatures [default: ask]
     #[arg(long, value_enum, value_name = "POLICY", help_heading = "Signatures")]
@@ -583,7 +669,7 @@ impl Signatures {
 }
 
 /// How much of the network the download may take, and what it gives.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Share {
     /// Most bytes a second to receive: 500K, 2M; 0 = no limit
     #[arg(long, value_name = "RATE")]
@@ -599,7 +685,7 @@ pub(crate) struct Share {
     no_give: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Network {
     /// How long dialling may take: 500ms, 10 (seconds), 1m
     #[arg(long, value_name = "DURATION", help_heading = "Network")]
@@ -673,6 +759,9 @@ pub(crate) fn config(network: &Network, share: Option<&Share>, seeding: Seeding)
         };
         config.set(name.trim(), value.trim())?;
     }
+    if config.log_level != LogLevel::Off {
+        crate::log_library(config.log_level);
+    }
     Ok(config)
 }
 
@@ -733,6 +822,24 @@ mod tests {
     fn every_option_of_the_library_is_in_the_help() {
         let help = get_help();
         assert!(OPTIONS.iter().all(|option| help.contains(option.name)));
+    }
+
+    /// What has a flag of its own is the option of that name, with the same words for its values.
+    #[test]
+    fn flags_of_the_network_are_options_of_the_library() {
+        use clap::CommandFactory as _;
+        let cli = Cli::command();
+        let get = cli.find_subcommand("get").unwrap();
+        for flag in ["limit-down", "limit-up", "listen-port", "connect-timeout", "dialect"] {
+            assert!(get.get_arguments().any(|arg| arg.get_long() == Some(flag)), "--{flag}");
+            assert!(OPTIONS.iter().any(|option| option.name == flag.replace('-', "_")), "{flag}");
+            let wrong =
+                Cli::try_parse_from(["pdtp", "get", "pdtp://h/x", &format!("--{flag}"), "?"]).unwrap();
+            let Command::Get(get) = wrong.command else { unreachable!() };
+            let by_flag = config(&get.network, Some(&get.share), Seeding::Off).unwrap_err();
+            let by_name = Config::default().set(flag, "?").unwrap_err();
+            assert_eq!(by_flag, by_name);
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ mod keys;
 mod link;
 mod mirror;
 mod report;
+mod resume;
+mod share;
 mod sign;
 mod signals;
 mod term;
@@ -27,7 +29,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
-use pdtp::client::{Error, ErrorKind};
+use pdtp::client::{Error, ErrorKind, LogLevel};
 
 use crate::args::{Cli, Command};
 use crate::exit::Failure;
@@ -35,11 +37,7 @@ use crate::exit::Failure;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if std::env::var_os("RUST_LOG").is_some() {
-        // For those who look for faults in the library itself; people are told by other means.
-        tracing_subscriber::fmt()
-            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-            .with_writer(std::io::stderr)
-            .init();
+        log(tracing_subscriber::EnvFilter::from_default_env());
     }
     let result = match &cli.command {
         Command::Get(args) => get::run(args),
@@ -48,6 +46,8 @@ fn main() -> ExitCode {
         Command::Cat(args) => cat::run(args),
         Command::Mirror(args) => mirror::run(args),
         Command::Watch(args) => watch::run(args),
+        Command::Resume(args) => resume::run(args),
+        Command::Share(args) => share::run(args),
         Command::Keygen(args) => keys::keygen(args),
         Command::Sign(args) => sign::run(args),
         Command::Verify(args) => verify::run(args),
@@ -66,6 +66,17 @@ fn main() -> ExitCode {
         eprintln!("pdtp: {}", term::safe(message.as_bytes()));
     }
     ExitCode::from(failure.code())
+}
+
+/// For those who look for faults in the library itself; people are told by other means.
+fn log(filter: tracing_subscriber::EnvFilter) {
+    // The first call counts: RUST_LOG says it in more detail than an option can.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+/// The same, of everything in the library.
+pub(crate) fn log_library(level: LogLevel) {
+    log(tracing_subscriber::EnvFilter::new(format!("pdtp={}", level.word())));
 }
 
 /// What went wrong, and what to do next. A message that has a `;` gives its own advice.

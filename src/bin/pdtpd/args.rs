@@ -196,9 +196,15 @@ pub(crate) struct ServeArgs {
 
     /// Most bytes a second to read for hashing; 0 = no limit [default: 0]
     ///
-    /// A number, optionally with K, M or G (powers of 1024). Hashing takes half of the processors in any case.
+    /// A number, optionally with K, M or G (powers of 1024).
     #[arg(long, value_name = "RATE", value_parser = units::parse_bytes)]
     pub(crate) hash_rate: Option<u64>,
+
+    /// How many processors hashing may keep busy [default: half of them]
+    ///
+    /// More is for a first start with a large tree that nobody waits for yet.
+    #[arg(long, value_name = "N", value_parser = units::parse_count)]
+    pub(crate) hash_threads: Option<usize>,
 
     /// When a file that is being written counts as complete, if it is not closed: after so long without a write
     /// [default: 2s]
@@ -270,6 +276,8 @@ pub(crate) struct Settings {
     pub(crate) globs: Globs,
     pub(crate) follow_symlinks: bool,
     pub(crate) hash_rate: u64,
+    /// 0: half of the processors.
+    pub(crate) hash_threads: usize,
     pub(crate) settle: Option<Duration>,
     pub(crate) old_version_grace: Option<Duration>,
     pub(crate) sign_key: Option<PathBuf>,
@@ -315,6 +323,7 @@ impl Settings {
             .map_err(Failure::usage)?,
             follow_symlinks: args.follow_symlinks.or(file.follow_symlinks).unwrap_or(true),
             hash_rate: args.hash_rate.or(file.hash_rate).unwrap_or(0),
+            hash_threads: args.hash_threads.or(file.hash_threads).unwrap_or(0),
             settle: args.settle.or(file.settle),
             old_version_grace: args.old_version_grace.or(file.old_version_grace),
             sign_key: args.sign_key.or(file.sign_key),

@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::{rules, units};
 
 /// The keys there are, as they are written.
-pub(crate) const KEYS: [&str; 21] = [
+pub(crate) const KEYS: [&str; 22] = [
     "dir",
     "listen",
     "name",
@@ -28,6 +28,7 @@ pub(crate) const KEYS: [&str; 21] = [
     "exclude",
     "follow-symlinks",
     "hash-rate",
+    "hash-threads",
     "settle",
     "old-version-grace",
     "sign-key",
@@ -57,6 +58,7 @@ pub(crate) struct File {
     pub(crate) exclude: Option<Vec<String>>,
     pub(crate) follow_symlinks: Option<bool>,
     pub(crate) hash_rate: Option<u64>,
+    pub(crate) hash_threads: Option<usize>,
     pub(crate) settle: Option<Duration>,
     pub(crate) old_version_grace: Option<Duration>,
     pub(crate) sign_key: Option<PathBuf>,
@@ -127,6 +129,10 @@ impl File {
             "hash-rate" => {
                 let rate = text_or_number(value).and_then(|text| units::parse_bytes(&text));
                 self.hash_rate = Some(rate.map_err(wrong)?);
+            }
+            "hash-threads" => {
+                let count = text_or_number(value).and_then(|text| units::parse_count(&text));
+                self.hash_threads = Some(count.map_err(wrong)?);
             }
             "settle" => self.settle = Some(duration(value).map_err(wrong)?),
             "old-version-grace" => self.old_version_grace = Some(duration(value).map_err(wrong)?),
@@ -199,6 +205,7 @@ mod tests {
             include = "*.iso"
             follow-symlinks = false
             hash-rate = "10M"
+            hash-threads = 3
             settle = 3
             grace = "5s"
             metadata = "sidecar"
@@ -214,6 +221,7 @@ mod tests {
         assert_eq!(file.exclude.unwrap(), ["*.tmp", "cache/"]);
         assert_eq!((file.include.unwrap().len(), file.follow_symlinks), (1, Some(false)));
         assert_eq!((file.hash_rate, file.settle), (Some(10 << 20), Some(Duration::from_secs(3))));
+        assert_eq!(file.hash_threads, Some(3));
         assert_eq!(File::parse("listen = 7000").unwrap().listen.unwrap()[0].port(), 7000);
         assert_eq!(File::parse("").unwrap(), File::default());
     }

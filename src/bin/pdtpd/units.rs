@@ -18,6 +18,12 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "a number of bytes, such as 65536, 512K, 10M or 2G".to_owned())
 }
 
+/// How many of something there are to be, at least one.
+pub(crate) fn parse_count(text: &str) -> Result<usize, String> {
+    let number = text.trim().parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "a number, 1 or more".to_owned())
+}
+
 /// Seconds, or a number with ms, s, m or h.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();

@@ -24,7 +24,7 @@ use std::time::{Duration, SystemTime};
 use super::Overwrite;
 use crate::content::{Layout, PieceHashes, PieceSet, merkle_root};
 use crate::peer::{Claim, FileSpan, PieceSink};
-use crate::wire::Digest;
+use crate::wire::{Digest, PdtpUri};
 use positional::{read_full_at, write_all_at};
 use state_file::{State, part_path, state_path};
 
@@ -56,6 +56,9 @@ pub enum StoreError {
     /// Whoever opened it wants it no more.
     #[error("checking what is there was called off")]
     CalledOff,
+    /// It is not the file that it was taken for.
+    #[error("{0} is another file than the one on the server")]
+    Differs(PathBuf),
     /// Something that is not a file has the name.
     #[error("{0} is there and is not a regular file")]
     NotAFile(PathBuf),
@@ -68,6 +71,23 @@ pub(super) type Progress<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
 pub(super) fn is_anything_here(target: &Path) -> bool {
     // What cannot be looked at is left to `open` to complain of.
     [target, &part_path(target)].into_iter().any(|path| path.symlink_metadata().is_ok())
+}
+
+/// What is left of a download that was not finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Where it comes from.
+    pub uri: PdtpUri,
+    /// Bytes verified when that was written down last.
+    pub done: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+/// What is left of a download to the file `target`, as the state file beside it says: for people, and to go on with.
+pub fn leftover(target: &Path) -> Option<Leftover> {
+    let state = State::read(&state_path(target)).ok()?;
+    Some(Leftover { uri: state.uri.parse().ok()?, done: state.done, total: state.size })
 }
 
 impl StoreError {
@@ -194,6 +214,31 @@ impl PieceStore {
         let store = Self { found: store.verified_bytes(), ..store };
         store.save_state()?;
         Ok(store)
+    }
+
+    /// Opens a complete file for others, once its content was found right; never changes or creates anything. `progress`
+    /// as for [`PieceStore::open`].
+    pub fn open_complete(
+        target: &Path,
+        uri: &str,
+        hashes: Arc<PieceHashes>,
+        progress: &mut (dyn FnMut(u64, u64) -> ControlFlow<()> + '_),
+    ) -> Result<Self, StoreError> {
+        let missing = || StoreError::io("cannot open", target)(io::ErrorKind::NotFound.into());
+        let file = open_existing(target)?.ok_or_else(missing)?;
+        // Before it is read: who writes to it meanwhile changes this.
+        let stamp = Stamp::of(&file).map_err(StoreError::io("cannot read", target))?;
+        let right = check::right_pieces(&file, &hashes, progress).map_err(StoreError::checking(target))?;
+        if !right.is_full() || stamp.size != hashes.layout().size() {
+            return Err(StoreError::Differs(target.to_owned()));
+        }
+        let names = Names {
+            target: target.to_owned(),
+            part: part_path(target),
+            state: state_path(target),
+            uri: uri.to_owned(),
+        };
+        Ok(Self::complete(hashes, file, names, stamp))
     }
 
     /// Reserves room on the disk for all of it, where the file system can.

@@ -2,7 +2,7 @@
 //! user. One JSON object. Nothing in it is trusted for content.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub(super) struct State {
     /// Where it comes from.
     pub(super) uri: String,
     /// Which version; absent where the server has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) root: Option<Digest>,
     /// Bytes in all.
     pub(super) size: u64,
@@ -28,7 +28,17 @@ pub(super) struct State {
     pub(super) done: u64,
 }
 
+/// Longest state file that is read.
+const MAX_STATE: u64 = 64 * 1024;
+
 impl State {
+    pub(super) fn read(path: &Path) -> io::Result<Self> {
+        let mut text = Vec::new();
+        std::fs::File::open(path)?.take(MAX_STATE).read_to_end(&mut text)?;
+        let state: Self = serde_json::from_slice(&text)?;
+        if state.format == FORMAT { Ok(state) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
+
     /// Replaces the file in one step, so that a crash leaves the old one or the new one.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
         let mut text = serde_json::to_vec_pretty(self)?;
