@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-bash .ci/install.sh cc c++ clang curl openssl pkg-config python3 nm valgrind ip ffmpeg chromium cmake abidiff doxygen mandoc zsh fish strings xz systemd-analyze
+bash .ci/install.sh cc c++ clang curl openssl pkg-config python3 nm xmllint valgrind ip ffmpeg chromium cmake abidiff doxygen mandoc zsh fish strings xz systemd-analyze
 bash .ci/install.sh clang-rt
 bash .ci/install.sh --packages glib-2.0 Qt6Core
 

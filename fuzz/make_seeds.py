@@ -128,5 +128,21 @@ def signatures():
     seed("signatures", "seen", b"\3" + f"/a {ROOT} 2026-11-22T10:00:00Z\n".encode())
 
 
-for make in (control, names, http_head, piece_hashes, signatures):
+def rdl():
+    head = '<?xml version="1.0" encoding="UTF-8"?>\n<listing xmlns="urn:pdtp:rdl:1" ' \
+           'xmlns:dc="http://purl.org/dc/elements/1.1/" path="/a%20b">\n'
+    file = '<file path="c%FF"><name>c\ufffd</name><size>9</size><modified>2026-11-24T10:00:00Z</modified>' \
+           f'<pieces size="4" count="3"/><root>{ROOT}</root><signed by="publisher"/><dc:title>A &amp; &#x42;</dc:title>' \
+           '<dc:format>video/mp4</dc:format><codec>h264</codec><duration>1.5</duration><width>640</width></file>\n'
+    folder = '<dir path="d" described="no"><name>d</name></dir>\n'
+    for number, text in enumerate([
+        head + file + folder + "</listing>\n",
+        head + "<note xmlns='urn:x'>a<b/><![CDATA[<>]]></note></listing>",
+        '<!DOCTYPE l [<!ENTITY a "b">]><listing xmlns="urn:pdtp:rdl:1" path="/">&a;</listing>',
+        '<m xmlns:d="http://purl.org/dc/elements/1.1/"><d:title xml:lang="en"> T </d:title><x><d:date>2026</d:date></x></m>',
+    ]):
+        seed("rdl", f"{number:02}", text.encode())
+
+
+for make in (control, names, http_head, piece_hashes, signatures, rdl):
     make()

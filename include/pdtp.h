@@ -806,6 +806,12 @@ int pdtp_watch_stop(pdtp_session *session,
 /** As a depth: everything below (as far down as the server goes). */
 #define PDTP_DEPTH_ALL 0
 
+/**
+ * Added to a depth, as in `1 | PDTP_LIST_RICH`: with what is told of files besides their bytes, for pdtp_entry_attr and
+ * pdtp_listing_rdl. Takes the server more work and more bytes.
+ */
+#define PDTP_LIST_RICH 65536
+
 /** What an entry is. */
 typedef enum {
     /** A file. */
@@ -815,8 +821,8 @@ typedef enum {
 } pdtp_entry_kind;
 
 /**
- * Lists a directory: `depth` levels of it, 1 for what is directly in it, PDTP_DEPTH_ALL for everything below. `path`
- * is percent-encoded, as "/dir/sub%20dir", or a whole URI of the session's server. Free `*out` with
+ * Lists a directory: `depth` levels of it, 1 for what is directly in it, PDTP_DEPTH_ALL for everything below; add
+ * `| PDTP_LIST_RICH` for titles, authors and the like. `path` is percent-encoded, as "/dir/sub%20dir", or a whole URI of the session's server. Free `*out` with
  * pdtp_listing_free.
  *
  * Blocks up to `timeout_ms` milliseconds (negative = for ever). Any thread, but not from a callback
@@ -843,7 +849,7 @@ int pdtp_list_start(uint64_t *op,
                     void *user_data);
 
 /**
- * Asks for one file or directory: a listing of one entry. `path` as in pdtp_list. The server answers for a file only
+ * Asks for one file or directory: a listing of one entry, a rich one. `path` as in pdtp_list. The server answers for a file only
  * when it has hashed it, which takes a while for a large one that is new. Free `*out` with pdtp_listing_free.
  *
  * Blocks up to `timeout_ms` milliseconds (negative = for ever). Any thread, but not from a callback
@@ -889,6 +895,18 @@ int pdtp_listing_complete(const pdtp_listing *listing);
  * Never blocks. Any thread, callbacks included. Borrowed from the listing. NULL: NULL. Since 0.1.0.
  */
 const char *pdtp_listing_path(const pdtp_listing *listing);
+
+/**
+ * The listing as RDL, an XML document with Dublin Core elements (docs/rdl.md, docs/rdl.xsd), for applications with their
+ * own parser: UTF-8, `*length` bytes without the NUL that does not follow them. Of a page in an event: of that page. It is
+ * written from what was read and checked, whatever the server has sent.
+ *
+ * Never blocks. Any thread, callbacks included. `*rdl` is borrowed from the listing; NULL, and `*length` 0, on failure.
+ * PDTP_E_NULL; PDTP_E_STATE for a listing that was not asked for with PDTP_LIST_RICH. Since 0.1.0.
+ */
+int pdtp_listing_rdl(const pdtp_listing *listing,
+                     const char **rdl,
+                     size_t *length);
 
 /**
  * Frees a listing, and with it all that is borrowed from it. NULL is fine.
@@ -954,6 +972,41 @@ const char *pdtp_entry_mime(const pdtp_entry *entry);
  * Never blocks. Any thread, callbacks included. NULL: 0. Since 0.1.0.
  */
 int pdtp_entry_signed(const pdtp_entry *entry);
+
+/**
+ * What a file is said to be, by the name of the attribute; its first value. NULL where there is none, of directories,
+ * and of listings that were not asked for with PDTP_LIST_RICH. UTF-8.
+ *
+ * Names of the Dublin Core Metadata Element Set 1.1: "dc.title", "dc.creator", "dc.subject", "dc.description",
+ * "dc.publisher", "dc.contributor", "dc.date", "dc.type", "dc.format" (media type), "dc.identifier", "dc.source",
+ * "dc.language", "dc.relation", "dc.coverage", "dc.rights". Of media: "media.codec" (one value a track, the picture
+ * first), "media.bitrate" (bits a second), "media.duration" (seconds, as "95.5"), "media.sample-rate" (Hz),
+ * "media.channels", "media.width" and "media.height" (pixels); numbers in decimal digits. More may come.
+ *
+ * The server says so, from a file that lies beside, from extended attributes, or from the file itself: nobody has
+ * signed it.
+ *
+ * Never blocks. Any thread, callbacks included. Borrowed from the listing. NULL: NULL. Since 0.1.0.
+ */
+const char *pdtp_entry_attr(const pdtp_entry *entry,
+                            const char *name);
+
+/**
+ * Number of values of all attributes; an attribute may have several.
+ *
+ * Never blocks. Any thread, callbacks included. NULL: 0. Since 0.1.0.
+ */
+size_t pdtp_entry_attr_count(const pdtp_entry *entry);
+
+/**
+ * Value number `index`, counted from 0, in the order in which pdtp_entry_attr lists the names; values of one attribute
+ * follow each other. NULL after the last one, and then `*name` is NULL, too. `name` may be NULL.
+ *
+ * Never blocks. Any thread, callbacks included. Both are borrowed from the listing. NULL: NULL. Since 0.1.0.
+ */
+const char *pdtp_entry_attr_at(const pdtp_entry *entry,
+                               size_t index,
+                               const char **name);
 
 /* ------------------------------------------------------------------------------------------------ Downloads */
 

@@ -9,6 +9,7 @@
 //! - [`peer`]: piece exchange between two hosts over HTTP/1.1
 //! - [`client`]: the download engine
 //! - [`publisher`]: signing and verifying files of this machine
+//! - [`media`]: what media files say of themselves, found out by a process of its own
 //! - [`hub`]: the repository
 //! - [`server`]: `pdtpd`'s server
 //! - [`ffi`]: the C ABI
@@ -27,6 +28,8 @@ pub mod ffi;
 pub mod globs;
 #[cfg(feature = "server")]
 pub mod hub;
+#[cfg(feature = "server")]
+pub mod media;
 pub mod peer;
 #[cfg(feature = "sign")]
 pub mod publisher;

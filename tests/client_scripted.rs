@@ -797,7 +797,7 @@ fn a_listing_cannot_lead_outside() {
         ..wire::Entry::default()
     };
     let entries = vec![entry("ok", None), entry("../evil", None), entry("x", Some("%2e%2e/evil"))];
-    peer.send(wire::Listing { url: list.url, id: list.id, entries, next: None });
+    peer.send(wire::Listing { url: list.url, id: list.id, entries, ..wire::Listing::default() });
     let error = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| transfer.wait(WAIT).unwrap_err());
         let honest = HttpPeer::honest(served.bytes.clone());

@@ -139,6 +139,15 @@ fn only_those_networks_that_may_see_a_directory() {
     let listing = http(server.port(), "GET", "/?depth=9", &json).text();
     assert!(listing.contains("\"out\"") && !listing.contains("in/"), "{listing}");
 
+    // As RDL no more than otherwise, and no metadata of one file.
+    let rdl = [("Accept", "application/rdl+xml")];
+    let listing = http(server.port(), "GET", "/?depth=9", &rdl).text();
+    assert!(listing.contains("out") && !listing.contains("in/") && !listing.contains("deep"), "{listing}");
+    let listing = pdtp(&["ls", "-R", "--rdl", &server.uri("/")]).expect(0).text();
+    assert!(listing.contains("out") && !listing.contains("deep"), "{listing}");
+    let denied = pdtp(&["stat", &server.uri("/in/a")]);
+    assert!(denied.code() != 0 && denied.stdout.is_empty(), "{}", denied.stderr);
+
     // The words of the protocol, from one address of the network and one beside it.
     for (source, admitted) in [([127, 0, 7, 9], true), ([127, 0, 8, 9], false)] {
         let mut client = Raw::connect_from(source.into(), server.port());

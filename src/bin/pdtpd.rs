@@ -26,11 +26,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _};
-use pdtp::hub::{Hub, HubConfig};
+use pdtp::hub::{Hub, HubConfig, Metadata};
+use pdtp::media;
 use pdtp::publisher::{self, Signer};
 use pdtp::server::{Server, ServerConfig};
 
-use self::args::{Cli, Command, Settings};
+use self::args::{Cli, Command, MetadataSources, Settings};
 use self::failure::Failure;
 
 /// For tasks that are still at a disk read when everything is over.
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => Settings::resolve(*args).and_then(serve),
         Command::Catalogue(args) => catalogue::run(&args),
+        Command::MetadataHelper => helper(),
         Command::Generate(args) => generate::run(args.what, Cli::command(), "8", page::config)
             .map_err(|error| Failure::other("cannot write to standard output", &error)),
     };
@@ -74,6 +76,7 @@ fn serve(settings: Settings) -> Result<(), Failure> {
         hash_threads: settings.hash_threads,
         settle: settings.settle.unwrap_or(pdtp::hub::DEFAULT_SETTLE),
         sign_key: sign_key(&settings)?.map(Arc::new),
+        metadata: metadata(settings.metadata),
         ..HubConfig::default()
     };
     let hub = Hub::open(&settings.dir, hub_config)
@@ -82,6 +85,30 @@ fn serve(settings: Settings) -> Result<(), Failure> {
     runtime.shutdown_timeout(LAST_WAIT);
     hub.close();
     result
+}
+
+/// Where metadata comes from. What reads files is this program once more.
+fn metadata(sources: MetadataSources) -> Metadata {
+    match sources {
+        MetadataSources::Off => Metadata::Off,
+        MetadataSources::Sidecar => Metadata::Sidecar,
+        MetadataSources::Full => match system::this_program() {
+            Ok(program) => {
+                Metadata::Full(media::Command { program, arguments: vec!["metadata-helper".into()] })
+            }
+            Err(error) => {
+                tracing::warn!(%error, "this program cannot find itself: no tags are read from files");
+                Metadata::Sidecar
+            }
+        },
+    }
+}
+
+/// A process that looks at files, and may be killed over any of them.
+fn helper() -> Result<(), Failure> {
+    system::confine();
+    let done = media::helper::run(std::io::stdin(), std::io::stdout());
+    done.map_err(|error| Failure::other("metadata", &error))
 }
 
 /// Who signs for the hub.

@@ -250,8 +250,21 @@ impl Session {
 
     /// A directory, all pages of it. Blocks; while there is no connection it waits for one.
     pub fn list(&self, path: &UrlPath, depth: u32, timeout: Option<Duration>) -> Result<Listing, Error> {
-        let mut pages = Pages::new(&self.inner.link, path.clone(), depth);
-        let path = path.clone();
+        self.list_pages(Pages::new(&self.inner.link, path.clone(), depth), path, timeout)
+    }
+
+    /// The same with [`Entry::about`]: titles, authors, durations and so on, as far as the server knows them.
+    pub fn list_rich(&self, path: &UrlPath, depth: u32, timeout: Option<Duration>) -> Result<Listing, Error> {
+        self.list_pages(Pages::rich(&self.inner.link, path.clone(), depth), path, timeout)
+    }
+
+    fn list_pages(
+        &self,
+        mut pages: Pages,
+        path: &UrlPath,
+        timeout: Option<Duration>,
+    ) -> Result<Listing, Error> {
+        let (path, is_rich) = (path.clone(), pages.is_rich());
         let what = format!("listing {path}");
         self.inner.runtime.wait(timeout, &what, async move {
             let mut entries = Vec::new();
@@ -262,16 +275,25 @@ impl Session {
                 }
                 entries.extend(page);
             }
-            Ok(Listing { path: Some(path), entries, complete: true, verdict: None })
+            Ok(Listing { path: Some(path), entries, complete: true, is_rich, verdict: None })
         })
     }
 
     /// The same page by page as events; returns the operation id.
     pub fn list_start(&self, path: &UrlPath, depth: u32, user_data: usize) -> Result<u64, Error> {
+        self.list_pages_start(Pages::new(&self.inner.link, path.clone(), depth), path, user_data)
+    }
+
+    /// The same with [`Entry::about`].
+    pub fn list_rich_start(&self, path: &UrlPath, depth: u32, user_data: usize) -> Result<u64, Error> {
+        self.list_pages_start(Pages::rich(&self.inner.link, path.clone(), depth), path, user_data)
+    }
+
+    fn list_pages_start(&self, mut pages: Pages, path: &UrlPath, user_data: usize) -> Result<u64, Error> {
         let inner = Arc::clone(&self.inner.runtime.inner);
         inner.check_open()?;
         let op = inner.next_id();
-        let (mut pages, path) = (Pages::new(&self.inner.link, path.clone(), depth), path.clone());
+        let (path, is_rich) = (path.clone(), pages.is_rich());
         let handle = inner.handle.clone();
         handle.spawn(async move {
             let mut is_first = true;
@@ -281,7 +303,16 @@ impl Session {
                         let last = pages.is_over();
                         let complete = is_first && last;
                         let entries = entries.unwrap_or_default();
-                        (Ok(Listing { path: Some(path.clone()), entries, complete, verdict: None }), last)
+                        (
+                            Ok(Listing {
+                                path: Some(path.clone()),
+                                entries,
+                                complete,
+                                is_rich,
+                                verdict: None,
+                            }),
+                            last,
+                        )
                     }
                     Err(error) => (Err(error), true),
                 };
@@ -307,7 +338,28 @@ impl Session {
         self.inner.runtime.wait(timeout, &what, async move { stat(&link, &path).await })
     }
 
+    /// The same with [`Entry::about`], where the server has it.
+    pub fn stat_rich(&self, path: &UrlPath, timeout: Option<Duration>) -> Result<Listing, Error> {
+        let (link, path) = (self.inner.link.clone(), path.clone());
+        let what = format!("looking at {path}");
+        self.inner.runtime.wait(timeout, &what, async move { stat_rich(&link, &path).await })
+    }
+
     /// The same as an event; returns the operation id.
+    pub fn stat_rich_start(&self, path: &UrlPath, user_data: usize) -> Result<u64, Error> {
+        let inner = Arc::clone(&self.inner.runtime.inner);
+        inner.check_open()?;
+        let op = inner.next_id();
+        let (link, path) = (self.inner.link.clone(), path.clone());
+        let handle = inner.handle.clone();
+        handle.spawn(async move {
+            let result = stat_rich(&link, &path).await;
+            inner.queue.push(user_data, EventBody::Listing { op, result, last: true });
+        });
+        Ok(op)
+    }
+
+    /// [`Session::stat`] as an event; returns the operation id.
     pub fn stat_start(&self, path: &UrlPath, user_data: usize) -> Result<u64, Error> {
         let inner = Arc::clone(&self.inner.runtime.inner);
         inner.check_open()?;
@@ -411,6 +463,25 @@ impl Session {
     }
 }
 
+/// Asks for the file, and for what else is told of it, at the same time.
+async fn stat_rich(link: &LinkUser, path: &UrlPath) -> Result<Listing, Error> {
+    let rich = async {
+        let parent = path.parent().unwrap_or_else(UrlPath::root);
+        let rdl = link.ask_list(path, 0, None, true).await.ok()?.rdl?;
+        tree::entries_of(&rdl, &parent).ok()?.into_iter().next()
+    };
+    let (listing, rich) = tokio::join!(stat(link, path), rich);
+    let mut listing = listing?;
+    listing.is_rich = true;
+    if let (Some(entry), Some(rich)) = (listing.entries.first_mut(), rich) {
+        entry.signed_by = rich.signed_by.filter(|_| entry.signed);
+        entry.about = rich.about;
+        // By content, where the other is by name.
+        entry.mime = rich.mime.or(entry.mime.take());
+    }
+    Ok(listing)
+}
+
 /// Starts a transfer. `record`: it is one that was left unfinished.
 fn begin(
     runtime: &Arc<Runtime>,
@@ -456,7 +527,7 @@ async fn stat(link: &LinkUser, path: &UrlPath) -> Result<Listing, Error> {
         signed: !info.signatures.is_empty(),
         ..wire::Entry::default()
     };
-    Ok(Listing { path: path.parent(), entries: vec![entry], complete: true, verdict })
+    Ok(Listing { path: path.parent(), entries: vec![entry], complete: true, is_rich: false, verdict })
 }
 
 impl std::fmt::Debug for Session {

@@ -411,14 +411,16 @@ impl Link {
         }
     }
 
-    /// One page of a directory.
+    /// One page of a directory; if it `is_rich`, as RDL.
     pub(super) async fn ask_list(
         &self,
         path: &UrlPath,
         depth: u32,
         cursor: Option<String>,
+        is_rich: bool,
     ) -> Result<wire::Listing, Error> {
-        let list = wire::List { url: self.url(path), depth: Some(depth), cursor, ..wire::List::default() };
+        let format = is_rich.then(|| "rdl".to_owned());
+        let list = wire::List { url: self.url(path), depth: Some(depth), cursor, format, id: None };
         let mut tries = Tries::of(path);
         loop {
             let conn = self.conn().await?;

@@ -15,6 +15,7 @@ use super::mirror::{self, Rules};
 use super::names::{self, Dirs};
 use super::session::LinkUser;
 use super::{Change, Error, ErrorKind, TransferState};
+use crate::content::rdl;
 use crate::wire::{Entry, EntryKind, UrlPath};
 
 /// Levels listed at once; what is deeper is listed on its own.
@@ -281,6 +282,18 @@ async fn walk(job: &Job, path: UrlPath, entries: mpsc::Sender<Found>) -> Result<
     Ok(())
 }
 
+/// What is in a page of the directory `path` that is RDL.
+pub(super) fn entries_of(text: &str, path: &UrlPath) -> Result<Vec<Entry>, Error> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        Error::new(ErrorKind::Protocol, format!("the server's RDL for {path} cannot be used: {why}"))
+    };
+    let document = rdl::parse(text).map_err(|error| wrong(&error))?;
+    if document.path != *path {
+        return Err(wrong(&format_args!("it is of {}", document.path)));
+    }
+    Ok(document.entries)
+}
+
 /// The pages of a listing, one after the other.
 pub(super) struct Pages {
     link: LinkUser,
@@ -288,11 +301,17 @@ pub(super) struct Pages {
     depth: u32,
     cursor: Option<String>,
     is_over: bool,
+    is_rich: bool,
 }
 
 impl Pages {
     pub(super) fn new(link: &LinkUser, path: UrlPath, depth: u32) -> Self {
-        Self { link: link.clone(), path, depth: depth.max(1), cursor: None, is_over: false }
+        Self { link: link.clone(), path, depth: depth.max(1), cursor: None, is_over: false, is_rich: false }
+    }
+
+    /// With what is told of files besides their bytes. A server that has no RDL tells the rest.
+    pub(super) fn rich(link: &LinkUser, path: UrlPath, depth: u32) -> Self {
+        Self { is_rich: true, ..Self::new(link, path, depth) }
     }
 
     /// The next page; `None` after the last. A directory that changes meanwhile may be listed with some of both.
@@ -300,7 +319,18 @@ impl Pages {
         if self.is_over {
             return Ok(None);
         }
-        let listing = self.link.ask_list(&self.path, self.depth, self.cursor.clone()).await?;
+        let ask = |is_rich| self.link.ask_list(&self.path, self.depth, self.cursor.clone(), is_rich);
+        let mut listing = match ask(self.is_rich).await {
+            // What earlier servers say of a format that they do not know.
+            Err(error) if self.is_rich && error.kind == ErrorKind::Protocol => {
+                self.is_rich = false;
+                ask(false).await?
+            }
+            other => other?,
+        };
+        if let Some(rdl) = listing.rdl.take() {
+            listing.entries = entries_of(&rdl, &self.path)?;
+        }
         if listing.next.is_some() && listing.next == self.cursor {
             let text = format!("the server lists {} in circles", self.path);
             return Err(Error::new(ErrorKind::Protocol, text));
@@ -308,6 +338,10 @@ impl Pages {
         self.is_over = listing.next.is_none();
         self.cursor = listing.next;
         Ok(Some(listing.entries))
+    }
+
+    pub(super) fn is_rich(&self) -> bool {
+        self.is_rich
     }
 
     pub(super) fn is_over(&self) -> bool {

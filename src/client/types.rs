@@ -70,6 +70,8 @@ pub struct Listing {
     pub entries: Vec<Entry>,
     /// Whether this is all of it.
     pub complete: bool,
+    /// Whether it was asked for with what is told of files besides their bytes ([`Entry::about`]).
+    pub is_rich: bool,
     /// Of `stat` of a file: what its signatures are worth. Nobody was asked, and nothing is remembered.
     pub verdict: Option<Box<Verdict>>,
 }

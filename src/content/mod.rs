@@ -10,6 +10,7 @@ mod layout;
 mod manifest;
 mod pem;
 mod piece_set;
+pub mod rdl;
 mod sidecar;
 mod tree;
 pub mod trust;

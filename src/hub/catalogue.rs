@@ -8,6 +8,7 @@
 //! - `pieces`: path to the piece hashes of files of several pieces
 //! - `signed`: path to what the hub itself has signed, as a sidecar
 //! - `inodes`: inode to path, so that hard links and symlinks to a file find its hashes
+//! - `described`: inode and path to metadata ([`super::describe`]), for each file that was looked at; mostly 8 bytes
 //! - `about`: the format's number
 
 use std::collections::HashMap;
@@ -18,7 +19,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use redb::backends::InMemoryBackend;
-use redb::{Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition};
+use redb::{
+    Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageError, TableDefinition,
+};
+
+use sha2::{Digest as _, Sha256};
 
 use super::HubError;
 use super::stamp::{STAMP_LEN, Stamp};
@@ -30,10 +35,13 @@ pub(super) const FILES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(
 pub(super) const PIECES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("pieces");
 const SIGNED: TableDefinition<'_, &str, &str> = TableDefinition::new("signed");
 const INODES: TableDefinition<'_, u64, &str> = TableDefinition::new("inodes");
+const DESCRIBED: TableDefinition<'_, &[u8; KEY_LEN], &[u8]> = TableDefinition::new("described");
 const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
 
 const FORMAT_KEY: &str = "format";
 pub(super) const FORMAT: u64 = 1;
+/// Bytes of a [`RowKey`].
+const KEY_LEN: usize = 12;
 /// Name of the database in the state directory.
 pub(super) const FILE_NAME: &str = "catalogue.redb";
 /// What becomes of one that cannot be read.
@@ -70,20 +78,47 @@ struct Shared {
     has_warned: AtomicBool,
 }
 
+/// Names what is described: by inode first, because files made together have numbers together, which makes for few
+/// pages to be written; then by a part of a hash of the path, for links, and for other disks in the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct RowKey([u8; KEY_LEN]);
+
+impl RowKey {
+    pub(super) fn new(path: &UrlPath, ino: u64) -> Self {
+        Self::of_text(path.as_str(), ino)
+    }
+
+    fn of_text(path: &str, ino: u64) -> Self {
+        let mut key = [0; KEY_LEN];
+        key[..8].copy_from_slice(&ino.to_be_bytes());
+        key[8..].copy_from_slice(&Sha256::digest(path)[..KEY_LEN - 8]);
+        Self(key)
+    }
+}
+
 /// What a path has become; `None` = it is gone.
 type Changes = HashMap<UrlPath, Option<Arc<FileVersion>>>;
+
+type Descriptions = HashMap<RowKey, Vec<u8>>;
 
 #[derive(Default)]
 struct Queue {
     waiting: Changes,
     waiting_hashes: usize,
     writing: Arc<Changes>,
+    described: Descriptions,
+    writing_described: Arc<Descriptions>,
     stop: bool,
 }
 
 impl Queue {
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.described.is_empty()
+    }
+
     fn is_over(&self, batches: usize) -> bool {
-        self.waiting.len() >= batches * BATCH_FILES || self.waiting_hashes >= batches * BATCH_HASHES
+        self.waiting.len() + self.described.len() >= batches * BATCH_FILES
+            || self.waiting_hashes >= batches * BATCH_HASHES
     }
 }
 
@@ -180,6 +215,17 @@ impl Catalogue {
             Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
             Err(other) => Err(other.into()),
         })
+    }
+
+    /// The row with the metadata of a file.
+    pub(super) fn description(&self, key: RowKey) -> Option<Vec<u8>> {
+        self.shared.described(key).or_else(|| self.look()?.tables.description(key))
+    }
+
+    /// Remembers such a row. Returns at once, unless the disk is far behind.
+    pub(super) fn put_description(&self, key: RowKey, row: Vec<u8>) {
+        self.shared.lock_with_room().described.insert(key, row);
+        self.shared.wake.notify_one();
     }
 
     /// Remembers a version. Returns at once, unless the disk is far behind.
@@ -287,6 +333,12 @@ impl Shared {
         queue.waiting.get(path).or_else(|| queue.writing.get(path)).cloned()
     }
 
+    /// The description that is not yet in the database.
+    fn described(&self, key: RowKey) -> Option<Vec<u8>> {
+        let queue = self.lock();
+        queue.described.get(&key).or_else(|| queue.writing_described.get(&key)).cloned()
+    }
+
     fn read<T>(&self, look: impl FnOnce(&Database) -> Result<Option<T>, redb::Error>) -> Option<T> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
         look(db.as_ref()?).unwrap_or_else(|error| {
@@ -305,10 +357,10 @@ impl Shared {
     fn write_on(&self) {
         loop {
             let mut queue = self.lock();
-            while queue.waiting.is_empty() && !queue.stop {
+            while queue.is_empty() && !queue.stop {
                 queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
-            if queue.waiting.is_empty() {
+            if queue.is_empty() {
                 break;
             }
             queue = self
@@ -319,14 +371,18 @@ impl Shared {
             let batch = Arc::new(std::mem::take(&mut queue.waiting));
             queue.waiting_hashes = 0;
             queue.writing = batch.clone();
+            let described = Arc::new(std::mem::take(&mut queue.described));
+            queue.writing_described = described.clone();
             drop(queue);
             self.room.notify_all();
             if let Some(db) = &*self.db.read().unwrap_or_else(PoisonError::into_inner)
-                && let Err(error) = write(db, &batch)
+                && let Err(error) = write(db, &batch, &described)
             {
                 self.warn("cannot write the catalogue; files will be hashed again after a restart", &error);
             }
-            self.lock().writing = Arc::default();
+            let mut queue = self.lock();
+            queue.writing = Arc::default();
+            queue.writing_described = Arc::default();
         }
         *self.db.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -341,11 +397,23 @@ pub(super) struct Look<'a> {
 struct Tables {
     files: redb::ReadOnlyTable<&'static str, &'static [u8]>,
     inodes: redb::ReadOnlyTable<u64, &'static str>,
+    /// Made when there is something to write.
+    described: Option<redb::ReadOnlyTable<&'static [u8; KEY_LEN], &'static [u8]>>,
 }
 
 impl Tables {
     fn open(transaction: &redb::ReadTransaction) -> Result<Self, redb::Error> {
-        Ok(Self { files: transaction.open_table(FILES)?, inodes: transaction.open_table(INODES)? })
+        let described = match transaction.open_table(DESCRIBED) {
+            Ok(table) => Some(table),
+            Err(redb::TableError::TableDoesNotExist(_)) => None,
+            Err(other) => return Err(other.into()),
+        };
+        Ok(Self { files: transaction.open_table(FILES)?, inodes: transaction.open_table(INODES)?, described })
+    }
+
+    fn description(&self, key: RowKey) -> Option<Vec<u8>> {
+        // Trouble with the database is told by others; this will be found out again.
+        self.described.as_ref()?.get(&key.0).ok()?.map(|row| row.value().to_vec())
     }
 
     /// The record of `path`, or of another path of the same file, and whose it is.
@@ -366,6 +434,11 @@ impl Tables {
 }
 
 impl Look<'_> {
+    /// See [`Catalogue::description`].
+    pub(super) fn description(&self, key: RowKey) -> Option<Vec<u8>> {
+        self.shared.described(key).or_else(|| self.tables.description(key))
+    }
+
     /// See [`Catalogue::root`]. What was written since the look began may be missing.
     pub(super) fn root(&self, path: &UrlPath, stamp: &Stamp, piece: PieceSize) -> Option<Digest> {
         if let Some(change) = self.shared.unwritten(path) {
@@ -388,6 +461,10 @@ pub(super) struct Record {
 }
 
 impl Record {
+    fn ino(&self) -> u64 {
+        Stamp::decode(&self.stamp).ino
+    }
+
     fn encode(version: &FileVersion) -> Vec<u8> {
         let mut row = version.stamp.encode().to_vec();
         row.extend(version.hashes.layout().piece_size().bytes().to_le_bytes());
@@ -422,15 +499,21 @@ pub(super) fn digest_of(bytes: &[u8]) -> Digest {
     digest
 }
 
-fn write(db: &Database, changes: &Changes) -> Result<(), redb::Error> {
+fn write(db: &Database, changes: &Changes, descriptions: &Descriptions) -> Result<(), redb::Error> {
     let transaction = db.begin_write()?;
     {
         let mut files = transaction.open_table(FILES)?;
         let mut pieces = transaction.open_table(PIECES)?;
         let mut inodes = transaction.open_table(INODES)?;
         let mut signed = transaction.open_table(SIGNED)?;
+        let mut described = transaction.open_table(DESCRIBED)?;
         for (path, change) in changes {
             let path = path.as_str();
+            let before = files.get(path)?.and_then(|row| Some(Record::decode(row.value())?.ino()));
+            let now = change.as_ref().map(|version| version.stamp.ino);
+            if let Some(ino) = before.filter(|before| now != Some(*before)) {
+                described.remove(&RowKey::of_text(path, ino).0)?;
+            }
             match change {
                 Some(version) => {
                     files.insert(path, Record::encode(version).as_slice())?;
@@ -452,6 +535,9 @@ fn write(db: &Database, changes: &Changes) -> Result<(), redb::Error> {
                     signed.remove(path)?;
                 }
             }
+        }
+        for (key, row) in descriptions {
+            described.insert(&key.0, row.as_slice())?;
         }
         // An inode's row may outlive its path: it leads to a record that is not there or has another stamp, and the
         // next file with this inode takes its place.

@@ -568,6 +568,7 @@ fn finish(shared: &Shared, job: &Arc<Job>, result: Result<Arc<FileVersion>, HubE
             if is_wanted {
                 shared.live.remember(version);
             }
+            shared.describer.note(&job.path);
             shared.census.count_hashed(job.counted_by.load(Ordering::Relaxed), version.stamp.size);
             if job.is_news.load(Ordering::Relaxed) {
                 shared.news.tell(Change::File {

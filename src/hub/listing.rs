@@ -13,12 +13,49 @@ use super::catalogue::Look;
 use super::runs::{MAX_NAMES, Name, Run};
 use super::stamp::Stamp;
 use super::tree::{Hint, Identity};
-use super::{HubError, Shared, mime_of};
+use super::{HubError, Shared, describe, mime_of};
+use crate::content::rdl;
 use crate::wire::limits::{MAX_COMPONENT, MAX_URL};
 use crate::wire::{Entry, EntryKind, Listing, SignedBy, UrlPath};
 
 /// JSON around the entries and the cursor.
 const ENVELOPE: usize = 32;
+
+/// How long who asks for one file waits for its metadata.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// As what entries are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Entries,
+    /// As XML, which is a string in JSON.
+    RdlInJson,
+    /// As XML.
+    Rdl,
+}
+
+/// As what entries are listed, and which.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) form: Form,
+    /// Whether who asks may hear of a path.
+    pub(super) may_know: &'a dyn Fn(&UrlPath) -> bool,
+}
+
+impl Form {
+    fn is_rdl(self) -> bool {
+        self != Self::Entries
+    }
+
+    /// Bytes that a piece of the listing takes.
+    fn length_of(self, rdl: &str) -> usize {
+        match self {
+            Self::Rdl => rdl.len(),
+            // Without the quotes around it.
+            _ => serde_json::to_string(rdl).map_or(usize::MAX, |json| json.len() - 2),
+        }
+    }
+}
 
 /// A directory whose last change is younger than this may change again without its times telling: the coarsest clock of a
 /// file system in use, FAT's, ticks every two seconds.
@@ -31,7 +68,9 @@ pub(super) fn list(
     cursor: Option<&str>,
     max_entries: usize,
     max_bytes: usize,
+    view: View<'_>,
 ) -> Result<Listing, HubError> {
+    let View { form, may_know } = view;
     if let Some(cursor) = cursor {
         // Exactly what a page can have ended with: a canonical relative path.
         let path = UrlPath::parse(&format!("/{cursor}")).map_err(|_| HubError::Cursor)?;
@@ -47,14 +86,50 @@ pub(super) fn list(
         look: shared.catalogue.look(),
         max_entries: max_entries.max(1),
         max_bytes,
+        form,
+        rdl: if form.is_rdl() { rdl::begin(dir) } else { String::new() },
+        count: 0,
         entries: Vec::new(),
         bytes: ENVELOPE,
         last: String::new(),
         is_full: false,
+        patience: None,
+        may_know,
     };
+    page.bytes += form.length_of(&page.rdl) + rdl::end().len() + 1;
     page.walk(dir, "", depth.max(1), cursor)?;
-    let next = page.is_full.then_some(page.last);
-    Ok(Listing { entries: page.entries, next, ..Listing::default() })
+    Ok(page.finish())
+}
+
+/// One file or directory, as RDL.
+pub(super) fn one(shared: &Shared, path: &UrlPath, view: View<'_>) -> Result<Listing, HubError> {
+    let View { form, may_know } = view;
+    let parent = path.parent().unwrap_or_else(UrlPath::root);
+    let mut page = Page {
+        shared,
+        look: shared.catalogue.look(),
+        max_entries: 1,
+        max_bytes: usize::MAX,
+        form,
+        rdl: rdl::begin(&parent),
+        count: 0,
+        entries: Vec::new(),
+        bytes: ENVELOPE,
+        last: String::new(),
+        is_full: false,
+        patience: Some(PATIENCE),
+        may_know,
+    };
+    let found = shared.stat(path)?;
+    if path.is_root() {
+        let mtime = Some(found.stamp.mtime.seconds);
+        page.add(Entry { kind: EntryKind::Dir, mtime, ..Entry::default() }, String::new())?;
+        return Ok(page.finish());
+    }
+    let open = shared.source.tree.open_dir(&parent)?;
+    let name = path.as_str().rsplit('/').next().unwrap_or_default();
+    page.emit(&parent, &open, "", name)?;
+    if page.count == 0 { Err(HubError::NotFound) } else { Ok(page.finish()) }
 }
 
 /// A page being filled.
@@ -63,12 +138,20 @@ struct Page<'a> {
     look: Option<Look<'a>>,
     max_entries: usize,
     max_bytes: usize,
+    form: Form,
+    /// In place of `entries`.
+    rdl: String,
+    count: usize,
     entries: Vec<Entry>,
     bytes: usize,
     /// Relative path of the last entry.
     last: String,
     /// There was one entry too many.
     is_full: bool,
+    /// How long metadata is waited for.
+    patience: Option<Duration>,
+    /// Whether who asks may hear of a path.
+    may_know: &'a dyn Fn(&UrlPath) -> bool,
 }
 
 /// What there is to do with a name. Paths are in byte order when a directory and what is in it are two steps: of the
@@ -203,7 +286,7 @@ impl Page<'_> {
     }
 
     fn emit(&mut self, dir: &UrlPath, open: &Dir, prefix: &str, name: &str) -> Result<(), HubError> {
-        let Some(path) = path_of(dir, name) else { return Ok(()) };
+        let Some(path) = path_of(dir, name).filter(self.may_know) else { return Ok(()) };
         let found = match self.shared.source.tree.stat_in(open, path.file_name(), &path) {
             Ok(found) => found,
             // Gone, special, or a symlink to nowhere or out of the tree.
@@ -231,6 +314,10 @@ impl Page<'_> {
             Some(_) if signatures.signs() => Some(SignedBy::Server),
             _ => None,
         };
+        let about = (self.form.is_rdl() && !is_dir).then(|| match self.patience {
+            Some(time) => describe::about_soon(self.shared, open, &path, &found.stamp, time),
+            None => describe::about(self.shared, self.look.as_ref(), open, &path, &found.stamp),
+        });
         let entry = Entry {
             path: std::str::from_utf8(&raw).is_err().then(|| relative.clone()),
             name: text.into_owned(),
@@ -242,21 +329,47 @@ impl Page<'_> {
             mime: if is_dir { None } else { mime_of(&path).map(str::to_owned) },
             signed: signed_by.is_some(),
             signed_by,
+            about: about.map(Box::new),
         };
+        self.add(entry, relative)
+    }
+
+    fn add(&mut self, mut entry: Entry, relative: String) -> Result<(), HubError> {
+        let mut line = if self.form.is_rdl() { rdl::entry(&relative, &entry) } else { String::new() };
         // With its comma. The cursor of a page that ends here is this path once more, which has nothing to escape but
         // what percent-encoding lets through: nothing. It comes with quotes.
-        let size = serde_json::to_vec(&entry).map_err(|e| HubError::Io(e.to_string()))?.len() + 1;
-        let with_cursor = self.bytes + size + relative.len() + 2;
-        if self.entries.len() >= self.max_entries
-            || (with_cursor > self.max_bytes && !self.entries.is_empty())
-        {
+        let mut size = match self.form {
+            Form::Entries => serde_json::to_vec(&entry).map_err(|e| HubError::Io(e.to_string()))?.len() + 1,
+            form => form.length_of(&line),
+        };
+        let is_too_long = |size: usize| self.bytes.saturating_add(size + relative.len() + 2) > self.max_bytes;
+        if self.count == 0 && is_too_long(size) && entry.about.take().is_some() {
+            // Rather without its metadata than not at all.
+            line = rdl::entry(&relative, &entry);
+            size = self.form.length_of(&line);
+        }
+        if self.count >= self.max_entries || (self.count > 0 && is_too_long(size)) {
             self.is_full = true;
             return Ok(());
         }
         self.bytes += size;
-        self.entries.push(entry);
+        self.count += 1;
+        if self.form.is_rdl() {
+            self.rdl.push_str(&line);
+        } else {
+            self.entries.push(entry);
+        }
         self.last = relative;
         Ok(())
+    }
+
+    fn finish(mut self) -> Listing {
+        let next = self.is_full.then_some(self.last);
+        let rdl = self.form.is_rdl().then(|| {
+            self.rdl.push_str(rdl::end());
+            self.rdl
+        });
+        Listing { entries: self.entries, rdl, next, ..Listing::default() }
     }
 
     /// Whether the directory at `path` is really one that `dir` is in: then `path` is a symlink up, and below it

@@ -8,6 +8,7 @@
 
 mod catalogue;
 mod census;
+mod describe;
 mod handles;
 mod hasher;
 mod inspect;
@@ -27,7 +28,9 @@ mod touches;
 mod tree;
 mod version;
 mod watch;
+mod xattrs;
 
+pub use describe::Metadata;
 pub use inspect::{CatalogueStats, Inspection, Problems};
 pub use news::{Change, Listener};
 pub use signed::Signed;
@@ -40,6 +43,7 @@ use std::time::{Duration, Instant};
 
 use self::catalogue::Catalogue;
 use self::census::Census;
+use self::describe::Describer;
 use self::handles::Handles;
 use self::hasher::{Pool, State};
 use self::live::Live;
@@ -91,6 +95,8 @@ pub struct HubConfig {
     pub watch: bool,
     /// Sign what has no signature beside it.
     pub sign_key: Option<Arc<Signer>>,
+    /// Where what is told of files besides their bytes comes from.
+    pub metadata: Metadata,
 }
 
 impl Default for HubConfig {
@@ -106,6 +112,7 @@ impl Default for HubConfig {
             settle: DEFAULT_SETTLE,
             watch: true,
             sign_key: None,
+            metadata: Metadata::default(),
         }
     }
 }
@@ -191,6 +198,15 @@ pub struct Hub {
     owner: Arc<Owner>,
 }
 
+/// How RDL is wanted.
+#[derive(Clone, Copy)]
+pub struct RdlView<'a> {
+    /// As it is, and not in a JSON string.
+    pub is_bare: bool,
+    /// Whether who asks may hear of a path; of others nothing is told.
+    pub may_know: &'a dyn Fn(&UrlPath) -> bool,
+}
+
 /// What all clones share, and the threads do not hold.
 #[derive(Debug)]
 struct Owner {
@@ -212,6 +228,7 @@ struct Shared {
     watch: Watch,
     news: News,
     runs: Runs,
+    describer: Describer,
     settle: Duration,
     stop: Stop,
 }
@@ -247,6 +264,7 @@ impl Hub {
             touches,
             news: News::default(),
             runs: Runs::default(),
+            describer: Describer::new(config.metadata),
             settle: config.settle,
             piece_size: config.piece_size,
             signatures: Signatures::new(config.sign_key),
@@ -261,6 +279,7 @@ impl Hub {
         let owner = Arc::new(Owner { shared, threads: Mutex::default() });
         owner.start("pdtp-scan".to_owned(), scan::run)?;
         owner.start("pdtp-watch".to_owned(), watch::run)?;
+        owner.start("pdtp-describe".to_owned(), describe::run)?;
         for i in 0..hashers {
             owner.start(format!("pdtp-hash-{i}"), hasher::run)?;
         }
@@ -356,7 +375,30 @@ impl Hub {
         max_entries: usize,
         max_bytes: usize,
     ) -> Result<Listing, HubError> {
-        listing::list(&self.owner.shared, dir, depth, cursor, max_entries, max_bytes)
+        let view = listing::View { form: listing::Form::Entries, may_know: &|_| true };
+        listing::list(&self.owner.shared, dir, depth, cursor, max_entries, max_bytes, view)
+    }
+
+    /// The same as RDL in [`Listing::rdl`]: with metadata, as far as it is known. `max_bytes` is of the JSON string in
+    /// which the document travels, or of the document itself if it travels bare. Blocks.
+    ///
+    /// With depth 0 it is the file or directory at the path itself, for whose metadata is waited a little. The `path` of
+    /// the document is the directory in which it is.
+    pub fn list_rdl(
+        &self,
+        dir: &UrlPath,
+        depth: u32,
+        cursor: Option<&str>,
+        max_entries: usize,
+        max_bytes: usize,
+        view: RdlView<'_>,
+    ) -> Result<Listing, HubError> {
+        let form = if view.is_bare { listing::Form::Rdl } else { listing::Form::RdlInJson };
+        let view = listing::View { form, may_know: view.may_know };
+        if depth == 0 {
+            return listing::one(&self.owner.shared, dir, view);
+        }
+        listing::list(&self.owner.shared, dir, depth, cursor, max_entries, max_bytes, view)
     }
 
     /// Somebody received wrong bytes of this version from here, or its path leads to another file: look whether the
@@ -420,6 +462,7 @@ impl Owner {
         self.shared.stop.set();
         self.shared.touches.stop();
         self.shared.pool.stop();
+        self.shared.describer.stop();
         for thread in std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner)) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the repository has panicked");

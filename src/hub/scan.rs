@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::census::Tally;
 use super::news::Change;
 use super::stamp::Stamp;
+use super::touches::Touch;
 use super::tree::Hint;
 use super::{Shared, Waited};
 use crate::wire::{EntryKind, UrlPath};
@@ -57,6 +58,9 @@ pub(super) fn run(shared: &Shared) {
             return;
         }
         shared.pool.begin_to_tell();
+        if round == 0 || is_blind || waited == Waited::Hurry {
+            shared.describer.note_all();
+        }
         let interval = if is_blind { BLIND_INTERVAL } else { INTERVAL };
         waited = shared.stop.wait(interval.max(walked * SHARE));
         if waited == Waited::End {
@@ -74,7 +78,12 @@ fn hash(shared: &Shared, number: u64) -> bool {
         }
         // Later, when whoever writes to it is done.
         let is_written = shared.pool.tells() && !stamp.is_older_than(shared.settle, SystemTime::now());
-        if is_written || shared.touches.is_writing(path) {
+        if shared.touches.is_writing(path) {
+            return true;
+        }
+        if is_written {
+            // Nobody may tell of its end: this scan was made because events were lost.
+            shared.touches.note(path.clone(), Touch::Seen, Instant::now());
             return true;
         }
         shared.pool.queue(path, number)

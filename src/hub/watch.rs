@@ -17,6 +17,7 @@ use super::stamp::Stamp;
 use super::touches::{Due, Touch, Touched, Touches};
 use super::version::Source;
 use super::{HubError, Shared};
+use crate::content::rdl::SIDECAR_SUFFIX;
 use crate::wire::{EntryKind, UrlPath};
 
 /// Where a watch is for one directory, and where for all below it.
@@ -194,6 +195,9 @@ fn look_at(shared: &Shared, touched: &Touched) {
         }
         Err(HubError::NotFound | HubError::Denied) => {
             let was_known = shared.catalogue.remove_below(path);
+            if path.file_name().ends_with(SIDECAR_SUFFIX.as_bytes()) {
+                shared.describer.note(path);
+            }
             if was_known || !touched.is_new {
                 shared.news.tell(Change::Removed { path: path.clone() });
             }

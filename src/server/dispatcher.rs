@@ -21,7 +21,7 @@ use super::early::Early;
 use super::outbox::{Outbox, Overflow, READ_PAUSE};
 use super::probe::probe;
 use super::status::{Counters, SwarmStatus};
-use crate::hub::{FileVersion, Hub, HubError};
+use crate::hub::{FileVersion, Hub, HubError, RdlView};
 use crate::swarm::Time;
 use crate::wire::{ErrorCode, Message, UrlPath, limits};
 
@@ -31,6 +31,8 @@ pub(super) const QUEUE: usize = 256;
 const TURN: usize = 64;
 /// Directories read at once.
 const MAX_LISTS: usize = 8;
+/// Files whose metadata somebody waits for at a time; the others wait in line.
+const MAX_LOOKS: usize = 32;
 /// Clients dialled at once.
 const MAX_PROBES: usize = 64;
 /// Versions compared with the disk at once.
@@ -78,6 +80,7 @@ pub(super) struct Dispatcher {
     early: Early<Grant>,
     clock: Clock,
     lists: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
     probes: Arc<Semaphore>,
     checks: Arc<Semaphore>,
 }
@@ -127,6 +130,7 @@ impl Dispatcher {
             early: Early::default(),
             clock,
             lists: Arc::new(Semaphore::new(MAX_LISTS)),
+            looks: Arc::new(Semaphore::new(MAX_LOOKS)),
             probes: Arc::new(Semaphore::new(MAX_PROBES)),
             checks: Arc::new(Semaphore::new(MAX_CHECKS)),
         }
@@ -226,13 +230,22 @@ impl Dispatcher {
                 }
             }
             Output::Find { path } => return self.find(path),
-            Output::List { conn, url, path, id, depth, cursor, credit } => {
-                let (hub, own, permits) = (self.hub.clone(), self.own.clone(), self.lists.clone());
+            Output::List { conn, url, path, id, depth, cursor, is_rdl, address, credit } => {
+                // Who waits for the metadata of one file holds up no listing.
+                let permits = if depth == 0 { self.looks.clone() } else { self.lists.clone() };
+                let (hub, own, rules) = (self.hub.clone(), self.own.clone(), self.core.rules());
                 let max_bytes = limits::MAX_FRAME - LISTING_OVERHEAD - json_length(&url);
                 tokio::spawn(async move {
                     let permit = permits.acquire_owned().await;
                     let result = tokio::task::spawn_blocking(move || {
-                        hub.list(&path, depth, cursor.as_deref(), limits::MAX_LIST_ENTRIES, max_bytes)
+                        let (cursor, most) = (cursor.as_deref(), limits::MAX_LIST_ENTRIES);
+                        if is_rdl {
+                            let may_know = |path: &UrlPath| rules.admits(address, path);
+                            let view = RdlView { is_bare: false, may_know: &may_know };
+                            hub.list_rdl(&path, depth, cursor, most, max_bytes, view)
+                        } else {
+                            hub.list(&path, depth, cursor, most, max_bytes)
+                        }
                     })
                     .await
                     .unwrap_or_else(|panic| Err(HubError::Io(panic.to_string())));

@@ -73,8 +73,9 @@ impl Face {
         let result = match self.hub.stat(path).map(|found| found.kind) {
             Ok(EntryKind::Dir) if !is_dir_url => return moved_to_directory(head, path),
             Ok(EntryKind::Dir) => {
-                let may_know = |entries: &mut Vec<Entry>| self.rules.censor(remote, path, entries);
-                directory::answer(&self.hub, head, path, &self.uri(head, path), &may_know)
+                let censor = |entries: &mut Vec<Entry>| self.rules.censor(remote, path, entries);
+                let may_know = |path: &UrlPath| self.rules.admits(remote, path);
+                directory::answer(&self.hub, head, path, &self.uri(head, path), &censor, &may_know)
             }
             Ok(EntryKind::File) if is_dir_url => Err(HubError::NotFound),
             Ok(EntryKind::File) => {

@@ -20,6 +20,20 @@ pub const MAX_TOKEN: usize = 256;
 pub const MAX_HASHES: u32 = 1024;
 /// Most entries in one `listing`.
 pub const MAX_LIST_ENTRIES: usize = 1024;
+/// Most values that are told of a file besides its bytes ([`super::Attributes`]).
+pub const MAX_ATTRIBUTES: usize = 64;
+/// Longest of them in bytes.
+pub const MAX_ATTRIBUTE_TEXT: usize = 4096;
+/// All of them together in bytes: in XML it may be five times as much, and an entry must fit a frame.
+pub const MAX_ATTRIBUTES_TEXT: usize = 8 * 1024;
+/// Longest XML document that is read, in bytes.
+pub const MAX_XML: usize = 1024 * 1024;
+/// Deepest nesting of its elements.
+pub const MAX_XML_DEPTH: usize = 16;
+/// Most attributes of one of its elements, namespaces included.
+pub const MAX_XML_ATTRIBUTES: usize = 16;
+/// Longest value of an attribute in it, in bytes.
+pub const MAX_XML_VALUE: usize = MAX_URL;
 /// Outstanding `list` and `ask_*` of one client.
 pub const MAX_OUTSTANDING: usize = 64;
 /// Standing request ranges of one client for one file.

@@ -3,6 +3,7 @@
 //! This room knows no socket, no clock and no file. It is responsible for turning bytes into values that cannot
 //! be wrong, and values into bytes; what the values *mean* is decided in the rooms above.
 
+mod about;
 mod digest;
 mod error;
 mod frame;
@@ -15,6 +16,7 @@ mod sniff;
 pub mod token;
 mod uri;
 
+pub use about::{About, Attribute, AttributeError, AttributeKind, Attributes, clean, is_xml_char};
 pub use digest::{Digest, DigestError};
 pub use error::WireError;
 pub use frame::{Dialect, FrameReader, encode_frame};

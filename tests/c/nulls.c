@@ -230,6 +230,9 @@ static void listings(pdtp_session *session)
     CHECK(pdtp_entry_name(NULL) == NULL && pdtp_entry_path(NULL) == NULL);
     IS_NULL(pdtp_entry_type(NULL));
     CHECK(pdtp_entry_size(NULL) == 0 && pdtp_entry_mtime(NULL) == INT64_MIN);
+    CHECK_CODE(pdtp_listing_rdl(NULL, NULL, NULL), PDTP_E_NULL);
+    CHECK(pdtp_entry_attr(NULL, "dc.title") == NULL && pdtp_entry_attr(NULL, NULL) == NULL);
+    CHECK(pdtp_entry_attr_count(NULL) == 0 && pdtp_entry_attr_at(NULL, 0, NULL) == NULL);
     CHECK(pdtp_entry_root(NULL) == NULL && pdtp_entry_mime(NULL) == NULL && pdtp_entry_signed(NULL) == 0);
 }
 

@@ -10,6 +10,7 @@ use pdtp::content::trust::Policy;
 use pdtp::wire::{Digest, PdtpUri, UrlPath};
 
 use crate::exit::{self, Failure};
+use crate::filter::Condition;
 use crate::generate::Generate;
 
 /// Written as `--timeout 0`, and as `--seed-for forever`.
@@ -193,8 +194,14 @@ Examples:
   pdtp ls -lh pdtp://host/iso/     with sizes and dates (UTC)
   pdtp ls -R pdtp://host/          everything below, as relative paths
   pdtp ls -ltr pdtp://host/iso/    the newest last; -S the largest first
+  pdtp ls --where 'dc.creator~bach' -R pdtp://host/music/
+                                   what somebody has made
+  pdtp ls --where 'media.height>=1080' --where 'size<2G' pdtp://host/films/
+  pdtp ls --where signed=no -R pdtp://host/
+  pdtp ls --rdl pdtp://host/       XML with titles, authors, durations, ...
   pdtp ls --json pdtp://host/      one object a line: name, path, type, size,
-                                   mtime, root, mime, uri
+                                   mtime, root, mime, signed, signed_by, uri;
+                                   with --where on dc. or media. also metadata
 
 Control characters in names are written as escapes on a terminal, and as they
 are elsewhere.
@@ -637,6 +644,19 @@ pub(crate) struct Ls {
     /// The other way round
     #[arg(short, long)]
     pub(crate) reverse: bool,
+    /// Only what meets this condition; repeatable, then all of them
+    ///
+    /// KEY=VALUE, or with != (is not), ~ (contains, in any case), <, <=, >, >= in place of the =. Keys: name, type (file,
+    /// dir), size, modified (UTC, as 2026-11-24), mime, signed (yes, no, publisher, server), and what the server has been
+    /// told or has found out: dc.title, dc.creator, dc.subject, dc.description, dc.publisher, dc.contributor, dc.date,
+    /// dc.type, dc.format, dc.identifier, dc.source, dc.language, dc.relation, dc.coverage, dc.rights, media.codec,
+    /// media.bitrate (bits a second), media.duration (seconds), media.sample-rate, media.channels, media.width,
+    /// media.height.
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub(crate) conditions: Vec<Condition>,
+    /// As one RDL document: XML with Dublin Core and properties of media
+    #[arg(long, conflicts_with_all = ["json", "long", "human"])]
+    pub(crate) rdl: bool,
     /// One object a line, for programs
     #[arg(long)]
     pub(crate) json: bool,

@@ -5,12 +5,14 @@ use std::io::{BufWriter, IsTerminal as _, StdoutLock, Write};
 use std::time::Duration;
 
 use pdtp::client::{Error, ErrorKind, Seeding};
+use pdtp::content::rdl;
 use pdtp::content::trust::Verdict;
-use pdtp::wire::{Entry, EntryKind, PdtpUri, UrlPath};
+use pdtp::wire::{Attribute, Attributes, Entry, EntryKind, PdtpUri, UrlPath};
 use serde_json::json;
 
 use crate::args::{self, Ls, Stat};
 use crate::exit::Failure;
+use crate::filter::Condition;
 use crate::link::{App, Link};
 use crate::term;
 use crate::verify::{json_of, sentence};
@@ -29,11 +31,23 @@ pub(crate) fn ls(args: &Ls) -> Result<(), Failure> {
     let mut link = app.link(&args.uri, args.network.patience(PATIENCE))?;
     let mut out = Out::new();
     let depth = if args.recursive { ALL_LEVELS } else { 1 };
-    let op = link.session.list_start(&args.uri.path, depth, 0)?;
+    let is_rich = args.rdl || args.conditions.iter().any(Condition::is_rich);
+    let op = match is_rich {
+        true => link.session.list_rich_start(&args.uri.path, depth, 0)?,
+        false => link.session.list_start(&args.uri.path, depth, 0)?,
+    };
     let is_sorted = args.by_time || args.by_size || args.reverse;
     let mut kept = Vec::new();
     let dir = &args.uri.path;
-    let listed = link.pages(op, |listing| {
+    let mut is_begun = false;
+    let mut pending = 0u64;
+    let listed = link.pages(op, |mut listing| {
+        let is_pending = |entry: &Entry| entry.about.as_ref().is_some_and(|about| about.is_pending);
+        pending += listing.entries.iter().filter(|entry| is_pending(entry)).count() as u64;
+        listing.entries.retain(|entry| args.conditions.iter().all(|condition| condition.holds(entry)));
+        if args.rdl && !std::mem::replace(&mut is_begun, true) {
+            out.text(&rdl::begin(dir))?;
+        }
         if is_sorted {
             kept.extend(listing.entries);
             if kept.len() > MAX_SORTED {
@@ -49,7 +63,16 @@ pub(crate) fn ls(args: &Ls) -> Result<(), Failure> {
     let listed = listed.and_then(|()| {
         sort(&mut kept, args);
         kept.iter().try_for_each(|entry| out.ls_line(args, dir, entry))?;
-        out.flush()
+        if args.rdl {
+            out.text(rdl::end())?;
+        }
+        out.flush()?;
+        if is_rich && pending > 0 {
+            eprintln!(
+                "pdtp: the server has not looked at {pending} of the files yet; ask again for what they are"
+            );
+        }
+        Ok(())
     });
     match listed {
         Err(Failure::Error(error)) if error.kind == ErrorKind::Argument && !args.uri.is_dir => {
@@ -76,7 +99,15 @@ fn ls_file(args: &Ls, link: &mut Link<'_>, out: &mut Out, error: Error) -> Resul
     let entry = link.stat(&args.uri)?;
     match (entry.kind, args.uri.path.parent()) {
         (EntryKind::File, Some(dir)) => {
-            out.ls_line(args, &dir, &entry)?;
+            if args.rdl {
+                out.text(&rdl::begin(&dir))?;
+            }
+            if args.conditions.iter().all(|condition| condition.holds(&entry)) {
+                out.ls_line(args, &dir, &entry)?;
+            }
+            if args.rdl {
+                out.text(rdl::end())?;
+            }
             out.flush()
         }
         _ => Err(error.into()),
@@ -126,7 +157,17 @@ impl Out {
         self.to.write_all(text).and_then(|()| self.to.write_all(b"\n")).map_err(Failure::stdout)
     }
 
+    fn text(&mut self, text: &str) -> Result<(), Failure> {
+        self.to.write_all(text.as_bytes()).map_err(Failure::stdout)
+    }
+
     fn ls_line(&mut self, args: &Ls, dir: &UrlPath, entry: &Entry) -> Result<(), Failure> {
+        if args.rdl {
+            let path = path_of(dir, entry)?;
+            let above = if dir.is_root() { "" } else { dir.as_str() };
+            let relative = path.as_str().strip_prefix(above).map_or("", |rest| rest.trim_start_matches('/'));
+            return self.text(&rdl::entry(relative, entry));
+        }
         if args.json {
             return self.json(&args.uri, dir, entry, None);
         }
@@ -165,6 +206,9 @@ impl Out {
         if let Some(by) = entry.signed_by {
             value["signed_by"] = json!(by);
         }
+        if let Some(about) = &entry.about {
+            value["metadata"] = metadata(&about.attributes);
+        }
         if let Some(verdict) = verdict {
             value["verdict"] = json_of(verdict);
         }
@@ -184,7 +228,7 @@ impl Out {
             (EntryKind::File, None) => "file".to_owned(),
             (EntryKind::File, Some(mime)) => format!("file, {}", term::safe(mime.as_bytes())),
         };
-        let rows = [
+        let mut rows = vec![
             ("Name", Some(term::safe(&server.path.file_name()))),
             ("Type", Some(kind)),
             ("Size", is_file.then(|| format!("{} ({} bytes)", term::size(entry.size), entry.size))),
@@ -193,13 +237,77 @@ impl Out {
             ("Signed", verdict.map(|verdict| format!("{}: {}", verdict.status.word(), sentence(verdict)))),
             ("URI", Some(uri.to_string())),
         ];
+        if let Some(about) = entry.about.as_ref().filter(|_| is_file) {
+            rows.extend(words(&about.attributes).into_iter().map(|(label, value)| (label, Some(value))));
+            if about.is_pending {
+                rows.push(("More", Some("the server has not looked at it yet".to_owned())));
+            }
+        }
+        let width = rows.iter().map(|(label, _)| label.len() + 1).max().unwrap_or(0).max(7);
         for (label, value) in rows {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
-                self.line(format!("{:<7} {value}", format!("{label}:")).as_bytes())?;
+                self.line(format!("{:<width$} {value}", format!("{label}:")).as_bytes())?;
             }
         }
         Ok(())
     }
+}
+
+/// All values by their names.
+fn metadata(attributes: &Attributes) -> serde_json::Value {
+    let mut all = serde_json::Map::new();
+    for (attribute, value) in attributes.iter() {
+        let values = all.entry(attribute.name()).or_insert_with(|| json!([]));
+        if let Some(values) = values.as_array_mut() {
+            values.push(json!(value));
+        }
+    }
+    all.into()
+}
+
+/// Metadata for people: a line for each of Dublin Core, and one for what can be seen and heard.
+fn words(attributes: &Attributes) -> Vec<(&'static str, String)> {
+    let label = |attribute| match attribute {
+        Attribute::Title => "Title",
+        Attribute::Creator => "Creator",
+        Attribute::Subject => "Subject",
+        Attribute::Description => "Description",
+        Attribute::Publisher => "Publisher",
+        Attribute::Contributor => "Contributor",
+        Attribute::Date => "Dated",
+        Attribute::Type => "Kind",
+        Attribute::Identifier => "Identifier",
+        Attribute::Source => "Source",
+        Attribute::Language => "Language",
+        Attribute::Relation => "Relation",
+        Attribute::Coverage => "Coverage",
+        Attribute::Rights => "Rights",
+        _ => "",
+    };
+    let mut rows: Vec<_> = attributes
+        .iter()
+        .map(|(attribute, value)| (label(attribute), term::safe(value.as_bytes())))
+        .filter(|(label, _)| !label.is_empty())
+        .collect();
+    let number = |attribute| attributes.get(attribute).and_then(|value| value.parse::<f64>().ok());
+    let mut media: Vec<String> =
+        attributes.values(Attribute::Codec).map(|codec| term::safe(codec.as_bytes())).collect();
+    if let Some((width, height)) = attributes.get(Attribute::Width).zip(attributes.get(Attribute::Height)) {
+        media.push(format!("{width} x {height}"));
+    }
+    media.extend(attributes.get(Attribute::SampleRate).map(|rate| format!("{rate} Hz")));
+    media.extend(attributes.get(Attribute::Channels).map(|count| match count {
+        "1" => "mono".to_owned(),
+        "2" => "stereo".to_owned(),
+        more => format!("{more} channels"),
+    }));
+    let duration = number(Attribute::Duration).and_then(|time| Duration::try_from_secs_f64(time).ok());
+    media.extend(duration.map(term::duration));
+    media.extend(number(Attribute::Bitrate).map(|rate| format!("{:.0} kbit/s", rate / 1000.0)));
+    if !media.is_empty() {
+        rows.push(("Media", media.join(", ")));
+    }
+    rows
 }
 
 /// Size and date before the name, in columns.

@@ -167,7 +167,7 @@ impl Link<'_> {
 
     /// The same, and what its signatures are worth.
     pub(crate) fn judged(&mut self, uri: &PdtpUri) -> Result<(Entry, Option<Box<Verdict>>), Failure> {
-        let op = self.session.stat_start(&uri.path, 0)?;
+        let op = self.session.stat_rich_start(&uri.path, 0)?;
         let mut found = None;
         self.pages(op, |listing| {
             found = listing.entries.into_iter().next().map(|entry| (entry, listing.verdict));

@@ -10,6 +10,7 @@ mod ask;
 mod browse;
 mod cat;
 mod exit;
+mod filter;
 #[path = "../generate/mod.rs"]
 mod generate;
 mod get;

@@ -36,6 +36,9 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Look at the hashes that are kept in a state directory, while no pdtpd uses it
     Catalogue(CatalogueArgs),
+    /// Look at files for the pdtpd that has started this
+    #[command(hide = true)]
+    MetadataHelper,
     /// Write what packages ship beside the program: manual pages, completions
     #[command(hide = true)]
     Generate(Generate),
@@ -59,6 +62,14 @@ pub(crate) enum CatalogueAction {
     Check,
     /// One line of JSON for each file: path, size, mtime, inode, piece_size, root, pieces
     Export,
+}
+
+/// Of `--metadata`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MetadataSources {
+    Off,
+    Sidecar,
+    Full,
 }
 
 const SHORT_EXAMPLE: &str = "Example: pdtpd serve /srv/files        (more with --help)";
@@ -219,6 +230,14 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) sign_passphrase_file: Option<PathBuf>,
 
+    /// Where titles, authors and the like come from that rich listings have [default: full]
+    ///
+    /// off: nowhere. sidecar: from files NAME.dc.xml with Dublin Core, and from extended attributes
+    /// (user.dublincore.*, user.xdg.*, user.mime_type). full: also from tags in the files themselves (sound, films,
+    /// pictures, EPUB), which a process of its own reads. See docs/rdl.md.
+    #[arg(long, value_enum, value_name = "SOURCES")]
+    pub(crate) metadata: Option<MetadataSources>,
+
     /// Greeting that clients show to their users
     #[arg(long, value_name = "TEXT")]
     pub(crate) notice: Option<String>,
@@ -263,6 +282,7 @@ pub(crate) struct Settings {
     pub(crate) old_version_grace: Option<Duration>,
     pub(crate) sign_key: Option<PathBuf>,
     pub(crate) sign_passphrase_file: Option<PathBuf>,
+    pub(crate) metadata: MetadataSources,
     pub(crate) notice: Option<String>,
     pub(crate) grace: Option<Duration>,
     pub(crate) json: bool,
@@ -308,6 +328,7 @@ impl Settings {
             old_version_grace: args.old_version_grace.or(file.old_version_grace),
             sign_key: args.sign_key.or(file.sign_key),
             sign_passphrase_file: args.sign_passphrase_file.or(file.sign_passphrase_file),
+            metadata: args.metadata.or(file.metadata).unwrap_or(MetadataSources::Full),
             notice: args.notice.or(file.notice),
             grace: args.grace.or(file.grace),
             json: args.json || file.json.unwrap_or(false),

@@ -4,16 +4,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::ValueEnum as _;
 use pdtp::content::PieceSize;
 use pdtp::server::{Directories, SendPolicy};
 use toml::{Table, Value};
 
-use super::args::{parse_listen, parse_name, parse_piece_size};
+use super::args::{MetadataSources, parse_listen, parse_name, parse_piece_size};
 use super::failure::Failure;
 use super::{rules, units};
 
 /// The keys there are, as they are written.
-pub(crate) const KEYS: [&str; 21] = [
+pub(crate) const KEYS: [&str; 22] = [
     "dir",
     "listen",
     "name",
@@ -32,6 +33,7 @@ pub(crate) const KEYS: [&str; 21] = [
     "old-version-grace",
     "sign-key",
     "sign-passphrase-file",
+    "metadata",
     "notice",
     "grace",
     "json",
@@ -61,6 +63,7 @@ pub(crate) struct File {
     pub(crate) old_version_grace: Option<Duration>,
     pub(crate) sign_key: Option<PathBuf>,
     pub(crate) sign_passphrase_file: Option<PathBuf>,
+    pub(crate) metadata: Option<MetadataSources>,
     pub(crate) notice: Option<String>,
     pub(crate) grace: Option<Duration>,
     pub(crate) json: Option<bool>,
@@ -113,6 +116,11 @@ impl File {
             "sign-key" => self.sign_key = Some(text(value).map_err(wrong)?.into()),
             "sign-passphrase-file" => {
                 self.sign_passphrase_file = Some(text(value).map_err(wrong)?.into());
+            }
+            "metadata" => {
+                let sources = text(value).and_then(|text| MetadataSources::from_str(&text, false));
+                self.metadata =
+                    Some(sources.map_err(|_| wrong("off, sidecar or full is expected".to_owned()))?);
             }
             "notice" => self.notice = Some(text(value).map_err(wrong)?),
             "include" => self.include = Some(texts(value).map_err(wrong)?),
@@ -200,6 +208,7 @@ mod tests {
             hash-threads = 3
             settle = 3
             grace = "5s"
+            metadata = "sidecar"
             json = false
         "#;
         let file = File::parse(text).unwrap();
@@ -207,6 +216,7 @@ mod tests {
         assert_eq!(file.piece_size.unwrap().bytes(), 65536);
         assert_eq!(file.limit_up, Some(1000));
         assert_eq!(file.grace, Some(Duration::from_secs(5)));
+        assert_eq!(file.metadata, Some(MetadataSources::Sidecar));
         assert_eq!(file.hidden, Some(true));
         assert_eq!(file.exclude.unwrap(), ["*.tmp", "cache/"]);
         assert_eq!((file.include.unwrap().len(), file.follow_symlinks), (1, Some(false)));
@@ -223,6 +233,7 @@ mod tests {
             ("peice-size = 1", "did you mean \"piece-size\"?"),
             ("zzz = 1", "there are: dir, listen"),
             ("hidden = 1", "hidden: true or false"),
+            ("metadata = \"some\"", "metadata: off, sidecar or full"),
             ("grace = \"soon\"", "grace: a time"),
             ("name = 5", "name: a text in quotes"),
             ("listen = [\"nowhere\"]", "listen: not an address"),

@@ -38,6 +38,55 @@ pub(crate) fn raise_descriptor_limit() -> u64 {
     u64::MAX
 }
 
+/// Where this very program can be started again, even if its file was replaced or removed since.
+#[cfg(target_os = "linux")]
+pub(crate) fn this_program() -> io::Result<std::path::PathBuf> {
+    let place = std::path::Path::new("/proc/self/exe");
+    if place.exists() { Ok(place.to_owned()) } else { std::env::current_exe() }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn this_program() -> io::Result<std::path::PathBuf> {
+    std::env::current_exe()
+}
+
+/// Lets this process, which reads a stranger's files, have no more than it takes: memory, processor time, no files, and
+/// no longer life than its parent. It has no bytes but those that come through its standard input.
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "no safe interface to setrlimit, nice and prctl among our dependencies")]
+pub(crate) fn confine() {
+    /// Bytes of address space. Tags are small; what needs more is no tag.
+    const MEMORY: u64 = 768 * 1024 * 1024;
+    /// Seconds of processor time in all: the parent counts for each file.
+    const TIME: u64 = 3600;
+    /// Politeness towards what serves.
+    const NICE: libc::c_int = 10;
+    for (what, most) in [
+        (libc::RLIMIT_AS, MEMORY),
+        (libc::RLIMIT_CPU, TIME),
+        (libc::RLIMIT_FSIZE, 0),
+        (libc::RLIMIT_NOFILE, 3),
+        (libc::RLIMIT_CORE, 0),
+    ] {
+        let limit = libc::rlimit { rlim_cur: most as libc::rlim_t, rlim_max: most as libc::rlim_t };
+        // SAFETY: the structure is ours and only read. A system that refuses leaves the limit as it was.
+        unsafe { libc::setrlimit(what, &raw const limit) };
+    }
+    // SAFETY: a call without pointers.
+    unsafe { libc::nice(NICE) };
+    #[cfg(target_os = "linux")]
+    // SAFETY: calls without pointers.
+    unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        // One that is deep in a file would not notice the end of its parent.
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+    }
+}
+
+/// Elsewhere the parent's clock and count of bytes have to do.
+#[cfg(not(unix))]
+pub(crate) fn confine() {}
+
 /// Completes at the first SIGTERM or SIGINT. A second one ends the process at once.
 #[cfg(unix)]
 pub(crate) fn shutdown_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {

@@ -491,8 +491,10 @@ impl Core {
 
     pub(super) fn list(&mut self, conn: ConnId, m: wire::List, credit: Credit) {
         let wire::List { url, depth, cursor, format, id } = m;
+        let is_rdl = format.as_deref() == Some("rdl");
         let path = match (path_of_url(&url), format) {
             (Ok(path), None) => path,
+            (Ok(path), Some(_)) if is_rdl => path,
             (Ok(_), Some(format)) => {
                 let message = format!("format {format:?} is not supported by this server");
                 return self.no_listing(conn, ErrorCode::Protocol, message, url, id);
@@ -501,13 +503,15 @@ impl Core {
                 return self.no_listing(conn, ErrorCode::NotFound, error.to_string(), url, id);
             }
         };
-        let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) else { return };
+        let Some(client) = self.clients.get_mut(&conn) else { return };
+        let address = client.remote.ip();
+        let Some(session) = client.session_mut() else { return };
         if session.outstanding >= limits::MAX_OUTSTANDING {
             return self.no_listing(conn, ErrorCode::Limit, "too many at once".to_owned(), url, id);
         }
         session.outstanding += 1;
-        let depth = depth.unwrap_or(1).clamp(1, MAX_DEPTH);
-        self.out.push(Output::List { conn, url, path, id, depth, cursor, credit });
+        let depth = depth.unwrap_or(1).clamp(u32::from(!is_rdl), MAX_DEPTH);
+        self.out.push(Output::List { conn, url, path, id, depth, cursor, is_rdl, address, credit });
     }
 
     pub(super) fn listed(

@@ -22,7 +22,7 @@ mod transfers;
 mod watches;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -138,6 +138,10 @@ pub(crate) enum Output {
         id: Option<u64>,
         depth: u32,
         cursor: Option<String>,
+        /// As XML; then depth 0 is what is at the path itself.
+        is_rdl: bool,
+        /// Of the client.
+        address: IpAddr,
         credit: Credit,
     },
     /// Find out whether a client can be dialled.

@@ -57,6 +57,11 @@ impl Core {
         self
     }
 
+    /// The rules, for who looks after what they are about elsewhere.
+    pub(crate) fn rules(&self) -> std::sync::Arc<Rules> {
+        self.rules.clone()
+    }
+
     /// What a client says may be about something that is not for it: then it is told so, and that is all.
     pub(super) fn is_denied(&mut self, conn: ConnId, message: &Message) -> bool {
         if self.rules.admit_all() {

@@ -1,12 +1,13 @@
-//! Directories over HTTP: one page at a time, as HTML or JSON. The next page is `?cursor=`.
+//! Directories over HTTP: one page at a time, as HTML, JSON or RDL. The next page is `?cursor=`.
 
 use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::html;
-use super::negotiate::prefers_json;
+use super::negotiate::{Form, preferred};
 use super::order::Order;
-use crate::hub::{Hub, HubError};
+use crate::content::rdl;
+use crate::hub::{Hub, HubError, RdlView};
 use crate::peer::head::RequestHead;
 use crate::peer::serve::{Body, Response};
 use crate::wire::limits::MAX_LIST_ENTRIES;
@@ -25,19 +26,27 @@ pub(super) fn answer(
     path: &UrlPath,
     uri: &PdtpUri,
     censor: &dyn Fn(&mut Vec<Entry>),
+    may_know: &dyn Fn(&UrlPath) -> bool,
 ) -> Result<Response, HubError> {
-    let as_json = prefers_json(&head.fields);
+    let form = preferred(&head.fields);
+    let is_html = form == Form::Html;
     let cursor = head.query_value("cursor");
-    let depth = match head.query_value("depth").filter(|_| as_json) {
+    let depth = match head.query_value("depth").filter(|_| !is_html) {
         Some(depth) => match depth.parse() {
             Ok(depth @ 1..) => depth,
             _ => return Ok(Response::text(400, "invalid depth: a number from 1")),
         },
         None => 1,
     };
-    let wanted = head.query_value("sort").filter(|_| !as_json && cursor.is_none());
+    let wanted = head.query_value("sort").filter(|_| is_html && cursor.is_none());
     let mut order = wanted.as_deref().map_or(Order::BY_NAME, Order::parse);
-    let mut listing = hub.list(path, depth, cursor.as_deref(), PAGE_ENTRIES, PAGE_BYTES)?;
+    let mut listing = match form {
+        Form::Rdl => {
+            let view = RdlView { is_bare: true, may_know };
+            hub.list_rdl(path, depth, cursor.as_deref(), PAGE_ENTRIES, PAGE_BYTES, view)?
+        }
+        _ => hub.list(path, depth, cursor.as_deref(), PAGE_ENTRIES, PAGE_BYTES)?,
+    };
     if order != Order::BY_NAME {
         match sorted(hub, path, &listing, order)? {
             Some(all) => listing = all,
@@ -49,7 +58,9 @@ pub(super) fn answer(
         let depth = if depth == 1 { String::new() } else { format!("&depth={depth}") };
         format!("?cursor={}{depth}", utf8_percent_encode(next, NON_ALPHANUMERIC))
     });
-    let (mime, body) = if as_json {
+    let (mime, body) = if let Some(rdl) = listing.rdl {
+        (rdl::MEDIA_TYPE, rdl.into_bytes())
+    } else if form == Form::Json {
         listing.url = file_url(&uri.host, path);
         let json = serde_json::to_vec(&listing).map_err(|e| HubError::Io(e.to_string()))?;
         ("application/json", json)

@@ -1,9 +1,18 @@
 //! `Accept`, RFC 9110 section 12.5.1.
 
+use crate::content::rdl;
 use crate::peer::head::Fields;
 
-/// Whether JSON is wanted rather than HTML. Who does not care gets HTML.
-pub(super) fn prefers_json(fields: &Fields) -> bool {
+/// As what a directory is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Html,
+    Json,
+    Rdl,
+}
+
+/// What is wanted most. Who does not care gets HTML, and who takes any application data JSON.
+pub(super) fn preferred(fields: &Fields) -> Form {
     let ranges: Vec<(&str, f32)> = fields
         .0
         .iter()
@@ -11,7 +20,19 @@ pub(super) fn prefers_json(fields: &Fields) -> bool {
         .flat_map(|(_, value)| value.split(','))
         .filter_map(media_range)
         .collect();
-    quality(&ranges, "application/json") > quality(&ranges, "text/html")
+    let weight = |media| quality(&ranges, media);
+    let (html, json, rdl) = (weight("text/html"), weight("application/json"), weight(rdl::MEDIA_TYPE));
+    match () {
+        _ if rdl > html && rdl > json => Form::Rdl,
+        // Equals, and one of them was named.
+        _ if rdl > html && rdl == json && ranges.iter().any(|(range, _)| is_rdl(range)) => Form::Rdl,
+        _ if json > html => Form::Json,
+        _ => Form::Html,
+    }
+}
+
+fn is_rdl(range: &str) -> bool {
+    range.eq_ignore_ascii_case(rdl::MEDIA_TYPE)
 }
 
 /// A media range and its weight; parameters of the type are not looked at.
@@ -47,6 +68,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn rdl_for_who_asks_for_it() {
+        for (accept, form) in [
+            ("application/rdl+xml", Form::Rdl),
+            ("application/rdl+xml, application/json;q=0.5, */*;q=0.1", Form::Rdl),
+            ("application/rdl+xml;q=0.5, application/json", Form::Json),
+            ("application/rdl+xml;q=0.5, text/html", Form::Html),
+            ("application/*", Form::Json),
+            ("application/xml", Form::Html),
+        ] {
+            let fields = Fields(vec![("Accept".into(), accept.into())]);
+            assert_eq!(preferred(&fields), form, "{accept}");
+        }
+    }
+
+    #[test]
     fn json_or_html() {
         for (accept, json) in [
             ("application/json", true),
@@ -64,8 +100,8 @@ mod tests {
             ("image/png", false),
         ] {
             let fields = Fields(vec![("Accept".into(), accept.into())]);
-            assert_eq!(prefers_json(&fields), json, "{accept}");
+            assert_eq!(preferred(&fields) == Form::Json, json, "{accept}");
         }
-        assert!(!prefers_json(&Fields::default()));
+        assert_eq!(preferred(&Fields::default()), Form::Html);
     }
 }

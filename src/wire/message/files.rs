@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::ErrorCode;
-use crate::wire::Digest;
 use crate::wire::json::{Base64, is_false, known_word, null_is_absent, null_or_objects, objects};
+use crate::wire::{About, Digest};
 
 /// client: what is at this URL?
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -154,6 +154,9 @@ pub struct Listing {
     /// What is there: at most [`crate::wire::limits::MAX_LIST_ENTRIES`].
     #[serde(deserialize_with = "objects")]
     pub entries: Vec<Entry>,
+    /// The same as XML, if that was asked for by `format`; `entries` is empty then ([`crate::content::rdl`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rdl: Option<String>,
     /// Cursor of the next page; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
@@ -203,6 +206,9 @@ pub struct Entry {
     /// By whom. A word that is not known counts as absent.
     #[serde(default, deserialize_with = "known_word", skip_serializing_if = "Option::is_none")]
     pub signed_by: Option<SignedBy>,
+    /// What is told only in XML.
+    #[serde(skip)]
+    pub about: Option<Box<About>>,
 }
 
 /// client: tell me by `changed` what changes at or below this URL.

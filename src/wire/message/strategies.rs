@@ -36,8 +36,9 @@ pub(super) fn each_type() -> Vec<BoxedStrategy<Message>> {
                 .prop_map(|(url, depth, cursor, format, id)| List { url, depth, cursor, format, id }),
         ),
         message(
-            (url(), any::<Option<u64>>(), vec(entry(), 0..20), of(text()))
-                .prop_map(|(url, id, entries, next)| Listing { url, id, entries, next }),
+            (url(), any::<Option<u64>>(), vec(entry(), 0..20), of(text())).prop_map(
+                |(url, id, entries, next)| Listing { url, id, entries, next, ..Listing::default() },
+            ),
         ),
         message(url().prop_map(|url| Watch { url })),
         message(url().prop_map(|url| Unwatch { url })),
@@ -276,6 +277,7 @@ fn entry() -> impl Strategy<Value = Entry> {
             mime,
             signed,
             signed_by,
+            about: None,
         },
     )
 }
