@@ -1168,6 +1168,15 @@ int pdtp_request_to_callback(pdtp_request *request,
                              pdtp_destroy_callback destroy);
 
 /**
+ * The bytes of the file come as PDTP_EVENT_DATA, in order and verified, among the other events: for those who pull them
+ * with pdtp_client_next_event. While such an event lasts, and until the next is asked for, no more than a window of the
+ * file is fetched ahead. Without an event callback pdtp_client_dispatch passes over the bytes.
+ *
+ * Never blocks. One thread at a time, callbacks included. PDTP_E_NULL. Since 0.1.0.
+ */
+int pdtp_request_to_events(pdtp_request *request);
+
+/**
  * Sets an option of a request by its name:
  *
  * - "overwrite", what to do with a complete local file of that name. In any case it is left alone when its content
@@ -1551,6 +1560,11 @@ typedef enum {
      */
     PDTP_EVENT_DECISION = 12,
     /**
+     * Bytes of a download whose target is pdtp_request_to_events: pdtp_event_data. Never lost, and cannot be turned off;
+     * the next ones come when this event has ended.
+     */
+    PDTP_EVENT_DATA = 13,
+    /**
      * A line of the log: pdtp_event_log. Off at first; dropped when the queue is half full. pdtp_config_set_log chooses
      * how much is told.
      */
@@ -1697,6 +1711,20 @@ typedef struct {
     uint32_t types;
 } pdtp_overflow_event;
 
+/** Of PDTP_EVENT_DATA. */
+typedef struct {
+    /** Bytes of this struct that were filled. Fields are only ever added at the end. */
+    size_t size;
+    /** Number of the transfer. */
+    uint64_t transfer;
+    /** Of the first byte, from the start of the file. */
+    uint64_t offset;
+    /** Verified bytes, in order. They end with the event. */
+    const void *data;
+    /** How many. */
+    size_t length;
+} pdtp_data_event;
+
 /** Of PDTP_EVENT_CHANGED. */
 typedef struct {
     /** Bytes of this struct that the loaded library knows. Fields are only ever added at the end. */
@@ -1812,6 +1840,23 @@ const pdtp_notice_event *pdtp_event_notice(const pdtp_event *event);
  * Never blocks. Borrowed from the event. Since 0.1.0.
  */
 const pdtp_overflow_event *pdtp_event_overflow(const pdtp_event *event);
+
+/**
+ * What a PDTP_EVENT_DATA says. NULL for events of another type, and for NULL.
+ *
+ * Never blocks. Borrowed from the event. Since 0.1.0.
+ */
+const pdtp_data_event *pdtp_event_data(const pdtp_event *event);
+
+/**
+ * Answers a PDTP_EVENT_DATA with one of PDTP_DATA_*; what is not answered when the event ends is continued. With
+ * PDTP_DATA_PAUSE the same bytes come again after pdtp_transfer_resume; anything unknown is PDTP_DATA_ABORT.
+ *
+ * Never blocks. On the draining thread, callbacks included. PDTP_E_NULL, PDTP_E_ARGUMENT (an event of another type).
+ * Since 0.1.0.
+ */
+int pdtp_event_answer(const pdtp_event *event,
+                      int answer);
 
 /**
  * What a PDTP_EVENT_CHANGED says. NULL for events of another type, and for NULL.

@@ -1,4 +1,5 @@
-//! Readers through the C ABI: `tests/c/reader.c` and `examples-c/stream.c`, against a real server.
+//! Readers and bytes as events through the C ABI: `tests/c/reader.c`, `tests/c/data.c` and `examples-c/stream.c`, against a
+//! real server.
 
 #![cfg(unix)]
 
@@ -12,25 +13,25 @@ use common::*;
 /// Takes a good while at the rate that the slow clients of `reader.c` allow themselves.
 const FILE_SIZE: usize = 5_000_003;
 
-fn reader(test: &str) {
+fn run(program: &str, test: &str) {
     let served = make_tree(&[("film", FILE_SIZE)]);
     let server = Pdtpd::start(served.path(), &[] as &[&str]);
-    let program = compile("cc", "tests/c/reader.c");
+    let program = compile("cc", program);
     program.run(&[test, &server.uri("/film"), served.path().join("film").to_str().unwrap()]).expect(0);
 }
 
-macro_rules! reads {
-    ($($name:ident)*) => {
-        mod reading {
+macro_rules! tests_of {
+    ($program:literal $module:ident: $($name:ident)*) => {
+        mod $module {
             $(#[test]
             fn $name() {
-                super::reader(stringify!($name));
+                super::run($program, stringify!($name));
             })*
 
             /// A test that nobody runs is none.
             #[test]
             fn all_of_them_are_run() {
-                let text = std::fs::read_to_string(super::c::source("tests/c/reader.c")).unwrap();
+                let text = std::fs::read_to_string(super::c::source($program)).unwrap();
                 let there = text.lines().filter_map(|line| line.trim().strip_prefix("TEST(")?.strip_suffix("),"));
                 assert_eq!(there.collect::<Vec<_>>(), [$(stringify!($name)),*]);
             }
@@ -38,7 +39,8 @@ macro_rules! reads {
     };
 }
 
-reads! {
+tests_of! {
+    "tests/c/reader.c" reading:
     all
     seek
     timeout
@@ -49,6 +51,14 @@ reads! {
     fork
     threads
     nonsense
+}
+
+tests_of! {
+    "tests/c/data.c" events:
+    pulled
+    dispatched
+    aborted
+    freed
 }
 
 #[test]

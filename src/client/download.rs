@@ -636,7 +636,7 @@ pub(super) async fn for_readers(
         }
     };
     let info = job.shared.unless_cancelled(asking).await??;
-    let version = Some(version_to_read(job, &path, &info)?);
+    let version = Some(version_to_read(job, source, &info)?);
     let hashes = info.hashes.map(|hashes| hashes.0);
     let (place, expect_root) = (Place::Readers(Arc::clone(source)), source.expect_root());
     match file(job, File { path, place, expect_root, version, hashes, ahead, turn, counted: None }).await {
@@ -655,9 +655,14 @@ pub(super) async fn ahead_of(link: &LinkUser, source: &reader::Source, terms: &T
 }
 
 /// Whether what somebody else has of a file is what the server has now, and may be read.
-pub(super) async fn admits(job: &Arc<Job>, held: &Held, is_pinned: bool) -> Result<bool, Error> {
+pub(super) async fn admits(
+    job: &Arc<Job>,
+    source: &reader::Source,
+    held: &Held,
+    is_pinned: bool,
+) -> Result<bool, Error> {
     let info = job.link.ask_info(&held.path, Some(Arc::clone(&job.shared.numbers))).await?;
-    let (version, signatures) = version_to_read(job, &held.path, &info)?;
+    let (version, signatures) = version_to_read(job, source, &info)?;
     if version.layout != held.layout || version.root.is_some_and(|root| root != held.root) {
         return Ok(false);
     }
@@ -667,9 +672,11 @@ pub(super) async fn admits(job: &Arc<Job>, held: &Held, is_pinned: bool) -> Resu
 
 fn version_to_read(
     job: &Job,
-    path: &UrlPath,
+    source: &reader::Source,
     info: &wire::TellInfo,
 ) -> Result<(Version, Vec<FileSignature>), Error> {
+    let path = &source.path;
+    source.describe(info.mime.clone(), info.mtime);
     if info.kind == Some(EntryKind::Dir) {
         return Err(Error::new(
             ErrorKind::Argument,
@@ -1094,15 +1101,17 @@ async fn converse(
         }
         precedence.mark_unchanged();
         let wanted = *priority.borrow_and_update();
+        // Who reads or watches does not stand in line.
+        let reads = matches!(want, Want::Readers(_));
         let must_halt = if *wish.borrow_and_update() == Wish::Pause {
             Some(TransferState::Paused)
-        } else if job.inner.precedence.is_held_back(wanted) {
+        } else if !reads && job.inner.precedence.is_held_back(wanted) {
             Some(TransferState::Queued)
         } else {
             None
         };
         // What does not receive holds nobody back: whether it is not to, or nothing comes.
-        if must_halt.is_some() || progress.1.elapsed() >= GIVES_WAY {
+        if reads || must_halt.is_some() || progress.1.elapsed() >= GIVES_WAY {
             in_line = None;
         } else if in_line.as_ref().is_none_or(|place| place.priority != wanted) {
             in_line = Some(job.inner.precedence.enter(wanted));
@@ -1111,10 +1120,14 @@ async fn converse(
             if halt != must_halt {
                 job.shared.enter(state, &job.inner.queue);
             }
-            if halt.is_none() {
+            let readers = held.source();
+            if halt.is_none() || (readers.is_none() && asked.readers.is_asking()) {
                 asked = Asked::default();
                 let url = held.url.clone();
                 conn.send(wire::Unrequest { url, range: None, root: Some(held.root) }).await
+            } else if let Some(source) = readers {
+                // Somebody reads it all the same.
+                asked.readers.follow(conn, held, store, &source).await
             } else {
                 Ok(())
             }
@@ -1140,7 +1153,7 @@ async fn converse(
             _ = save.tick() => {
                 save_state(store).await;
                 let here = store.verified_bytes();
-                let nothing_to_come = matches!(want, Want::Readers(_)) && asked.readers.has_all(store);
+                let nothing_to_come = reads && asked.readers.has_all(store);
                 if here != progress.0 || nothing_to_come {
                     progress = (here, Instant::now());
                 } else if progress.1.elapsed() >= STALLED {

@@ -204,7 +204,13 @@ impl Shared {
                 ));
             };
             match &event.body {
-                EventBody::Posted { tag } => self.streams.on_posted(*tag),
+                EventBody::Posted { tag } => {
+                    if let Some(lease) = self.streams.on_posted(*tag) {
+                        let event = give(event::data(lease));
+                        draining.current.replace(event);
+                        return Ok(event);
+                    }
+                }
                 body if self.is_decided(body) || self.is_logged(body) => {}
                 _ => {
                     let event = give(event::convert(event));
@@ -255,16 +261,18 @@ impl Shared {
     }
 
     fn deliver(&self, event: Event) {
-        if let EventBody::Posted { tag } = event.body {
-            return self.streams.on_posted(tag);
-        }
-        if self.is_decided(&event.body) || self.is_logged(&event.body) {
-            return;
-        }
+        let event = match event.body {
+            EventBody::Posted { tag } => match self.streams.on_posted(tag) {
+                Some(lease) => event::data(lease),
+                None => return,
+            },
+            body if self.is_decided(&body) || self.is_logged(&body) => return,
+            body => event::convert(Event { body, ..event }),
+        };
         // Without a lock: the function may replace itself.
         let function = lock(&self.function).clone();
         if let Some(function) = function {
-            let event = give(event::convert(event));
+            let event = give(event);
             function.call(event);
             // SAFETY: from `give` above; C's right to it ended with the call.
             drop(unsafe { take(event, "event") });
@@ -315,6 +323,10 @@ impl Shared {
         let grace = lock(&self.config).grace;
         self.set_wakeup(None);
         self.streams.abort_all();
+        // An event that the application still holds has ended with the client: bytes in it are free.
+        if let Ok(mut current) = self.drain.try_lock() {
+            current.replace(ptr::null_mut());
+        }
         // Also ends the wait of whoever drains.
         self.engine.shutdown(grace);
         let thread = lock(&self.thread).take();

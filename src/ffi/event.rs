@@ -12,6 +12,7 @@ use super::listing::{ListingData, pdtp_listing};
 use super::log::{LogView, pdtp_log_event};
 use super::session::pdtp_session_state_code;
 use super::share::{ShareView, pdtp_share_event};
+use super::stream::Lease;
 use super::text::{owned, pointer};
 use super::transfer::{pdtp_progress, transfer_state_code};
 use super::verify::{VerdictView, pdtp_verdict};
@@ -50,6 +51,9 @@ pub enum pdtp_event_kind {
     /// Your verify callback said PDTP_ANSWER_LATER: pdtp_event_verdict, to be answered with pdtp_decide. Never lost, and
     /// cannot be turned off.
     PDTP_EVENT_DECISION = 12,
+    /// Bytes of a download whose target is pdtp_request_to_events: pdtp_event_data. Never lost, and cannot be turned off;
+    /// the next ones come when this event has ended.
+    PDTP_EVENT_DATA = 13,
     /// A line of the log: pdtp_event_log. Off at first; dropped when the queue is half full. pdtp_config_set_log chooses
     /// how much is told.
     PDTP_EVENT_LOG = 14,
@@ -225,6 +229,22 @@ pub struct pdtp_changed_event {
     pub code: c_int,
 }
 
+/// Of PDTP_EVENT_DATA.
+#[repr(C)]
+#[derive(Debug)]
+pub struct pdtp_data_event {
+    /// Bytes of this struct that were filled. Fields are only ever added at the end.
+    pub size: usize,
+    /// Number of the transfer.
+    pub transfer: u64,
+    /// Of the first byte, from the start of the file.
+    pub offset: u64,
+    /// Verified bytes, in order. They end with the event.
+    pub data: *const c_void,
+    /// How many.
+    pub length: usize,
+}
+
 /// Of PDTP_EVENT_OVERFLOW.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -262,6 +282,7 @@ enum View {
     Verdict(VerdictView),
     Log(LogView),
     Share(ShareView),
+    Data { seen: pdtp_data_event, lease: Lease },
 }
 
 /// A listing that is freed with the event unless it was taken.
@@ -310,6 +331,19 @@ impl EventData {
             _ => ptr::null(),
         }
     }
+}
+
+/// Bytes of a stream as C sees them.
+pub(super) fn data(lease: Lease) -> <pdtp_event as Handle>::Data {
+    let ((id, user_data), (data, length)) = (lease.owner, lease.bytes());
+    let seen = pdtp_data_event {
+        size: size_of::<pdtp_data_event>(),
+        transfer: id,
+        offset: lease.offset(),
+        data: data.cast(),
+        length,
+    };
+    EventData { user_data, kind: pdtp_event_kind::PDTP_EVENT_DATA, id, view: View::Data { seen, lease } }
 }
 
 /// Makes of the engine's event what C sees.
@@ -630,6 +664,30 @@ pub unsafe extern "C" fn pdtp_event_notice(event: *const pdtp_event) -> *const p
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pdtp_event_overflow(event: *const pdtp_event) -> *const pdtp_overflow_event {
     view!(event, Overflow)
+}
+
+/// What a PDTP_EVENT_DATA says. NULL for events of another type, and for NULL.
+///
+/// Never blocks. Borrowed from the event. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_event_data(event: *const pdtp_event) -> *const pdtp_data_event {
+    view!(event, Data)
+}
+
+/// Answers a PDTP_EVENT_DATA with one of PDTP_DATA_*; what is not answered when the event ends is continued. With
+/// PDTP_DATA_PAUSE the same bytes come again after pdtp_transfer_resume; anything unknown is PDTP_DATA_ABORT.
+///
+/// Never blocks. On the draining thread, callbacks included. PDTP_E_NULL, PDTP_E_ARGUMENT (an event of another type).
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_event_answer(event: *const pdtp_event, answer: c_int) -> c_int {
+    guard::code(|| match &borrow!(event).view {
+        View::Data { lease, .. } => {
+            lease.set_answer(answer);
+            Ok(())
+        }
+        _ => Err(guard::argument("event", "only PDTP_EVENT_DATA is answered")),
+    })
 }
 
 /// What a PDTP_EVENT_CHANGED says. NULL for events of another type, and for NULL.

@@ -3,7 +3,10 @@
 //! The engine offers bytes on a thread of its own and waits there; a word in the event queue makes the draining
 //! thread take them, call the application's function with them, and send the verdict back. So data callbacks are
 //! called where all callbacks are called, no byte is copied, and a slow application holds up its own stream only.
+//!
+//! An application that pulls events gets the bytes as an event instead, and has answered when it lets go of that.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,13 +44,59 @@ struct State {
     resumed: bool,
     /// The engine has let go of its end.
     closed: bool,
+    /// What is taken and delivered by events: number and user data of the transfer, once they are known.
+    owner: Option<(u64, usize)>,
+}
+
+/// Bytes in the hands of the application, as an event. Answered when dropped.
+#[derive(Debug)]
+pub(super) struct Lease {
+    stream: Arc<Stream>,
+    streams: Weak<Streams>,
+    offer: Offer,
+    pub(super) owner: (u64, usize),
+    answer: Cell<c_int>,
+}
+
+impl Lease {
+    pub(super) fn offset(&self) -> u64 {
+        self.offer.offset
+    }
+
+    /// Valid until it is dropped.
+    pub(super) fn bytes(&self) -> (*const u8, usize) {
+        (self.offer.data, self.offer.length)
+    }
+
+    pub(super) fn set_answer(&self, answer: c_int) {
+        self.answer.set(answer);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.stream.answer(self.answer.get())
+            && let Some(streams) = self.streams.upgrade()
+        {
+            streams.engine.post(self.stream.tag);
+        }
+    }
+}
+
+impl State {
+    fn taken(&self) -> Option<Offer> {
+        match self.step {
+            Step::Taken(offer) => Some(offer),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Idle,
     Offered(Offer),
-    Taken,
+    Taken(Offer),
     Paused(Offer),
     Answered(Flow),
 }
@@ -71,15 +120,25 @@ impl Stream {
 
     /// Hands what is offered to `call`, on the draining thread. `true` when it is to be called again at once.
     fn deliver(&self, call: impl FnOnce(u64, &[u8]) -> c_int) -> bool {
-        let mut state = self.state();
-        let Step::Offered(offer) = state.step else { return false };
-        state.step = Step::Taken;
-        state.resumed = false;
-        drop(state);
+        let Some(offer) = self.take() else { return false };
         // SAFETY: `Feed::offer` keeps the bytes until the step is `Answered`, and `Taken` is only left below.
         let verdict = call(offer.offset, unsafe { std::slice::from_raw_parts(offer.data, offer.length) });
+        self.answer(verdict)
+    }
+
+    /// Takes what is offered. It is there until [`Stream::answer`].
+    fn take(&self) -> Option<Offer> {
         let mut state = self.state();
-        let again = state.resumed && !state.aborted;
+        let Step::Offered(offer) = state.step else { return None };
+        state.step = Step::Taken(offer);
+        state.resumed = false;
+        Some(offer)
+    }
+
+    /// Gives back what was taken. `true` when it is to be taken again at once.
+    fn answer(&self, verdict: c_int) -> bool {
+        let mut state = self.state();
+        let (again, Some(offer)) = (state.resumed && !state.aborted, state.taken()) else { return false };
         state.step = match verdict {
             _ if state.aborted => Step::Answered(Flow::Abort),
             _ if verdict == pdtp_data_answer::PDTP_DATA_CONTINUE as c_int => Step::Answered(Flow::Continue),
@@ -110,6 +169,12 @@ impl Stream {
         self.answered.notify_one();
     }
 
+    /// Whose it is; nothing is offered by an event before that.
+    pub(super) fn set_owner(&self, transfer: u64, user_data: usize) {
+        self.state().owner = Some((transfer, user_data));
+        self.answered.notify_one();
+    }
+
     fn is_closed(&self) -> bool {
         self.state().closed
     }
@@ -126,6 +191,9 @@ impl Feed {
     /// Offers bytes and waits for the verdict, however long it takes. On a thread of the engine.
     pub(super) fn offer(&mut self, offset: u64, bytes: &[u8]) -> Flow {
         let mut state = self.stream.state();
+        while state.owner.is_none() && !state.aborted {
+            state = self.stream.answered.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
         if state.aborted {
             return Flow::Abort;
         }
@@ -174,7 +242,8 @@ struct Table {
 #[derive(Debug, Clone)]
 struct Open {
     stream: Arc<Stream>,
-    function: Arc<DataFn>,
+    /// `None`: by events.
+    function: Option<Arc<DataFn>>,
 }
 
 impl Streams {
@@ -186,13 +255,15 @@ impl Streams {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new stream that calls `function`.
-    pub(super) fn open(self: &Arc<Self>, function: DataFn) -> (Arc<Stream>, Feed) {
+    /// A new stream that calls `function`; without one, its bytes come as events. Somebody says whose it is
+    /// ([`Stream::set_owner`]) before anything comes.
+    pub(super) fn open(self: &Arc<Self>, function: Option<DataFn>) -> (Arc<Stream>, Feed) {
         let tag = self.last_tag.fetch_add(1, Ordering::Relaxed) + 1;
         let mut table = self.table();
-        let state = State { step: Step::Idle, aborted: table.ended, resumed: false, closed: false };
+        let state =
+            State { step: Step::Idle, aborted: table.ended, resumed: false, closed: false, owner: None };
         let stream = Arc::new(Stream { tag, state: Mutex::new(state), answered: Condvar::new() });
-        let open = Open { stream: Arc::clone(&stream), function: Arc::new(function) };
+        let open = Open { stream: Arc::clone(&stream), function: function.map(Arc::new) };
         table.open.insert(tag, open);
         drop(table);
         let feed = Feed { stream: Arc::clone(&stream), streams: Arc::downgrade(self) };
@@ -206,14 +277,28 @@ impl Streams {
         drop(open);
     }
 
-    /// A word about a stream came out of the event queue. On the draining thread.
-    pub(super) fn on_posted(&self, tag: u64) {
+    /// A word about a stream came out of the event queue. On the draining thread. What is to become an event of it.
+    pub(super) fn on_posted(self: &Arc<Self>, tag: u64) -> Option<Lease> {
         // The function may close or open streams, so it is not called under the lock.
-        let Some(open) = self.table().open.get(&tag).cloned() else { return };
-        while open.stream.deliver(|offset, bytes| open.function.call(offset, bytes)) {}
-        if open.stream.is_closed() {
-            self.forget(&open.stream);
+        let Open { stream, function } = self.table().open.get(&tag).cloned()?;
+        let mut lease = None;
+        match function {
+            Some(function) => while stream.deliver(|offset, bytes| function.call(offset, bytes)) {},
+            None => {
+                let owner = stream.state().owner;
+                lease = owner.zip(stream.take()).map(|(owner, offer)| Lease {
+                    streams: Arc::downgrade(self),
+                    stream: Arc::clone(&stream),
+                    offer,
+                    owner,
+                    answer: Cell::new(pdtp_data_answer::PDTP_DATA_CONTINUE as c_int),
+                });
+            }
         }
+        if stream.is_closed() {
+            self.forget(&stream);
+        }
+        lease
     }
 
     /// Goes on with a stream whose function answered PAUSE.
@@ -242,7 +327,8 @@ mod tests {
     use super::*;
 
     fn stream() -> Arc<Stream> {
-        let state = State { step: Step::Idle, aborted: false, resumed: false, closed: false };
+        let owner = Some((1, 0));
+        let state = State { step: Step::Idle, aborted: false, resumed: false, closed: false, owner };
         Arc::new(Stream { tag: 1, state: Mutex::new(state), answered: Condvar::new() })
     }
 

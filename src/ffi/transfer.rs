@@ -186,6 +186,7 @@ enum Goal {
     File(PathBuf),
     Dir(PathBuf),
     Function(DataFn),
+    Events,
 }
 
 /// What is behind a `pdtp_request`.
@@ -257,14 +258,18 @@ impl RequestData {
         let Some(goal) = self.goal else {
             return Err(Error::new(
                 ErrorKind::State,
-                "this request has no target: call pdtp_request_to_file, _to_dir or _to_callback first",
+                "this request has no target: call pdtp_request_to_file, _to_dir, _to_callback or _to_events first",
             ));
         };
         let (target, stream) = match goal {
             Goal::File(name) => (Target::File(name), None),
             Goal::Dir(name) => (Target::Dir(name), None),
             Goal::Function(function) => {
-                let (stream, mut feed) = self.shared.streams.open(function);
+                let (stream, mut feed) = self.shared.streams.open(Some(function));
+                (Target::Stream(Box::new(move |offset, bytes| feed.offer(offset, bytes))), Some(stream))
+            }
+            Goal::Events => {
+                let (stream, mut feed) = self.shared.streams.open(None);
                 (Target::Stream(Box::new(move |offset, bytes| feed.offer(offset, bytes))), Some(stream))
             }
         };
@@ -279,7 +284,12 @@ impl RequestData {
             tuning: self.tuning,
         };
         match self.session.start(request, user_data) {
-            Ok(engine) => Ok(TransferData { shared: self.shared, engine, stream }),
+            Ok(engine) => {
+                if let Some(stream) = &stream {
+                    stream.set_owner(engine.id(), user_data);
+                }
+                Ok(TransferData { shared: self.shared, engine, stream })
+            }
             Err(error) => {
                 if let Some(stream) = stream {
                     self.shared.streams.forget(&stream);
@@ -381,6 +391,20 @@ pub unsafe extern "C" fn pdtp_request_to_callback(
         let request = borrow_mut!(request);
         let function = DataFn::new(callback, data).ok_or_else(|| guard::null("callback"))?;
         drop(request.goal.replace(Goal::Function(function)));
+        Ok(())
+    })
+}
+
+/// The bytes of the file come as PDTP_EVENT_DATA, in order and verified, among the other events: for those who pull them
+/// with pdtp_client_next_event. While such an event lasts, and until the next is asked for, no more than a window of the
+/// file is fetched ahead. Without an event callback pdtp_client_dispatch passes over the bytes.
+///
+/// Never blocks. One thread at a time, callbacks included. PDTP_E_NULL. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_request_to_events(request: *mut pdtp_request) -> c_int {
+    guard::code(|| {
+        let request = borrow_mut!(request);
+        drop(request.goal.replace(Goal::Events));
         Ok(())
     })
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::buffer::{BUFFER, Buffer};
 use super::deadlines::{Deadlines, Pace, TooSlow};
+use super::serve::BodyStream;
 use super::sys::{Residency, unacknowledged};
 use super::{FileSpan, RateLimiter};
 
@@ -93,6 +94,32 @@ impl Outgoing {
             tracing::debug!("no sendfile from this file system");
         }
         self.send_copied(span, limiter, progress, &mut done).await
+    }
+
+    /// Sends bytes as they come; `progress` as above. Ends as soon as the other side closes its end while there are none:
+    /// nobody waits for them any more.
+    pub(super) async fn send_stream(
+        &mut self,
+        from: &mut dyn BodyStream,
+        progress: &mut u64,
+    ) -> Result<(), SendTrouble> {
+        let end = *progress + from.length();
+        while *progress < end {
+            let before = Instant::now();
+            let stream = Arc::clone(&self.stream);
+            let bytes = tokio::select! {
+                biased;
+                bytes = from.next() => bytes.map_err(SendTrouble::File)?,
+                error = hung_up(&stream) => return Err(SendTrouble::Broken(error)),
+            };
+            self.pace.excuse(before.elapsed());
+            let left = usize::try_from(end - *progress).unwrap_or(usize::MAX);
+            if bytes.is_empty() {
+                return Err(SendTrouble::File(io::ErrorKind::UnexpectedEof.into()));
+            }
+            self.write_all(&bytes[..bytes.len().min(left)], false, progress).await?;
+        }
+        Ok(())
     }
 
     /// By sendfile(2): the bytes go from the page cache to the network without passing through this process. False:
@@ -196,6 +223,16 @@ impl Outgoing {
     /// Whether all of it has arrived, as far as the system can tell.
     pub(super) fn has_arrived(&self) -> bool {
         unacknowledged(&self.stream) == 0
+    }
+}
+
+/// Completes when the other side will send nothing more.
+async fn hung_up(stream: &TcpStream) -> io::Error {
+    match stream.peek(&mut [0]).await {
+        Ok(0) => io::ErrorKind::ConnectionAborted.into(),
+        // The next request is here already.
+        Ok(_) => std::future::pending().await,
+        Err(error) => error,
     }
 }
 

@@ -2,11 +2,12 @@
 //! included. Used by the peer listener of the client library and by `pdtpd`'s HTTP face alike.
 
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
@@ -23,6 +24,10 @@ use crate::wire::FailureKind;
 
 /// A body that the service left is read away up to this size, to keep the connection.
 const MAX_UNREAD_BODY: u64 = 64 * 1024;
+
+/// How long a program on this machine may read nothing of an answer, and how long it may ask for nothing.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+const PATIENT_IDLE: Duration = Duration::from_secs(600);
 
 /// Something that answers requests. One value serves all connections.
 pub trait Service: Send + Sync + 'static {
@@ -145,6 +150,17 @@ pub enum Body {
     Bytes(Bytes),
     /// Bytes of a file; by sendfile where the platform has it.
     File(FileSpan, RateLimiter),
+    /// Bytes that are still to come.
+    Stream(Box<dyn BodyStream>),
+}
+
+/// Bytes of a body that come one after the other.
+pub trait BodyStream: std::fmt::Debug + Send {
+    /// How many there are in all.
+    fn length(&self) -> u64;
+
+    /// The next ones, not yet given: at least one. Dropping the future loses none.
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send + '_>>;
 }
 
 impl Body {
@@ -153,6 +169,7 @@ impl Body {
             Self::Empty => 0,
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::File(span, _) => span.len,
+            Self::Stream(stream) => stream.length(),
         }
     }
 }
@@ -203,6 +220,16 @@ pub async fn serve_connection<S: Service>(
     shutdown: impl Future<Output = ()> + Send,
 ) {
     serve_with(stream, &first, &*service, shutdown, &Deadlines::default()).await;
+}
+
+/// The same for programs on this machine, who may take as long as they like to read: a player may pause for hours.
+pub async fn serve_patiently<S: Service>(
+    stream: TcpStream,
+    service: Arc<S>,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let deadlines = Deadlines { body_window: PATIENCE, idle: PATIENT_IDLE, ..Deadlines::default() };
+    serve_with(stream, &[], &*service, shutdown, &deadlines).await;
 }
 
 pub(super) async fn serve_with<S: Service>(
@@ -328,7 +355,7 @@ impl Conversation {
     }
 
     async fn answer(&mut self, response: Response, is_head: bool) -> Next {
-        let Response { status, fields, body, close, on_sent } = response;
+        let Response { status, fields, mut body, close, on_sent } = response;
         let mut report = Report { on_sent, started: Instant::now(), bytes: 0, complete: false };
         let head = encode_head(status, &fields, body.len(), close);
         // A head that announces more to come must not be sent when nothing does: it would wait for it.
@@ -336,10 +363,11 @@ impl Conversation {
         let mut out = Outgoing::new(&self.link.stream, &self.deadlines);
         let mut result = out.write_all(&head, has_body, &mut 0).await;
         if result.is_ok() && has_body {
-            result = match &body {
+            result = match &mut body {
                 Body::Empty => Ok(()),
                 Body::Bytes(bytes) => out.write_all(bytes, false, &mut report.bytes).await,
                 Body::File(span, limiter) => out.send_file(span, limiter, &mut report.bytes).await,
+                Body::Stream(stream) => out.send_stream(&mut **stream, &mut report.bytes).await,
             };
         }
         if let Err(trouble) = result {

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 /// Pieces in one word.
 pub(super) const WORD: u32 = u64::BITS;
 
@@ -149,7 +151,7 @@ pub(super) fn ones(word: u64) -> impl Iterator<Item = u32> {
 /// A set of pieces as sorted, disjoint, not touching ranges: what a standing request asks for. How many there may
 /// be is the driver's limit (`wire::limits`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Ranges(Vec<Range<u32>>);
+pub(super) struct Ranges(SmallVec<[Range<u32>; 2]>);
 
 impl Ranges {
     pub(super) fn is_empty(&self) -> bool {
@@ -173,7 +175,8 @@ impl Ranges {
         if let Some(last) = self.0[from..to].last() {
             range.end = range.end.max(last.end);
         }
-        self.0.splice(from..to, [range]);
+        self.0.drain(from..to);
+        self.0.insert(from, range);
     }
 
     /// Takes a range out.
@@ -188,12 +191,13 @@ impl Ranges {
         }
         let left = self.0[from].start..range.start;
         let right = range.end..self.0[to - 1].end;
-        self.0.splice(from..to, [left, right].into_iter().filter(|r| r.start < r.end));
+        self.0.drain(from..to);
+        self.0.insert_many(from, [left, right].into_iter().filter(|r| r.start < r.end));
     }
 
     /// Nothing, and no memory for it.
     pub(super) fn clear(&mut self) {
-        self.0 = Vec::new();
+        self.0 = SmallVec::new();
     }
 }
 

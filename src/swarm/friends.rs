@@ -13,16 +13,45 @@ use super::types::Time;
 const STRANGERS: u32 = 32;
 const ONE_MORE_US: u64 = 10_000_000 / 32;
 /// Acquaintances kept.
-pub(super) const MOST: usize = 96;
+pub(super) const MOST: usize = 64;
+/// Memory for them is taken in steps of so many.
+const STEP: usize = 16;
 
 /// The acquaintances of one peer.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Friends {
-    /// With whether this side has dialled.
-    met: Vec<(Key<Peer>, bool)>,
     /// Strangers dialled and not yet made up for, and when that was right.
-    dialled: u32,
     at: Time,
+    dialled: u32,
+    met: Vec<Friend>,
+}
+
+/// Which of two has dialled the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Met {
+    /// This side.
+    pub(super) out: bool,
+    /// The other.
+    pub(super) back: bool,
+}
+
+/// The key of a peer, and in the two highest bits, [`Met`]: many of these are looked through.
+#[derive(Debug, Clone, Copy)]
+struct Friend(u32);
+
+impl Friend {
+    const OUT: u32 = 1 << 31;
+    const BACK: u32 = 1 << 30;
+    const KEY: u32 = Self::BACK - 1;
+
+    fn peer(self) -> Key<Peer> {
+        Key::from_number(self.0 & Self::KEY)
+    }
+
+    fn is(self, other: Key<Peer>) -> bool {
+        self.0 & Self::KEY == other.number()
+    }
 }
 
 impl Friends {
@@ -31,16 +60,17 @@ impl Friends {
     }
 
     pub(super) fn at(&self, place: usize) -> Key<Peer> {
-        self.met[place].0
+        self.met[place].peer()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Key<Peer>> + '_ {
-        self.met.iter().map(|friend| friend.0)
+        self.met.iter().map(|friend| friend.peer())
     }
 
-    /// Whether this side has dialled the other; `None` if they have not met.
-    pub(super) fn has_dialled(&self, other: Key<Peer>) -> Option<bool> {
-        self.met.iter().find(|friend| friend.0 == other).map(|friend| friend.1)
+    /// Who of the two has dialled the other.
+    pub(super) fn met(&self, other: Key<Peer>) -> Met {
+        let known = self.met.iter().find(|friend| friend.is(other)).map_or(0, |friend| friend.0);
+        Met { out: known & Friend::OUT != 0, back: known & Friend::BACK != 0 }
     }
 
     /// Whether one more stranger may be dialled.
@@ -54,11 +84,17 @@ impl Friends {
 
     /// Notes that this side dials `other`, or is dialled by it.
     pub(super) fn meet(&mut self, other: Key<Peer>, dials: bool, now: Time) {
-        let known = self.met.iter_mut().find(|friend| friend.0 == other);
-        let is_news = dials && !known.as_ref().is_some_and(|friend| friend.1);
+        let bit = if dials { Friend::OUT } else { Friend::BACK };
+        let known = self.met.iter_mut().find(|friend| friend.is(other));
+        let is_news = dials && known.as_ref().is_none_or(|friend| friend.0 & Friend::OUT == 0);
         match known {
-            Some(friend) => friend.1 |= dials,
-            None => self.met.push((other, dials)),
+            Some(friend) => friend.0 |= bit,
+            None => {
+                if self.met.len() == self.met.capacity() {
+                    self.met.reserve_exact(STEP);
+                }
+                self.met.push(Friend(other.number() | bit));
+            }
         }
         if is_news {
             let made_up_for = self.made_up_for(now);
@@ -71,7 +107,7 @@ impl Friends {
 
     /// `other` is gone.
     pub(super) fn forget(&mut self, other: Key<Peer>) {
-        if let Some(place) = self.met.iter().position(|friend| friend.0 == other) {
+        if let Some(place) = self.met.iter().position(|friend| friend.is(other)) {
             self.met.swap_remove(place);
         }
     }
@@ -109,12 +145,13 @@ mod tests {
         let [one, other] = [(); 2].map(|()| Key::cast(keys.insert(0)));
         let mut friends = Friends::default();
         friends.meet(one, false, Time(0));
-        assert_eq!((friends.has_dialled(one), friends.has_dialled(other)), (Some(false), None));
+        assert_eq!(friends.met(one), Met { out: false, back: true });
+        assert_eq!(friends.met(other), Met::default());
         friends.meet(one, true, Time(0));
-        assert_eq!((friends.has_dialled(one), friends.dialled), (Some(true), 1));
+        assert_eq!((friends.met(one), friends.dialled), (Met { out: true, back: true }, 1));
         friends.meet(one, true, Time(0));
         assert_eq!(friends.dialled, 1);
         friends.forget(one);
-        assert_eq!((friends.has_dialled(one), friends.len()), (None, 0));
+        assert_eq!((friends.met(one), friends.len()), (Met::default(), 0));
     }
 }

@@ -17,6 +17,8 @@ const GIVER_SAID_US: u64 = 2_000_000;
 const MAX_UNDIALLED: u32 = 3;
 /// The rest of one that is not heard of doubles at most this often.
 const MAX_DOUBLINGS: u32 = 2;
+/// The pause of a file that fails at the origin doubles at most this often.
+const MAX_PAUSES: u8 = 5;
 /// Who accuses more different givers than this is no longer believed.
 const MAX_ACCUSED: u32 = 4;
 
@@ -89,7 +91,7 @@ impl Swarm {
 
     /// The assignment of a transfer under way.
     pub fn transfer(&self, transfer: TransferId) -> Option<&Assignment> {
-        self.state.transfer_ids.get(&transfer).map(|&key| &self.state.transfers[key].assignment)
+        self.state.transfer(transfer).map(|key| &self.state.transfers[key].assignment)
     }
 
     /// Whether nothing is left of peers, files and transfers, nor any memory of them.
@@ -165,7 +167,7 @@ impl Swarm {
                 if reads
                     && self.state.part(key, file).is_some_and(|member| self.state.members[member].open > 0)
                 {
-                    self.state.peers[key].urgent = Some(member);
+                    self.state.set_urgent(member);
                 }
             }
             Event::Unrequest { peer, file, pieces } => {
@@ -187,7 +189,7 @@ impl Swarm {
                 self.changed(member);
             }
             Event::Progress { transfer, peer, pieces } => {
-                let key = *self.state.transfer_ids.get(&transfer)?;
+                let key = self.state.transfer(transfer)?;
                 let t = &self.state.transfers[key];
                 if t.assignment.taker != peer {
                     return None;
@@ -221,7 +223,7 @@ impl Swarm {
         now: Time,
         out: &mut Vec<Command>,
     ) -> Option<()> {
-        let key = *self.state.transfer_ids.get(&transfer)?;
+        let key = self.state.transfer(transfer)?;
         let t = &self.state.transfers[key];
         if t.assignment.taker != peer {
             if t.assignment.giver == peer {
@@ -235,11 +237,19 @@ impl Swarm {
                 let (giver, taker, dialled) =
                     (t.giver, self.state.members[t.taker].peer, t.acceptor(&self.state));
                 let total = now.since(t.started);
+                let late = t.expected.map(|at| now.since(at));
+                let member = t.taker;
                 for piece in t.assignment.pieces.clone() {
                     self.state.verified(key, piece, now);
                 }
                 self.state.peers[giver].up.learn_lag(total, ms.saturating_mul(1000));
                 self.state.peers[taker].down.learn_lag(total, ms.saturating_mul(1000));
+                if let Some(late) = late {
+                    self.state.peers[giver].up.learn_late(late);
+                    self.state.peers[taker].down.learn_late(late);
+                }
+                self.state.peers[giver].trust(true);
+                self.state.members[member].pauses = 0;
                 self.is_there(giver, now);
                 self.end(key);
                 self.state.stats.succeeded += 1;
@@ -272,9 +282,18 @@ impl Swarm {
         match kind {
             // It changed its mind, for which nobody is to wait.
             FailureKind::Cancelled if !still_wanted => {}
+            // What the origin has is no longer what it was, which says nothing about other files.
+            FailureKind::Gone | FailureKind::Hash if self.state.peers[giver].is_origin() => {
+                self.pause(taker, file, now);
+            }
             // That is mended by not asking for those pieces again.
-            FailureKind::Gone if !self.state.peers[giver].is_origin() => {}
+            FailureKind::Gone => {}
             _ => self.state.keep_apart(giver, taker, kind, now),
+        }
+        match kind {
+            FailureKind::Cancelled | FailureKind::Disk => {}
+            FailureKind::Unreachable if acceptor != giver => {}
+            _ => self.state.peers[giver].trust(false),
         }
         match kind {
             FailureKind::Unreachable => self.undialled(acceptor),
@@ -286,6 +305,17 @@ impl Swarm {
                 self.take_back(giver, file, wrong);
             }
             _ => {}
+        }
+    }
+
+    /// For a while, doubling, nothing of a file is asked from origins for a taker.
+    fn pause(&mut self, taker: Key<Peer>, file: Key<File>, now: Time) {
+        let Some(member) = self.state.part(taker, file) else { return };
+        let m = &mut self.state.members[member];
+        // Those that were under way together fail together: that is one failure.
+        if now >= m.pause {
+            m.pause = now.plus(self.state.config.retry_us << m.pauses.min(MAX_PAUSES));
+            m.pauses = m.pauses.saturating_add(1);
         }
     }
 
@@ -352,7 +382,7 @@ impl Swarm {
         let mut transfers = Vec::new();
         for &member in &members {
             self.state.members[member].want.clear();
-            transfers.extend(&self.state.members[member].flights);
+            transfers.extend(self.state.members[member].flights.iter().map(|flight| flight.transfer));
         }
         self.cancel(transfers, out);
         self.state.remove_file(key);
@@ -373,7 +403,7 @@ impl Swarm {
     fn transfers_of(&self, peer: Key<Peer>) -> Vec<Key<Transfer>> {
         let mut transfers: Vec<_> = self.state.peers[peer].giving.iter().collect();
         for member in self.state.peers[peer].members.iter() {
-            transfers.extend(&self.state.members[member].flights);
+            transfers.extend(self.state.members[member].flights.iter().map(|flight| flight.transfer));
         }
         transfers
     }
@@ -403,15 +433,15 @@ impl Swarm {
             let Some(&(at, alarm)) = self.state.alarms.first().filter(|&&(at, _)| at <= now) else { break };
             self.state.alarms.remove(&(at, alarm));
             match alarm {
-                Alarm::Stall(key) => match self.state.look_at(key, now) {
-                    Finding::Fine => {}
-                    Finding::Silent(peer) => self.silent(peer, now, out),
-                    Finding::Stalled => {
-                        let Assignment { transfer, giver, taker, .. } = self.state.transfers[key].assignment;
-                        out.push(Command::Cancel { transfer, giver, taker });
-                        self.failed(key, FailureKind::Timeout, 0, now, out);
+                Alarm::Watch(giver) => {
+                    for (transfer, key) in self.state.due_to_look_at(giver, now) {
+                        let is_there = |t: &Transfer| t.assignment.transfer == transfer;
+                        if self.state.transfers.get(key).is_some_and(is_there) {
+                            self.look_after(key, now, out);
+                        }
                     }
-                },
+                    self.state.watch_again(giver);
+                }
                 Alarm::Feed(peer) => {
                     self.state.peers[peer].feed = None;
                     self.touched.push(peer);
@@ -431,8 +461,18 @@ impl Swarm {
                 }
             }
         }
-        if self.sweep_at.is_some_and(|at| at <= now) {
-            self.sweep(now, out);
+    }
+
+    /// Looks whether a transfer is still alive.
+    fn look_after(&mut self, key: Key<Transfer>, now: Time, out: &mut Vec<Command>) {
+        match self.state.look_at(key, now) {
+            Finding::Fine => {}
+            Finding::Silent(peer) => self.silent(peer, now, out),
+            Finding::Stalled => {
+                let Assignment { transfer, giver, taker, .. } = self.state.transfers[key].assignment;
+                out.push(Command::Cancel { transfer, giver, taker });
+                self.failed(key, FailureKind::Timeout, 0, now, out);
+            }
         }
     }
 

@@ -24,12 +24,15 @@ const FALL: u64 = 8;
 
 /// The lag is taken for no longer than this, microseconds: what a stranger says must not make us send without end.
 const LONGEST_LAG: u64 = 500_000;
+/// How late transfers are is taken for no more than this, microseconds.
+const LATEST: u64 = 60_000_000;
 /// Lags in the cover: the order and the news are one (each half a round trip, or a whole one between the two), a
 /// request is up to one more, and dialling another.
 const LAGS: u64 = 3;
 
 /// One direction of one peer's line.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Link {
     /// Learned, bytes a second; 0 = nothing yet.
     pub(super) rate: u64,
@@ -42,6 +45,10 @@ pub(super) struct Link {
     /// Learned: from a decision to the news of its end, less the time that the bytes took, microseconds; 0 = nothing
     /// yet.
     lag: u32,
+    /// Learned: how much later than expected transfers end, microseconds, and by how much that differs; see
+    /// [`latest`](Self::latest). The deviation is 0 until something was learned.
+    late: u32,
+    late_deviation: u32,
     /// The odometer.
     passed: u64,
     /// When the line should have sent all that it was told to, were it a little faster than was learned.
@@ -53,10 +60,7 @@ pub(super) struct Link {
 
 /// The odometer of a [`Link`] when a transfer started.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Mark {
-    passed: u64,
-    at: Time,
-}
+pub(super) struct Mark(u64);
 
 impl Link {
     /// A transfer of `bytes` in pieces of `unit` starts.
@@ -65,14 +69,14 @@ impl Link {
         self.unit = unit;
         self.dry_at = self.dry_at.max(at).plus(self.pace_of(bytes));
         self.transfers += 1;
-        Mark { passed: self.passed, at }
+        Mark(self.passed)
     }
 
-    /// `bytes` of a transfer were verified; `budget` is what [`budget`](Self::budget) said.
-    pub(super) fn passed(&mut self, bytes: u64, mark: Mark, now: Time, budget: u64) {
+    /// `bytes` of a transfer that started at `since` were verified; `budget` is what [`budget`](Self::budget) said.
+    pub(super) fn passed(&mut self, bytes: u64, mark: Mark, since: Time, now: Time, budget: u64) {
         self.passed += bytes;
-        let micros = now.since(mark.at).max(SHORTEST_SAMPLE);
-        let sample = (self.passed - mark.passed).saturating_mul(1_000_000) / micros;
+        let micros = now.since(since).max(SHORTEST_SAMPLE);
+        let sample = (self.passed - mark.0).saturating_mul(1_000_000) / micros;
         let had_enough_to_do = self.in_flight >= budget / 2;
         if self.rate == 0 || sample > self.rate / 4 * 5 {
             self.grows = true;
@@ -94,8 +98,8 @@ impl Link {
     /// it would never be seen to be faster than was learned. 0 while nothing is known of it.
     fn pace_of(&self, bytes: u64) -> u64 {
         let (faster, than) = if self.grows { (2, 1) } else { (5, 4) };
-        let time = (u128::from(bytes) * 1_000_000 * than).checked_div(u128::from(self.rate) * faster);
-        u64::try_from(time.unwrap_or(0)).unwrap_or(u64::MAX)
+        let time = bytes.saturating_mul(1_000_000 * than).checked_div(self.rate.saturating_mul(faster));
+        time.unwrap_or(0)
     }
 
     /// When the line is to be told something more: `lead_us`, the time from the decision to the first byte, before it
@@ -126,6 +130,25 @@ impl Link {
         self.lag = if self.lag == 0 { sample } else { self.lag - self.lag / 8 + sample / 8 };
     }
 
+    /// A transfer ended `late_us` later than expected. Mean and mean deviation, as Jacobson has it ("Congestion avoidance
+    /// and control", 1988).
+    pub(super) fn learn_late(&mut self, late_us: u64) {
+        let sample = late_us.min(LATEST) as u32;
+        if self.late_deviation == 0 {
+            (self.late, self.late_deviation) = (sample, (sample / 2).max(1));
+        } else {
+            let error = sample.abs_diff(self.late);
+            self.late = self.late - self.late / 8 + sample / 8;
+            self.late_deviation = (self.late_deviation - self.late_deviation / 4 + error / 4).max(1);
+        }
+    }
+
+    /// Later than this after it was expected, the end of a transfer hardly ever comes, microseconds; `None` while nothing
+    /// is known.
+    pub(super) fn latest(&self) -> Option<u64> {
+        (self.late_deviation > 0).then(|| u64::from(self.late) + 4 * u64::from(self.late_deviation))
+    }
+
     /// The time from a decision to the first byte, microseconds.
     pub(super) fn lead(&self, config: &Config) -> u64 {
         let lag = if self.lag == 0 { config.initial_lag_us } else { u64::from(self.lag) };
@@ -140,15 +163,16 @@ impl Link {
 
     /// How many bytes to have in flight, so that `cover_us` of time are covered.
     pub(super) fn budget(&self, assumed: u64, limit: Option<u64>, cover_us: u64, config: &Config) -> u64 {
-        let bytes = u128::from(self.rate_or(assumed, limit)) * u128::from(cover_us) / 1_000_000;
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(2 * u64::from(self.unit));
+        // Asked of every candidate. What overflows here is far above the limit.
+        let bytes =
+            self.rate_or(assumed, limit).saturating_mul(cover_us) / 1_000_000 + 2 * u64::from(self.unit);
         bytes.min(config.in_flight.end).max(config.in_flight.start)
     }
 
     /// How long what is in flight will take, microseconds; `None` while nothing is known of the line.
     pub(super) fn queue_us(&self, limit: Option<u64>) -> Option<u64> {
         let rate = (self.rate > 0).then(|| self.rate_or(1, limit))?;
-        Some(u64::try_from(u128::from(self.in_flight) * 1_000_000 / u128::from(rate)).unwrap_or(u64::MAX))
+        Some(self.in_flight.saturating_mul(1_000_000) / rate)
     }
 }
 
@@ -165,11 +189,11 @@ mod tests {
             let budget = link.budget(1 << 20, None, link.cover(&config), &config);
             while link.in_flight < budget {
                 free = free.max(now.0 + latency) + (65_536 * 1_000_000) / rate;
-                queue.push_back((Time(free), link.begin(65_536, 65_536, now)));
+                queue.push_back((Time(free), link.begin(65_536, 65_536, now), now));
             }
-            let (at, mark) = queue.pop_front().unwrap();
+            let (at, mark, since) = queue.pop_front().unwrap();
             now = at;
-            link.passed(65_536, mark, now, budget);
+            link.passed(65_536, mark, since, now, budget);
             link.end(0);
         }
         queue.into_iter().for_each(|_| link.end(65_536));
@@ -202,11 +226,26 @@ mod tests {
         while link.budget(4 << 20, None, config.alone_us, &config) < config.in_flight.end {
             let bytes = 512 << 10;
             let mark = link.begin(bytes, 65_536, now);
+            let since = now;
             now = now.plus(500);
-            link.passed(bytes, mark, now, bytes);
+            link.passed(bytes, mark, since, now, bytes);
             transfers += 1;
         }
         assert!(transfers <= 4, "{transfers}");
+    }
+
+    #[test]
+    fn who_is_always_punctual_is_missed_sooner_than_who_is_not() {
+        let (mut punctual, mut erratic) = (Link::default(), Link::default());
+        assert_eq!(punctual.latest(), None);
+        for step in 0..50 {
+            punctual.learn_late(10_000);
+            erratic.learn_late(if step % 5 == 0 { 2_000_000 } else { 0 });
+        }
+        assert!(punctual.latest().unwrap() < 50_000, "{punctual:?}");
+        assert!(erratic.latest().unwrap() > 2_000_000, "{erratic:?}");
+        erratic.learn_late(u64::MAX);
+        assert!(erratic.latest().unwrap() < 2 * LATEST, "{erratic:?}");
     }
 
     #[test]
@@ -215,7 +254,7 @@ mod tests {
         let mark = link.begin(65_536, 65_536, Time(0));
         let config = Config::default();
         let budget = link.budget(1, None, config.alone_us, &config);
-        link.passed(65_536, mark, Time(1_000_000), budget);
+        link.passed(65_536, mark, Time(0), Time(1_000_000), budget);
         assert_eq!(link.rate, 10_000_000);
     }
 }

@@ -38,7 +38,9 @@ impl Reader {
     /// It says where it is now.
     pub(super) fn moved(&mut self, window: Range<u32>, now: Time, piece_size: u32) {
         let (pieces, time) = (window.start.saturating_sub(self.window.start), now.since(self.at));
-        if pieces > 0 && time > 0 {
+        // Where it could not have read to, it has jumped, which says nothing of how fast it reads.
+        let jumped = window.start > self.window.end;
+        if pieces > 0 && time > 0 && !jumped {
             let bytes = u128::from(pieces) * u128::from(piece_size);
             let sample = u64::try_from(bytes * 1_000_000 / u128::from(time)).unwrap_or(u64::MAX);
             self.rate = if self.rate == 0 { sample } else { self.rate / 2 + sample / 2 };
@@ -106,6 +108,9 @@ mod tests {
         assert_eq!(reader.at_once(Time(8 * SECOND), PIECE), 8..12);
         assert_eq!(reader.soon(Time(12 * SECOND), PIECE), 8..22);
         assert_eq!(reader.soon(Time(500 * SECOND), PIECE), 8..72, "but not past what it asked for");
+        // Far ahead: not at the speed of a jump.
+        reader.moved(5000..5064, Time(12 * SECOND), PIECE);
+        assert_eq!(reader.at_once(Time(12 * SECOND), PIECE), 5000..5004);
         // Back to the beginning.
         reader.moved(0..64, Time(13 * SECOND), PIECE);
         assert_eq!(reader.at_once(Time(13 * SECOND), PIECE), 0..4);

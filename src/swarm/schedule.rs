@@ -20,18 +20,22 @@ use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::bits::{WORD, mask, touched};
 use super::friends;
 use super::policy::Swarm;
 use super::rules::Spent;
 use super::slab::{Bag, Key};
-use super::state::{File, Member, Peer, State, Transfer};
+use super::state::{File, Flight, Member, Peer, State, Transfer};
 use super::types::*;
 
-/// Candidates looked at before one is chosen.
-const SAMPLE: usize = 16;
-/// Of them, strangers, where there are more candidates than that.
-const STRANGERS: usize = 4;
+/// Where there are no more candidates than this, all are looked at.
+const ALL: usize = 16;
+/// Acquaintances looked at before one is chosen, where there are more.
+const SAMPLE: usize = 8;
+/// And strangers.
+const STRANGERS: usize = 2;
 /// Files of a peer looked at before it is left alone for now.
 const FILES: usize = 32;
 /// Rounds of looking at those whose situation has changed, in one call.
@@ -40,12 +44,14 @@ const ROUNDS: usize = 3;
 const HELP: usize = 4;
 /// With so few peers nobody can meet too many strangers.
 const FEW: usize = 32;
+/// The same for an origin, of readers and of all: what it gives is what all others have to pass on.
+const ORIGIN_SAMPLE: usize = 16;
 /// Files of a taker compared before the origin sends it something.
 const ORIGIN_FILES: usize = 4;
 /// Candidate pairs looked at for one peer in one go.
 const WORK: usize = 256;
 /// Peers in need looked at in one sweep.
-const SWEEP_PEERS: usize = 32;
+const SWEEP_PEERS: usize = 16;
 /// Time between sweeps, microseconds: after something was started, and at most.
 const SWEEP_FAST: u64 = 20_000;
 const SWEEP_SLOW: u64 = 1_000_000;
@@ -59,6 +65,9 @@ const FRUGAL_US: u64 = 2_000_000;
 const FILL: u64 = 2;
 /// Files of one peer that it is told the reason for waiting of, in one sweep.
 const TELL: usize = 16;
+
+/// What is found among candidates.
+type Found<T> = SmallVec<[T; ALL]>;
 
 /// Why a taker should come before others, smaller first: the operator says so; a reader waits; nothing at all is under way; it took less
 /// than others in comparison to what it gave.
@@ -88,7 +97,12 @@ impl Swarm {
                 break;
             }
         }
-        self.pump_origins(now, out);
+        // Last, so that nobody is served out of turn.
+        if self.sweep_at.is_some_and(|at| at <= now) {
+            self.sweep(now, out);
+        } else {
+            self.pump_origins(now, out);
+        }
         if self.state.needy.is_empty() {
             self.sweep_at = None;
         } else if self.sweep_at.is_none() {
@@ -116,6 +130,10 @@ impl Swarm {
                 work > 0 && self.give(offer, now, &mut work, out)
             });
             if !found && !self.help(giver, now, &mut work, out) {
+                for step in 0..files.min(FILES) {
+                    let offer = self.state.peers[giver].offers.at((start + step) % files);
+                    self.state.set_idle(offer, true);
+                }
                 return;
             }
         }
@@ -162,9 +180,9 @@ impl Swarm {
         if !self.state.files[file].rules.peers {
             return false;
         }
-        let mut takers: Vec<(Claim, Key<Member>, bool)> = Vec::new();
+        let mut takers: Found<(Claim, Key<Member>, bool)> = Found::new();
         for taker in self.candidates(giver, file, |file| &file.hungry, |member| member.open > 0, work) {
-            if let Some(dials) = self.can_meet(giver, self.state.members[taker].peer, now) {
+            if let Some(dials) = self.can_meet(giver, self.state.members[taker].peer, giver, now) {
                 takers.push((self.claim(taker, now), taker, dials));
             }
         }
@@ -197,7 +215,8 @@ impl Swarm {
         }
     }
 
-    /// Starts a transfer to `taker` from whichever peer has most room and is nearest, if there is one.
+    /// Starts a transfer to `taker` from whichever peer has most room and is nearest, if there is one. Where there are many
+    /// that have something, only those are asked that found nobody to give it to: the others are busy.
     fn take(&mut self, taker: Key<Member>, now: Time, work: &mut usize, out: &mut Vec<Command>) -> bool {
         /// How full a giver's line is, in parts of its budget; differences below that do not matter.
         const STEPS: u64 = 4;
@@ -205,14 +224,20 @@ impl Swarm {
         if !self.state.files[file].rules.peers {
             return false;
         }
-        let mut givers: Vec<(u64, u8, Key<Member>, bool)> = Vec::new();
-        let is_offer = |member: &Member| member.shares && !member.have.is_empty();
-        for offer in self.candidates(to, file, |file| &file.holders, is_offer, work) {
+        let mut givers: Found<(u64, u8, u32, Key<Member>, bool)> = Found::new();
+        let offers = match self.state.files[file].holders.len() {
+            ..=ALL => self.candidates(to, file, |file| &file.holders, Member::is_offer, work),
+            _ => self.candidates(to, file, |file| &file.idle, Member::is_idle, work),
+        };
+        for offer in offers {
             let giver = self.state.members[offer].peer;
-            if let Some(dials) = self.can_meet(giver, to, now) {
+            if !self.state.can_send_more(giver, now) {
+                self.state.set_idle(offer, false);
+            } else if let Some(dials) = self.can_meet(giver, to, to, now) {
                 let peer = &self.state.peers[giver];
                 let load = peer.up.in_flight * STEPS / self.state.up_budget(giver).max(1);
-                givers.push((load, distance(&peer.info, &self.state.peers[to].info), offer, dials));
+                let turn = self.dice.next() as u32;
+                givers.push((load, distance(&peer.info, &self.state.peers[to].info), turn, offer, dials));
             }
         }
         if givers.is_empty() {
@@ -221,13 +246,14 @@ impl Swarm {
         givers.sort_unstable();
         let farthest = givers.iter().map(|giver| giver.1).max();
         self.state.need(taker, &mut self.words);
-        givers.into_iter().any(|(_, distance, offer, dials)| {
+        givers.into_iter().any(|(_, distance, _, offer, dials)| {
             let giver = self.state.members[offer].peer;
             let Some(mut choice) = self.choose(giver, Some(offer), taker, now) else { return false };
             if choice.1 == Reason::Rarest && distance == 0 && farthest > Some(0) {
                 choice.1 = Reason::Locality;
             }
             self.launch(giver, taker, dials, choice, now, out);
+            self.state.feed_later(giver, now);
             true
         })
     }
@@ -258,8 +284,11 @@ impl Swarm {
         out: &mut Vec<Command>,
     ) -> bool {
         let mut takers: Vec<(OriginClaim, Key<Peer>)> = Vec::new();
-        for taker in sample(&self.state.needy, &mut self.dice, work) {
-            if self.can_meet(origin, taker, now).is_some() {
+        // Readers are few, and must not wait to be met with by chance.
+        let mut takers_of = |bag| sample_of(ORIGIN_SAMPLE, bag, &mut self.dice, work).collect::<Vec<_>>();
+        let [readers, needy] = [&self.state.readers, &self.state.needy].map(&mut takers_of);
+        for taker in readers.into_iter().chain(needy) {
+            if self.can_meet(origin, taker, origin, now).is_some() {
                 takers.push((self.claim_on_origin(taker, now), taker));
             }
         }
@@ -278,11 +307,18 @@ impl Swarm {
         let state = &self.state;
         let peer = &state.peers[taker];
         let has_rules = state.has_priorities || !state.spent.is_empty();
-        if !has_rules && (peer.urgent.is_some() || state.needy.len() == 1) {
-            return peer.urgent.or(peer.needs.first());
+        let may_ask = |member: &Key<Member>| state.members[*member].pause <= now;
+        if !has_rules {
+            let alone = peer.needs.first().filter(|_| state.needy.len() == 1);
+            if let Some(first) = peer.urgent.filter(may_ask).or(alone.filter(may_ask)) {
+                return Some(first);
+            }
         }
         let mut work = if has_rules { FILES } else { ORIGIN_FILES };
-        let some: Vec<_> = sample(&peer.needs, &mut self.dice, &mut work).chain(peer.urgent).collect();
+        let some: Vec<_> = sample_of(ORIGIN_SAMPLE, &peer.needs, &mut self.dice, &mut work)
+            .chain(peer.urgent)
+            .filter(may_ask)
+            .collect();
         let may_come: Vec<_> = some
             .into_iter()
             .filter(|&member| self.may_come_from_origin(self.state.members[member].file, now))
@@ -295,8 +331,15 @@ impl Swarm {
         })
     }
 
-    /// Whether, now, `giver` could send to `taker`, and if so, whether the taker is to dial.
-    fn can_meet(&self, giver: Key<Peer>, taker: Key<Peer>, now: Time) -> Option<bool> {
+    /// Whether, now, `giver` could send to `taker`, and if so, whether the taker is to dial. `asks` is the one of the two
+    /// that others are tried for, too: what is known of it is at hand.
+    pub(super) fn can_meet(
+        &self,
+        giver: Key<Peer>,
+        taker: Key<Peer>,
+        asks: Key<Peer>,
+        now: Time,
+    ) -> Option<bool> {
         let state = &self.state;
         let (g, t) = (&state.peers[giver], &state.peers[taker]);
         let has_room = match g.is_origin() {
@@ -306,7 +349,7 @@ impl Swarm {
         if giver == taker || !state.can_send_more(giver, now) || !has_room {
             return None;
         }
-        self.dials(giver, taker, now)
+        self.dials(giver, taker, asks, now)
             .filter(|_| !state.pairs.get(giver, taker).is_some_and(|pair| pair.is_apart(now)))
     }
 
@@ -321,7 +364,13 @@ impl Swarm {
     }
 
     /// Whether the taker is to dial; `None` if neither side can, or may now.
-    fn dials(&self, giver: Key<Peer>, taker: Key<Peer>, now: Time) -> Option<bool> {
+    pub(super) fn dials(
+        &self,
+        giver: Key<Peer>,
+        taker: Key<Peer>,
+        asks: Key<Peer>,
+        now: Time,
+    ) -> Option<bool> {
         let (g, t) = (&self.state.peers[giver], &self.state.peers[taker]);
         if g.is_origin() {
             return Some(true);
@@ -336,18 +385,8 @@ impl Swarm {
                 (taker_dials, _) => Some(taker_dials),
             };
         }
-        let (giver_has, taker_has) = match g.friends.len() <= t.friends.len() {
-            true => match g.friends.has_dialled(taker) {
-                Some(true) => (true, t.friends.has_dialled(giver) == Some(true)),
-                Some(false) => (false, true),
-                None => (false, false),
-            },
-            false => match t.friends.has_dialled(giver) {
-                Some(true) => (g.friends.has_dialled(taker) == Some(true), true),
-                Some(false) => (true, false),
-                None => (false, false),
-            },
-        };
+        let met = if asks == giver { g.friends.met(taker) } else { t.friends.met(giver) };
+        let (giver_has, taker_has) = if asks == giver { (met.out, met.back) } else { (met.back, met.out) };
         let have_met = giver_has || taker_has;
         let has_room = || g.friends.len() < friends::MOST && t.friends.len() < friends::MOST;
         if !have_met && !has_room() {
@@ -370,20 +409,21 @@ impl Swarm {
         bag: fn(&File) -> &Bag<Member>,
         is_in: fn(&Member) -> bool,
         work: &mut usize,
-    ) -> Vec<Key<Member>> {
+    ) -> Found<Key<Member>> {
         let state = &self.state;
         let bag = bag(&state.files[file]);
-        if bag.len() <= SAMPLE {
-            return sample(bag, &mut self.dice, work).collect();
+        if bag.len() <= ALL {
+            return sample_of(ALL, bag, &mut self.dice, work).collect();
         }
         let friends = &state.peers[peer].friends;
         let start = self.dice.below(friends.len());
         let looked_at = friends.len().min(SAMPLE).min(*work);
         *work -= looked_at;
-        let mut found: Vec<_> = (0..looked_at)
+        // All are looked up before any is looked at, so that what is not in the cache is fetched for many at once.
+        let parts: Found<_> = (0..looked_at)
             .filter_map(|step| state.part(friends.at((start + step) % friends.len()), file))
-            .filter(|&member| is_in(&state.members[member]))
             .collect();
+        let mut found: Found<_> = parts.into_iter().filter(|&member| is_in(&state.members[member])).collect();
         let mut strangers = (*work).min(if found.is_empty() { SAMPLE } else { STRANGERS });
         *work -= strangers;
         found.extend(sample(bag, &mut self.dice, &mut strangers));
@@ -413,7 +453,7 @@ impl Swarm {
         if self.state.config.frugal && !self.state.has_rules {
             return false;
         }
-        let takers: Vec<_> = sample(&self.state.closing, &mut self.dice, work).collect();
+        let takers: Vec<_> = sample_of(ORIGIN_SAMPLE, &self.state.closing, &mut self.dice, work).collect();
         self.help_one_of(&takers, origin, None, now, out)
     }
 
@@ -434,10 +474,10 @@ impl Swarm {
                 // What little it may send of it is not for what is on its way already.
                 None => !rules.is_frugal(self.state.config.frugal) && rules.origin_rate.is_none(),
             };
-            if !is_allowed || self.can_meet(giver, m.peer, now).is_none() {
+            if !is_allowed || self.can_meet(giver, m.peer, giver, now).is_none() {
                 continue;
             }
-            for &flight in &m.flights {
+            for &Flight { transfer: flight, .. } in &m.flights {
                 let t = &self.state.transfers[flight];
                 let has = |piece| offer.is_none_or(|offer| self.state.members[offer].have.contains(piece));
                 // It may have come by another way, or not be wanted any more.
@@ -460,7 +500,9 @@ impl Swarm {
         let pieces = self.state.transfers[flight].missing().next();
         self.call_off(flight, out);
         let Some(piece) = pieces else { return true };
-        let Some(dials) = self.can_meet(giver, self.state.members[taker].peer, now) else { return true };
+        let Some(dials) = self.can_meet(giver, self.state.members[taker].peer, giver, now) else {
+            return true;
+        };
         // Its last pieces come one by one, from whoever is quickest.
         self.launch(giver, taker, dials, (piece..piece + 1, Reason::Endgame), now, out);
         true
@@ -499,7 +541,12 @@ impl Swarm {
         let file = peer.needs.first().map(|member| &state.files[state.members[member].file]);
         let has_all_been_seen = file.is_some_and(|file| !file.rarity.has_unseen(file.pieces));
         let claim = match has_all_been_seen {
-            true => peer.balance(now),
+            // What peers give is shared fairly among them; this is on top of it, and does most good to those who are
+            // nearest to having all: they are done earlier, and nobody is done later.
+            true => peer.needs.first().map_or(0, |member| {
+                let m = &state.members[member];
+                i64::from(m.open) * i64::from(state.files[m.file].piece_size)
+            }),
             false => {
                 // So that what is new spreads as fast as lines allow, everybody gets as much of it as it can pass on.
                 let rate = peer.up.rate_or(state.config.initial_up / 4, peer.info.up_limit);
@@ -515,9 +562,8 @@ impl Swarm {
         let Some(reader) = &m.reader else { return false };
         let range = reader.at_once(now, self.state.files[m.file].piece_size);
         touched(&range).any(|index| {
-            let coming = m.flights.iter().map(|&flight| &self.state.transfers[flight].assignment.pieces);
-            mask(&range, index) & !m.have.word(index) & !coming.fold(0, |word, run| word | mask(run, index))
-                != 0
+            let coming = m.flights.iter().fold(0, |word, flight| word | mask(&flight.pieces, index));
+            mask(&range, index) & !m.have.word(index) & !coming != 0
         })
     }
 
@@ -546,8 +592,7 @@ impl Swarm {
             first(&range, candidates)
         });
         // While what it waits for is under way, nothing else is to share its line.
-        let is_coming =
-            |piece| m.flights.iter().any(|&t| state.transfers[t].assignment.pieces.contains(&piece));
+        let is_coming = |piece| m.flights.iter().any(|flight| flight.pieces.contains(&piece));
         let waits_for = m.reader.as_ref().map(|reader| reader.position());
         if soon.is_none() && waits_for.is_some_and(|piece| !m.have.contains(piece) && is_coming(piece)) {
             return None;
@@ -645,12 +690,12 @@ impl Swarm {
     }
 
     /// Looks after some of those in need, whatever happened.
-    pub(super) fn sweep(&mut self, now: Time, out: &mut Vec<Command>) {
+    fn sweep(&mut self, now: Time, out: &mut Vec<Command>) {
         self.state.spent.forget(now);
         self.sweep_gap = (self.sweep_gap * 2).min(SWEEP_SLOW);
         self.sweep_at = Some(now.plus(self.sweep_gap));
         let mut work = SWEEP_PEERS;
-        let peers: Vec<_> = sample(&self.state.needy, &mut self.dice, &mut work).collect();
+        let peers: Vec<_> = sample_of(SWEEP_PEERS, &self.state.needy, &mut self.dice, &mut work).collect();
         for &peer in &peers {
             self.serve_taker(peer, now, out);
         }
@@ -686,8 +731,9 @@ impl Swarm {
         if !state.origins.is_empty() {
             return WaitReason::OriginBusy;
         }
-        let mut work = SAMPLE;
-        let holders: Vec<_> = sample(&state.files[m.file].holders, &mut self.dice, &mut work).collect();
+        let mut work = ALL;
+        let holders: Vec<_> =
+            sample_of(ALL, &state.files[m.file].holders, &mut self.dice, &mut work).collect();
         let mut reason = WaitReason::NoProvider;
         self.state.need(member, &mut self.words);
         for offer in holders {
@@ -712,7 +758,17 @@ fn sample<'a, T>(
     dice: &mut super::dice::Dice,
     work: &mut usize,
 ) -> impl Iterator<Item = Key<T>> + 'a {
-    let count = bag.len().min(SAMPLE).min(*work);
+    sample_of(SAMPLE, bag, dice, work)
+}
+
+/// The same, and how many.
+fn sample_of<'a, T>(
+    most: usize,
+    bag: &'a Bag<T>,
+    dice: &mut super::dice::Dice,
+    work: &mut usize,
+) -> impl Iterator<Item = Key<T>> + 'a {
+    let count = bag.len().min(most).min(*work);
     *work -= count;
     let start = dice.below(bag.len());
     (0..count).map(move |step| bag.at((start + step) % bag.len()))

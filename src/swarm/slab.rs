@@ -9,6 +9,8 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::marker::PhantomData;
 use std::ops::{Index, IndexMut};
 
+use smallvec::SmallVec;
+
 /// The place of a `T` in its [`Slab`].
 pub(super) struct Key<T>(u32, PhantomData<fn() -> T>);
 
@@ -37,6 +39,17 @@ impl<T> Ord for Key<T> {
 impl<T> Hash for Key<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u32(self.0);
+    }
+}
+impl<T> Key<T> {
+    /// As a number, for where many are kept.
+    pub(super) fn number(self) -> u32 {
+        self.0
+    }
+
+    /// From [`number`](Self::number).
+    pub(super) fn from_number(number: u32) -> Self {
+        Self(number, PhantomData)
     }
 }
 impl<T> fmt::Debug for Key<T> {
@@ -81,6 +94,11 @@ impl<T> Slab<T> {
         Key(at, PhantomData)
     }
 
+    /// Where the next value will be put.
+    pub(super) fn next(&self) -> Key<T> {
+        Key(self.free.last().copied().unwrap_or(self.places.len() as u32), PhantomData)
+    }
+
     pub(super) fn remove(&mut self, key: Key<T>) -> Option<T> {
         let value = self.places.get_mut(key.0 as usize)?.take()?;
         self.free.push(key.0);
@@ -89,6 +107,11 @@ impl<T> Slab<T> {
             *self = Self::default();
         }
         Some(value)
+    }
+
+    /// The value, if it is still there; its place may belong to another one by now.
+    pub(super) fn get(&self, key: Key<T>) -> Option<&T> {
+        self.places.get(key.0 as usize)?.as_ref()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -125,13 +148,14 @@ impl Seat {
     }
 }
 
-/// An unordered collection of keys that can be sampled at random. Each thing is in it at most once.
+/// An unordered collection of keys that can be sampled at random. Each thing is in it at most once. Most hold a few, and
+/// take no heap.
 #[derive(Debug)]
-pub(super) struct Bag<T>(Vec<Key<T>>);
+pub(super) struct Bag<T>(SmallVec<[Key<T>; 4]>);
 
 impl<T> Default for Bag<T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(SmallVec::new())
     }
 }
 
@@ -181,7 +205,7 @@ impl<T> Bag<T> {
             *seat(&mut slab[moved]) = place;
         }
         if self.0.is_empty() {
-            self.0 = Vec::new();
+            self.0 = SmallVec::new();
         }
     }
 }

@@ -8,6 +8,8 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::bits::{Pieces, Ranges, mask, touched, words_for};
 use super::friends::Friends;
 use super::pairs::Pairs;
@@ -24,28 +26,45 @@ use crate::wire::limits::MAX_PIECES;
 const TAKER_COVER: u64 = 4;
 /// So few peers count as alone with an origin.
 const FEW: u64 = 2;
+/// See [`Peer::trust`]: three failures in a row of one of which nothing is known, five after many that went well.
+const DOUBTFUL: u8 = 64;
+/// Transfers under way at once. The lowest bits of a transfer's number say where it is kept, so that no map is needed; the
+/// others are counted up.
+const MOST_TRANSFERS: usize = 1 << 24;
+/// The parts of a peer with no more files than this are found by looking at each.
+const SCANNED: usize = 4;
 /// See [`Peer::fresh`], microseconds.
 const FRESH_US: u64 = 4_000_000;
 /// And by at least this many bytes.
 const TAKER_LEAST: u64 = 512 * 1024;
 
+/// What is asked of each of many candidates comes first, so that it takes two lines of the cache.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Peer {
-    pub(super) id: PeerId,
-    pub(super) info: PeerInfo,
-    pub(super) up: Link,
     pub(super) down: Link,
     /// Verified bytes.
     pub(super) given: u64,
     pub(super) taken: u64,
+    pub(super) joined: Time,
+    /// Nothing at all, until an alarm rings.
+    pub(super) rests: Option<Time>,
+    pub(super) members: Bag<Member>,
+    pub(super) friends: Friends,
+    pub(super) info: PeerInfo,
+    /// How often in a row it was taken for gone. Until it is heard of it is given one transfer at a time, to see.
+    pub(super) silences: u32,
+    pub(super) up: Link,
+    pub(super) id: PeerId,
     /// Wrong pieces it sent, as far as the accusers are believed.
     pub(super) wrong: u32,
     pub(super) distrusted: bool,
+    /// How reliable it was lately as a giver, from verified outcomes: 255 = every transfer went well.
+    trust: u8,
     /// Different givers it said sent it wrong pieces.
     pub(super) accused: u32,
     /// How often in a row it could not be dialled.
     pub(super) undialled: u32,
-    pub(super) members: Bag<Member>,
     /// Where something is wanted, not had and not under way.
     pub(super) needs: Bag<Member>,
     /// Where it has something to give.
@@ -53,20 +72,18 @@ pub(super) struct Peer {
     pub(super) giving: Bag<Transfer>,
     /// In [`State::needy`].
     needy: Seat,
+    /// In [`State::readers`].
+    reads: Seat,
     /// Where a reader waits, served first.
     pub(super) urgent: Option<Key<Member>>,
     /// With whom there is a record in [`Pairs`].
-    pub(super) partners: Vec<Key<Peer>>,
-    pub(super) friends: Friends,
-    pub(super) joined: Time,
+    pub(super) partners: SmallVec<[Key<Peer>; 4]>,
     /// When something was last heard of it: from itself, or that what it sent has come.
     pub(super) heard: Time,
-    /// How often in a row it was taken for gone. Until it is heard of it is given one transfer at a time, to see.
-    pub(super) silences: u32,
-    /// Nothing at all, until an alarm rings.
-    pub(super) rests: Option<Time>,
     /// The entry of [`Alarm::Feed`].
     pub(super) feed: Option<Time>,
+    /// The entry of [`Alarm::Watch`]: not after the first alarm of what it gives.
+    watch: Option<Time>,
     /// Bytes that it lately got, or was promised, from origins, and when that was right: see [`Peer::fresh`].
     fresh: u64,
     fresh_at: Time,
@@ -85,8 +102,8 @@ impl Peer {
     /// What it took, or was promised, more than it gave, in bytes for each second since it came. For those who come
     /// together that is the ledger; but who comes late does not take precedence over all others until it has caught up.
     pub(super) fn balance(&self, now: Time) -> i64 {
-        let bytes = i128::from(self.taken) + i128::from(self.down.in_flight) - i128::from(self.given);
-        (bytes * 1_000_000 / i128::from(now.since(self.joined).max(1_000_000))) as i64
+        let bytes = (self.taken + self.down.in_flight) as f64 - self.given as f64;
+        (bytes * 1e6 / now.since(self.joined).max(1_000_000) as f64) as i64
     }
 
     /// Bytes that it lately got, or was promised, from origins: half of them are forgotten every [`FRESH_US`].
@@ -109,6 +126,29 @@ impl Peer {
     /// Whether it is too quiet to be given more than one thing to do, and has that.
     fn is_put_off(&self, transfers: u32) -> bool {
         self.silences > 0 && (self.rests.is_some() || transfers > 0)
+    }
+
+    /// How long after the latest time for which something was expected of it, it is taken for gone, microseconds. Who was
+    /// always punctual is missed soon.
+    fn patience(&self, config: &Config) -> u64 {
+        let usual = config.silence_us;
+        match self.up.latest().max(self.down.latest()) {
+            Some(latest) => latest.clamp(usual / 2, usual.saturating_mul(4)),
+            None => usual,
+        }
+    }
+
+    /// What it sent came and was right, or not.
+    pub(super) fn trust(&mut self, is_good: bool) {
+        match is_good {
+            true => self.trust += (u8::MAX - self.trust) / 8,
+            false => self.trust -= self.trust.div_ceil(4),
+        }
+    }
+
+    /// Whether so much of what it was to send lately failed that it gets one transfer at a time.
+    fn is_doubtful(&self) -> bool {
+        self.trust < DOUBTFUL
     }
 
     pub(super) fn can_receive_more(&self, config: &Config) -> bool {
@@ -139,6 +179,9 @@ pub(super) struct File {
     pub(super) hungry: Bag<Member>,
     /// Those who have something to give.
     pub(super) holders: Bag<Member>,
+    /// Those of them who could send more when they were last asked, and found nobody who needs it. Who has become busy
+    /// meanwhile is taken out when that is noticed.
+    pub(super) idle: Bag<Member>,
     /// Those who need nothing but what is under way to them.
     pub(super) closing: Bag<Member>,
 }
@@ -159,25 +202,48 @@ impl File {
 
 /// A peer's part in a file.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Member {
     pub(super) peer: Key<Peer>,
     pub(super) file: Key<File>,
+    /// Pieces wanted, not had and not under way.
+    pub(super) open: u32,
+    pub(super) reader: Option<Box<Reader>>,
+    /// Transfers towards this member.
+    pub(super) flights: SmallVec<[Flight; 1]>,
     pub(super) have: Pieces,
     /// The standing request. What is had is not taken out piece by piece; all of it is when nothing is missing.
     pub(super) want: Ranges,
-    /// Pieces wanted, not had and not under way.
-    pub(super) open: u32,
-    /// Transfers towards this member.
-    pub(super) flights: Vec<Key<Transfer>>,
     /// Whether what it has is counted as available.
     pub(super) shares: bool,
     pub(super) order: Order,
-    pub(super) reader: Option<Box<Reader>>,
     /// What a transfer that failed last was to bring.
     pub(super) repair: Option<Range<u32>>,
+    /// Failures in a row that are the file's at the origin and nobody's fault: until when nothing of it is asked for there.
+    pub(super) pauses: u8,
+    pub(super) pause: Time,
     /// What it was last told to wait for.
     pub(super) waiting: Option<WaitReason>,
     seats: Seats,
+}
+
+/// A transfer on its way to a member, and its pieces.
+#[derive(Debug, Clone)]
+pub(super) struct Flight {
+    pub(super) transfer: Key<Transfer>,
+    pub(super) pieces: Range<u32>,
+}
+
+impl Member {
+    /// Whether others may be sent to it.
+    pub(super) fn is_offer(&self) -> bool {
+        self.shares && !self.have.is_empty()
+    }
+
+    /// Whether it is in [`File::idle`].
+    pub(super) fn is_idle(&self) -> bool {
+        self.seats.idle.is_taken()
+    }
 }
 
 #[derive(Debug)]
@@ -188,6 +254,7 @@ struct Seats {
     hungry: Seat,
     offers: Seat,
     holders: Seat,
+    idle: Seat,
     closing: Seat,
     all_closing: Seat,
 }
@@ -211,16 +278,15 @@ pub(super) struct Transfer {
     pub(super) expected: Option<Time>,
     /// When to give it up if nothing is heard.
     pub(super) deadline: Time,
-    /// The entry in [`State::alarms`]: when to look whether the two are still there, or the deadline; that may have
-    /// moved away from it.
-    alarm: Time,
+    /// When to look whether the two are still there, or the deadline; that may have moved away from it.
+    pub(super) alarm: Time,
 }
 
 /// What is to be looked at when a time has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Alarm {
-    /// Is this transfer still alive?
-    Stall(Key<Transfer>),
+    /// Are the transfers that a peer gives still alive?
+    Watch(Key<Peer>),
     /// A giver and a taker are no longer to be kept apart, or their quarrel can be forgotten.
     Pair(Key<Peer>, Key<Peer>),
     /// A peer of which nothing was heard has rested.
@@ -249,11 +315,12 @@ pub(super) struct State {
     pub(super) pairs: Pairs,
     pub(super) peer_ids: IdMap<PeerId, Key<Peer>>,
     pub(super) file_ids: IdMap<FileId, Key<File>>,
-    pub(super) transfer_ids: IdMap<TransferId, Key<Transfer>>,
     parts: IdMap<(Key<Peer>, Key<File>), Key<Member>>,
     pub(super) origins: Vec<Key<Peer>>,
     /// Peers that need something that is not under way to them.
     pub(super) needy: Bag<Peer>,
+    /// Those of them where a reader is.
+    pub(super) readers: Bag<Peer>,
     /// The [`File::closing`] of all files.
     pub(super) closing: Bag<Member>,
     pub(super) alarms: BTreeSet<(Time, Alarm)>,
@@ -278,10 +345,10 @@ impl State {
             pairs: Pairs::default(),
             peer_ids: IdMap::default(),
             file_ids: IdMap::default(),
-            transfer_ids: IdMap::default(),
             parts: IdMap::default(),
             origins: Vec::new(),
             needy: Bag::default(),
+            readers: Bag::default(),
             closing: Bag::default(),
             alarms: BTreeSet::new(),
             next_transfer: 1,
@@ -300,10 +367,10 @@ impl State {
             && self.pairs.is_empty()
             && self.peer_ids.is_empty()
             && self.file_ids.is_empty()
-            && self.transfer_ids.is_empty()
             && self.parts.is_empty()
             && self.origins.is_empty()
             && self.needy.is_empty()
+            && self.readers.is_empty()
             && self.closing.is_empty()
             && self.alarms.is_empty()
     }
@@ -323,6 +390,7 @@ impl State {
             taken: 0,
             wrong: 0,
             distrusted: false,
+            trust: u8::MAX / 2,
             accused: 0,
             undialled: 0,
             members: Bag::default(),
@@ -330,14 +398,16 @@ impl State {
             offers: Bag::default(),
             giving: Bag::default(),
             needy: Seat::NONE,
+            reads: Seat::NONE,
             urgent: None,
-            partners: Vec::new(),
+            partners: SmallVec::new(),
             friends: Friends::default(),
             joined: now,
             heard: now,
             silences: 0,
             rests: None,
             feed: None,
+            watch: None,
             fresh: 0,
             fresh_at: Time::default(),
         });
@@ -359,8 +429,12 @@ impl State {
             self.peers[friend].friends.forget(peer);
         }
         self.set_rest(peer, None);
-        if let Some(at) = self.peers[peer].feed {
-            self.alarms.remove(&(at, Alarm::Feed(peer)));
+        for (at, alarm) in
+            [(self.peers[peer].feed, Alarm::Feed(peer)), (self.peers[peer].watch, Alarm::Watch(peer))]
+        {
+            if let Some(at) = at {
+                self.alarms.remove(&(at, alarm));
+            }
         }
         for partner in std::mem::take(&mut self.peers[peer].partners) {
             self.forget_pair(peer, partner);
@@ -394,6 +468,7 @@ impl State {
             members: Bag::default(),
             hungry: Bag::default(),
             holders: Bag::default(),
+            idle: Bag::default(),
             closing: Bag::default(),
         });
         self.file_ids.insert(id, key);
@@ -431,14 +506,20 @@ impl State {
             && (p.up.in_flight == 0 || p.up.feed_at(p.up.lead(&self.config)) <= now)
             && p.up.transfers < self.config.max_transfers_per_peer
             && !p.is_put_off(p.up.transfers)
+            && !(p.up.transfers > 0 && p.is_doubtful() && !p.is_origin())
+            && self.transfers.len() < MOST_TRANSFERS
     }
 
     /// Has somebody look at a giver again when it is time to tell it more, if that is not when something is heard.
     pub(super) fn feed_later(&mut self, peer: Key<Peer>, now: Time) {
         let p = &self.peers[peer];
         let at = p.up.feed_at(p.up.lead(&self.config));
-        if at > now && p.feed.is_none() && p.up.in_flight < self.up_budget(peer) {
-            self.peers[peer].feed = Some(at);
+        // What an origin has left until then goes in one go, in longer runs.
+        let is_news = p.feed.is_none_or(|set| at < set && !p.is_origin());
+        if at > now && is_news && p.up.in_flight < self.up_budget(peer) {
+            if let Some(set) = self.peers[peer].feed.replace(at) {
+                self.alarms.remove(&(set, Alarm::Feed(peer)));
+            }
             self.alarms.insert((at, Alarm::Feed(peer)));
         }
     }
@@ -455,6 +536,10 @@ impl State {
 
     /// The part of `peer` in `file`, if it has one.
     pub(super) fn part(&self, peer: Key<Peer>, file: Key<File>) -> Option<Key<Member>> {
+        let members = &self.peers[peer].members;
+        if members.len() <= SCANNED {
+            return members.iter().find(|&member| self.members[member].file == file);
+        }
         self.parts.get(&(peer, file)).copied()
     }
 
@@ -470,11 +555,13 @@ impl State {
             have: Pieces::new(pieces),
             want: Ranges::default(),
             open: 0,
-            flights: Vec::new(),
+            flights: SmallVec::new(),
             shares: self.peers[peer].gives(),
             order: Order::default(),
             reader: None,
             repair: None,
+            pauses: 0,
+            pause: Time::default(),
             waiting: None,
             seats: Seats {
                 of_peer: Seat::NONE,
@@ -483,14 +570,26 @@ impl State {
                 hungry: Seat::NONE,
                 offers: Seat::NONE,
                 holders: Seat::NONE,
+                idle: Seat::NONE,
                 closing: Seat::NONE,
                 all_closing: Seat::NONE,
             },
         });
-        self.parts.insert((peer, file), member);
         self.peers[peer].members.add(member, &mut self.members, |m| &mut m.seats.of_peer);
+        let members = &self.peers[peer].members;
+        // When they become too many to look at each, all that are there are put in.
+        let before = if members.len() == SCANNED + 1 { 0 } else { members.len() - 1 };
+        if members.len() > SCANNED {
+            self.parts.extend(members.iter().skip(before).map(|key| ((peer, self.members[key].file), key)));
+        }
         self.files[file].members.add(member, &mut self.members, |m| &mut m.seats.of_file);
         member
+    }
+
+    /// The transfer with that number, if it is under way.
+    pub(super) fn transfer(&self, id: TransferId) -> Option<Key<Transfer>> {
+        let key = Key::from_number((id.0 % MOST_TRANSFERS as u64) as u32);
+        self.transfers.get(key).filter(|t| t.assignment.transfer == id).map(|_| key)
     }
 
     /// Puts a member into the bags where it belongs; one that is nothing to anybody any more goes.
@@ -516,8 +615,8 @@ impl State {
             self.closing.remove(member, &mut self.members, |m| &mut m.seats.all_closing);
         }
         if needs {
-            if self.members[member].reader.is_some() {
-                self.peers[peer].urgent.get_or_insert(member);
+            if self.members[member].reader.is_some() && self.peers[peer].urgent.is_none() {
+                self.set_urgent(member);
             }
             self.peers[peer].needs.add(member, &mut self.members, |m| &mut m.seats.needs);
             self.files[file].hungry.add(member, &mut self.members, |m| &mut m.seats.hungry);
@@ -542,10 +641,29 @@ impl State {
         }
         if self.peers[peer].urgent == Some(member) {
             self.peers[peer].urgent = None;
+            self.readers.remove(peer, &mut self.peers, |p| &mut p.reads);
+        }
+    }
+
+    /// Has a member, which needs something, come before others of its peer.
+    pub(super) fn set_urgent(&mut self, member: Key<Member>) {
+        let peer = self.members[member].peer;
+        self.peers[peer].urgent = Some(member);
+        self.readers.add(peer, &mut self.peers, |p| &mut p.reads);
+    }
+
+    /// Notes whether a member that offers something has found nobody who needs it, and could send more.
+    pub(super) fn set_idle(&mut self, member: Key<Member>, is_idle: bool) {
+        let file = self.members[member].file;
+        if is_idle {
+            self.files[file].idle.add(member, &mut self.members, |m| &mut m.seats.idle);
+        } else {
+            self.files[file].idle.remove(member, &mut self.members, |m| &mut m.seats.idle);
         }
     }
 
     fn stop_offering(&mut self, member: Key<Member>) {
+        self.set_idle(member, false);
         let (peer, file) = (self.members[member].peer, self.members[member].file);
         self.peers[peer].offers.remove(member, &mut self.members, |m| &mut m.seats.offers);
         self.files[file].holders.remove(member, &mut self.members, |m| &mut m.seats.holders);
@@ -577,7 +695,8 @@ impl State {
             return;
         }
         let file = &mut self.files[m.file];
-        let coming = m.flights.iter().map(|&flight| &self.transfers[flight]).flat_map(Transfer::missing);
+        let coming =
+            m.flights.iter().map(|flight| &self.transfers[flight.transfer]).flat_map(Transfer::missing);
         for piece in m.have.iter().chain(coming) {
             if shares {
                 file.rarity.more(piece, file.pieces);
@@ -617,8 +736,7 @@ impl State {
                 words[index] |= mask(range, index) & !m.have.word(index);
             }
         }
-        for &flight in &m.flights {
-            let run = &self.transfers[flight].assignment.pieces;
+        for Flight { pieces: run, .. } in &m.flights {
             for index in touched(run) {
                 words[index] &= !mask(run, index);
             }
@@ -644,7 +762,9 @@ impl State {
         let (to, file) = (self.members[taker].peer, self.members[taker].file);
         let bytes = self.files[file].bytes_of_run(&pieces);
         let assignment = Assignment {
-            transfer: TransferId(self.next_transfer),
+            transfer: TransferId(
+                self.next_transfer * MOST_TRANSFERS as u64 + u64::from(self.transfers.next().number()),
+            ),
             giver: self.peers[giver].id,
             taker: self.peers[to].id,
             taker_dials,
@@ -677,7 +797,8 @@ impl State {
         }
         let given_up = now.plus(self.patience(giver, to, bytes));
         let expected = self.expected(giver, to, now);
-        let silent = expected.map(|at| at.plus(at.since(now)).plus(self.config.silence_us));
+        let patience = [giver, to].map(|peer| self.peers[peer].patience(&self.config));
+        let silent = expected.map(|at| at.plus(at.since(now)).plus(patience[0].min(patience[1])));
         let alarm = silent.map_or(given_up, |at| at.min(given_up));
         let key = self.transfers.insert(Transfer {
             assignment: assignment.clone(),
@@ -694,10 +815,9 @@ impl State {
             deadline: given_up,
             alarm,
         });
-        self.members[taker].flights.push(key);
+        self.members[taker].flights.push(Flight { transfer: key, pieces });
         self.peers[giver].giving.add(key, &mut self.transfers, |t| &mut t.giving);
-        self.transfer_ids.insert(assignment.transfer, key);
-        self.alarms.insert((alarm, Alarm::Stall(key)));
+        self.watch(giver, alarm);
         self.stats.started += 1;
         self.stats.active_transfers += 1;
         self.settle(taker);
@@ -766,14 +886,14 @@ impl State {
             }
             self.stats.wasted_bytes += bytes;
         }
-        let (giver_mark, taker_mark) = (t.giver_mark, t.taker_mark);
+        let (giver_mark, taker_mark, started) = (t.giver_mark, t.taker_mark, t.started);
         t.deadline = t.deadline.max(now.plus(self.config.stall_us));
         let up_budget = self.up_budget(giver);
         self.peers[giver].heard = now;
-        self.peers[giver].up.passed(bytes, giver_mark, now, up_budget);
+        self.peers[giver].up.passed(bytes, giver_mark, started, now, up_budget);
         // What comes says what the taker's line carries only if the givers could send more. Many slow ones would make
         // it look slow, and leave no room for a fast one: so its rate is never learned downwards.
-        self.peers[taker].down.passed(bytes, taker_mark, now, u64::MAX);
+        self.peers[taker].down.passed(bytes, taker_mark, started, now, u64::MAX);
         true
     }
 
@@ -782,11 +902,14 @@ impl State {
         let giver = self.transfers[transfer].giver;
         self.peers[giver].giving.remove(transfer, &mut self.transfers, |t| &mut t.giving);
         let Some(t) = self.transfers.remove(transfer) else { return };
-        self.transfer_ids.remove(&t.assignment.transfer);
-        self.alarms.remove(&(t.alarm, Alarm::Stall(transfer)));
         self.stats.active_transfers -= 1;
         let m = &mut self.members[t.taker];
-        m.flights.retain(|&flight| flight != transfer);
+        if let Some(at) = m.flights.iter().position(|flight| flight.transfer == transfer) {
+            m.flights.swap_remove(at);
+        }
+        if m.flights.is_empty() && m.flights.spilled() {
+            m.flights = SmallVec::new();
+        }
         let (taker, file) = (m.peer, m.file);
         if m.shares {
             let file = &mut self.files[file];
@@ -802,7 +925,35 @@ impl State {
         self.settle(t.taker);
     }
 
-    /// Looks at a transfer whose alarm rang (and is no longer in the set), and sets the alarm again if it goes on.
+    /// Has a giver's transfers looked at no later than `at`. One alarm for all of them, and it stays when they end, so most
+    /// transfers do not touch it.
+    pub(super) fn watch(&mut self, giver: Key<Peer>, at: Time) {
+        let watch = &mut self.peers[giver].watch;
+        if watch.is_none_or(|set| at < set) {
+            if let Some(set) = watch.replace(at) {
+                self.alarms.remove(&(set, Alarm::Watch(giver)));
+            }
+            self.alarms.insert((at, Alarm::Watch(giver)));
+        }
+    }
+
+    /// The alarm for a giver's transfers rang (and is no longer in the set): which of them are to be looked at.
+    pub(super) fn due_to_look_at(&mut self, giver: Key<Peer>, now: Time) -> Vec<(TransferId, Key<Transfer>)> {
+        self.peers[giver].watch = None;
+        let due = |&key: &Key<Transfer>| self.transfers[key].alarm <= now;
+        let named = |key| (self.transfers[key].assignment.transfer, key);
+        self.peers[giver].giving.iter().filter(due).map(named).collect()
+    }
+
+    /// Sets the alarm for a giver's transfers, if there are any.
+    pub(super) fn watch_again(&mut self, giver: Key<Peer>) {
+        let Some(peer) = self.peers.get(giver) else { return };
+        if let Some(at) = peer.giving.iter().map(|key| self.transfers[key].alarm).min() {
+            self.watch(giver, at);
+        }
+    }
+
+    /// Looks at a transfer whose alarm rang, and sets when to look again if it goes on.
     pub(super) fn look_at(&mut self, transfer: Key<Transfer>, now: Time) -> Finding {
         let t = &self.transfers[transfer];
         if t.deadline <= now {
@@ -811,7 +962,7 @@ impl State {
         for peer in [t.giver, self.members[t.taker].peer] {
             let p = &self.peers[peer];
             let usual = p.up.queue_us(p.info.up_limit).max(p.down.queue_us(p.info.down_limit)).unwrap_or(0);
-            let silence = self.config.silence_us.saturating_add(usual.saturating_mul(2));
+            let silence = p.patience(&self.config).saturating_add(usual.saturating_mul(2));
             // Version 2 cannot be told to stop.
             if !p.is_origin() && p.info.runs && now.since(p.heard.max(t.started)) >= silence {
                 return Finding::Silent(peer);
@@ -819,7 +970,6 @@ impl State {
         }
         let again = now.plus(self.config.silence_us).min(t.deadline);
         self.transfers[transfer].alarm = again;
-        self.alarms.insert((again, Alarm::Stall(transfer)));
         Finding::Fine
     }
 
@@ -827,9 +977,9 @@ impl State {
     pub(super) fn hurry(&mut self, transfer: Key<Transfer>, deadline: Time) {
         let t = &mut self.transfers[transfer];
         if deadline < t.deadline {
-            self.alarms.remove(&(t.alarm, Alarm::Stall(transfer)));
             (t.deadline, t.alarm) = (deadline, deadline.min(t.alarm));
-            self.alarms.insert((t.alarm, Alarm::Stall(transfer)));
+            let (giver, alarm) = (t.giver, t.alarm);
+            self.watch(giver, alarm);
         }
     }
 
@@ -839,7 +989,7 @@ impl State {
             self.alarms.remove(&(pair.alarm, Alarm::Pair(giver, taker)));
             if !self.pairs.contains(taker, giver) {
                 for (one, other) in [(giver, taker), (taker, giver)] {
-                    self.peers[one].partners.retain(|&partner| partner != other);
+                    self.peers[one].partners.retain(|partner| *partner != other);
                 }
             }
         }

@@ -257,6 +257,7 @@ static void transfers(pdtp_session *session)
     IS_ARGUMENT(pdtp_request_to_file(request, ""));
     IS_NULL(pdtp_request_to_dir(NULL, "x"));
     IS_NULL(pdtp_request_to_dir(request, NULL));
+    IS_NULL(pdtp_request_to_events(NULL));
     n = counter_get(&destroyed);
     IS_NULL(pdtp_request_to_callback(NULL, on_data, &destroyed, count_destroy));
     IS_NULL(pdtp_request_to_callback(request, NULL, &destroyed, count_destroy));
@@ -389,6 +390,8 @@ static void events(void)
     CHECK(!pdtp_event_session(NULL) && !pdtp_event_listing(NULL) && !pdtp_event_take_listing(NULL));
     CHECK(!pdtp_event_transfer(NULL) && !pdtp_event_done(NULL) && !pdtp_event_progress(NULL));
     CHECK(!pdtp_event_file(NULL) && !pdtp_event_peer(NULL) && !pdtp_event_notice(NULL));
+    CHECK(!pdtp_event_data(NULL));
+    IS_NULL(pdtp_event_answer(NULL, PDTP_DATA_CONTINUE));
     CHECK(!pdtp_event_overflow(NULL) && !pdtp_event_changed(NULL) && !pdtp_event_log(NULL));
     CHECK(!pdtp_event_share(NULL));
 }

@@ -1,5 +1,6 @@
 //! What can be written on the command line.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ Examples:
   pdtp ls pdtp://mirror.example.org/                     what is there?
   pdtp get pdtp://mirror.example.org/iso/disk.iso        download a file, or go on with it
   pdtp get -r pdtp://mirror.example.org/photos/ -o pics  a directory and all below it
-  pdtp cat pdtp://mirror.example.org/film.webm | mpv -   watch while it comes
+  pdtp stream --player mpv pdtp://mirror.example.org/film.webm   watch while it comes
   pdtp mirror --delete pdtp://mirror.example.org/pub pub make ./pub like it, again and again
   pdtp watch pdtp://mirror.example.org/                  what changes, as it changes
   pdtp resume                                            go on with what is unfinished here
@@ -114,6 +115,9 @@ pub(crate) enum Command {
     /// Write files to standard output, in order and verified, while they arrive
     #[command(after_help = after_help(CAT_EXAMPLES))]
     Cat(Cat),
+    /// Play files while they arrive: for players over HTTP, with jumps, or to standard output
+    #[command(after_long_help = after_help(STREAM_EXAMPLES), after_help = "More, with examples: pdtp stream --help")]
+    Stream(Stream),
     /// Make a directory like one on the server, fetching only what differs
     #[command(after_long_help = after_help(MIRROR_EXAMPLES), after_help = "More, with examples: pdtp mirror --help")]
     Mirror(Mirror),
@@ -216,7 +220,62 @@ Examples:
   pdtp cat pdtp://host/tree.tar | tar x
 
 No byte is written that was not verified. The first failure ends it.
+To jump in what you watch, see `pdtp stream`.
 ";
+
+const STREAM_EXAMPLES: &str = "\
+Examples:
+  pdtp stream --player mpv pdtp://host/film.webm         watch it; it ends with the player
+  pdtp stream --http 8080 pdtp://host/film.webm          http://127.0.0.1:8080/film.webm for
+                                                         VLC, ffmpeg, a browser, ..., at once
+  pdtp stream --http 0 pdtp://host/series/               each file of a directory; prints the
+                                                         URLs, and / is a list for browsers
+  pdtp stream --offset -1000 pdtp://host/log             the end of it, to standard output
+  pdtp stream --http 0 --json URI | jq .                 for programs
+
+What players ask for comes first, from wherever they are, also when they jump;
+what has come is kept in a temporary file until the end. No byte is given to a
+player that was not verified. Only this machine is served, unless --http names
+another address; then everybody who reaches that address is.
+
+Events of --json, one object a line, each with \"event\" and:
+  listening  url: of the gateway
+  url        path, url: of each file that is served
+  file       path, size, root, mime: was opened
+  request    id, path, from, to: bytes that a player asks for
+  sent       id, path, bytes, ms, complete: how that ended
+  progress   from_origin, from_peers, uploaded, wasted, rate: so far, at most
+             once a second
+  stopped    from_origin, from_peers, uploaded, wasted: at the end
+";
+
+#[derive(Debug, Args)]
+pub(crate) struct Stream {
+    /// pdtp://host[:port]/path[#root=HEX]; a directory with --http or --player
+    pub(crate) uri: PdtpUri,
+    /// Serve it over HTTP on this address or port of 127.0.0.1; port 0 = any free one
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = http_address)]
+    pub(crate) http: Option<SocketAddr>,
+    /// Start this player with the URL, and end when it ends; arguments of it after spaces
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) player: Option<String>,
+    /// Where to begin, in bytes; negative = from the end
+    #[arg(long, value_name = "BYTES", default_value_t = 0, allow_negative_numbers = true,
+        conflicts_with_all = ["http", "player", "json"])]
+    pub(crate) offset: i64,
+    /// How much is fetched ahead of a player: 500K, 64M
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = bytes)]
+    pub(crate) window: u64,
+    /// One event a line on standard output, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) signatures: Signatures,
+    #[command(flatten)]
+    pub(crate) share: Share,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
 
 const MIRROR_EXAMPLES: &str = "\
 Examples:
@@ -765,6 +824,32 @@ pub(crate) fn config(network: &Network, share: Option<&Share>, seeding: Seeding)
     Ok(config)
 }
 
+/// `8080`, `127.0.0.1:8080`, `[::1]:0`, `localhost:80`.
+fn http_address(text: &str) -> Result<SocketAddr, String> {
+    let complain = || "it takes a port, or an address and a port: 8080, 127.0.0.1:8080, [::1]:0".to_owned();
+    if let Ok(port) = text.parse() {
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) if host.eq_ignore_ascii_case("localhost") => {
+            Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().map_err(|_| complain())?)))
+        }
+        _ => text.parse().map_err(|_| complain()),
+    }
+}
+
+/// `500`, `500K`, `2M`, `1G`.
+fn bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(char, u32); 4] = [('K', 10), ('M', 20), ('G', 30), ('T', 40)];
+    let unit = text
+        .chars()
+        .last()
+        .and_then(|last| UNITS.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(&last)));
+    let (digits, shift) = unit.map_or((text, 0), |(_, shift)| (&text[..text.len() - 1], shift));
+    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    number.ok_or_else(|| "it takes bytes, or a number with K, M or G".to_owned())
+}
+
 /// A path as in a URI, from the root.
 fn url_path(text: &str) -> Result<UrlPath, String> {
     UrlPath::parse(text).map_err(|error| error.to_string())
@@ -815,6 +900,31 @@ mod tests {
             ["", "h", "-1", "1w", "1 h", "1e9", "nan", "inf", ".", "1.2.3", "99999999999999999999999d"]
         {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_the_gateway() {
+        for (text, address) in [
+            ("8080", "127.0.0.1:8080"),
+            ("localhost:0", "127.0.0.1:0"),
+            ("[::1]:7", "[::1]:7"),
+            ("10.0.0.1:80", "10.0.0.1:80"),
+        ] {
+            assert_eq!(http_address(text).unwrap().to_string(), address);
+        }
+        for text in ["", "x", "127.0.0.1", "localhost", "localhost:x", "70000", "example.org:80"] {
+            assert!(http_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_bytes() {
+        for (text, number) in [("0", 0), ("17", 17), ("500K", 512_000), ("2m", 2 << 20), ("3G", 3 << 30)] {
+            assert_eq!(bytes(text), Ok(number), "{text}");
+        }
+        for text in ["", "K", "-1", "1.5M", "99999999T", "7B", "1\u{e4}"] {
+            assert!(bytes(text).is_err(), "{text}");
         }
     }
 

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MAX_SORTED: usize = 4 * 1024 * 1024;
 
 /// Levels of `ls -R`: all.
-const ALL_LEVELS: u32 = u32::MAX;
+pub(crate) const ALL_LEVELS: u32 = u32::MAX;
 
 pub(crate) fn ls(args: &Ls) -> Result<(), Failure> {
     let app = App::start(args::config(&args.network, None, Seeding::Off)?)?;
@@ -333,7 +333,7 @@ fn raw_name(entry: &Entry) -> Vec<u8> {
     }
 }
 
-fn path_of(dir: &UrlPath, entry: &Entry) -> Result<UrlPath, Error> {
+pub(crate) fn path_of(dir: &UrlPath, entry: &Entry) -> Result<UrlPath, Error> {
     raw_name(entry).split(|byte| *byte == b'/').try_fold(dir.clone(), |path, name| path.join(name)).map_err(
         |error| {
             let name = term::safe(entry.name.as_bytes());

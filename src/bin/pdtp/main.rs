@@ -22,6 +22,7 @@ mod resume;
 mod share;
 mod sign;
 mod signals;
+mod stream;
 mod term;
 mod verify;
 mod watch;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Command::Ls(args) => browse::ls(args),
         Command::Stat(args) => browse::stat(args),
         Command::Cat(args) => cat::run(args),
+        Command::Stream(args) => stream::run(args),
         Command::Mirror(args) => mirror::run(args),
         Command::Watch(args) => watch::run(args),
         Command::Resume(args) => resume::run(args),

@@ -6,9 +6,13 @@ use std::io;
 /// Fewest connections, whatever the process is allowed.
 const MIN_CONNECTIONS: usize = 64;
 
-/// How many connections fit: half of the descriptors; the other half is for files.
+/// Most descriptors that are not for connections: the hub keeps 6,144 files open at most.
+const MAX_FOR_FILES: u64 = 8192;
+
+/// How many connections fit: half of the descriptors, or all but what files can need.
 pub(crate) fn connections_for(descriptors: u64) -> usize {
-    usize::try_from(descriptors / 2).unwrap_or(usize::MAX).max(MIN_CONNECTIONS)
+    let for_files = (descriptors / 2).min(MAX_FOR_FILES);
+    usize::try_from(descriptors - for_files).unwrap_or(usize::MAX).max(MIN_CONNECTIONS)
 }
 
 /// Raises the number of descriptors the process may have as far as the system lets it, and says how many it is.
@@ -132,6 +136,7 @@ mod tests {
     #[test]
     fn connections_leave_descriptors_for_files() {
         assert_eq!(connections_for(1024), 512);
+        assert_eq!(connections_for(65_536), 65_536 - 8192);
         assert_eq!(connections_for(0), MIN_CONNECTIONS);
     }
 

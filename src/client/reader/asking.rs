@@ -81,6 +81,11 @@ impl Asking {
         self.aim(conn, held, &have, urgent).await
     }
 
+    /// Whether anything was asked for.
+    pub(in crate::client) fn is_asking(&self) -> bool {
+        !self.windows.is_empty()
+    }
+
     /// Whether nothing that was asked for is missing.
     pub(in crate::client) fn has_all(&self, store: &PieceStore) -> bool {
         let have = store.pieces();

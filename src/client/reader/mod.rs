@@ -131,6 +131,16 @@ impl Reader {
         self.root
     }
 
+    /// The media type that the server gives, if it does.
+    pub fn mime(&self) -> Option<String> {
+        self.source.described().0
+    }
+
+    /// When the file was changed on the server, Unix seconds.
+    pub fn mtime(&self) -> Option<i64> {
+        self.source.described().1
+    }
+
     /// Where the next read begins. May be past the end.
     pub fn tell(&self) -> u64 {
         self.position.load(Ordering::Acquire)

@@ -54,6 +54,8 @@ struct State {
     /// What is read. Once there is one, all later ones are of the same version.
     version: Option<(Digest, Layout)>,
     store: Option<Arc<PieceStore>>,
+    /// What the server says of it: its type, and when it was changed.
+    described: (Option<String>, Option<i64>),
     /// For which pieces come; `None` when nobody fetches any more, or not yet.
     held: Option<Arc<Held>>,
     /// What this source has put among the files itself.
@@ -255,6 +257,16 @@ impl Source {
         state.store.take().filter(|_| fits)
     }
 
+    /// What the server says of it.
+    pub(in crate::client) fn describe(&self, mime: Option<String>, mtime: Option<i64>) {
+        self.state().described = (mime, mtime);
+    }
+
+    /// The same.
+    pub(super) fn described(&self) -> (Option<String>, Option<i64>) {
+        self.state().described.clone()
+    }
+
     /// Whether readers have been told of a version.
     pub(in crate::client) fn is_begun(&self) -> bool {
         self.state().version.is_some()
@@ -411,7 +423,7 @@ impl Source {
         if self.terms.expect_root.is_some_and(|root| root != held.root) {
             return Ok(None);
         }
-        if !download::admits(&self.job(link), held, is_pinned).await? {
+        if !download::admits(&self.job(link), self, held, is_pinned).await? {
             return Ok(None);
         }
         let (link, held) = (link.clone(), Arc::clone(held));

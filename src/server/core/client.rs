@@ -1,10 +1,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::Weak;
 
 use super::ConnId;
 use super::ranges::Ranges;
 use super::watches::Watching;
+use crate::hub::FileVersion;
 use crate::swarm::{FileId, PeerId, Time, TransferId, WaitReason};
 use crate::wire::token::Secret;
 use crate::wire::{Message, Register, UrlPath, WireError};
@@ -82,10 +84,24 @@ pub(crate) struct Session {
     pub(crate) watching: Watching,
     /// Transfers that have ended, and of which it has not said so as giver. Of version 2 only.
     pub(crate) last_words: VecDeque<LastWord>,
+    /// The latest transfers to this client that were cancelled: what of them has come all the same counts.
+    pub(crate) cancelled: VecDeque<Cancelled>,
 }
 
 /// Most of them remembered of one client.
 pub(crate) const MAX_LAST_WORDS: usize = 64;
+/// Most cancelled transfers remembered for one client.
+pub(crate) const MAX_CANCELLED: usize = 64;
+
+/// A transfer that was cancelled while its taker may already have had pieces of it.
+#[derive(Debug)]
+pub(crate) struct Cancelled {
+    pub(crate) transfer: TransferId,
+    pub(crate) file: FileId,
+    /// Numbers of files are used again.
+    pub(crate) version: Weak<FileVersion>,
+    pub(crate) pieces: Range<u32>,
+}
 
 /// What a giver of version 2 will say of a transfer that has ended.
 #[derive(Debug)]

@@ -174,6 +174,7 @@ impl Core {
             early: None,
             watching: Default::default(),
             last_words: Default::default(),
+            cancelled: Default::default(),
         }));
         self.ids.insert(register.client_id.clone(), conn);
         self.stats.registered += 1;

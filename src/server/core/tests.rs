@@ -820,6 +820,34 @@ fn only_the_taker_of_a_transfer_speaks_for_it() {
 }
 
 #[test]
+fn what_came_before_a_cancel_was_heard_counts() {
+    for whole in [true, false] {
+        let mut rig = Rig::new(&[("f", PIECE)]);
+        rig.join_v3(A, "a");
+        rig.say(A, request("f"));
+        let transfer = rig.transfers(A).remove(0);
+        rig.pass(20 * SECOND);
+        let cancels = |m: &Message| matches!(m, Message::Cancel(cancel) if Some(cancel.id) == transfer.id);
+        assert!(rig.heard(A).iter().any(cancels));
+        let (id, url, range) = (transfer.id, transfer.url.clone(), transfer.range);
+        if whole {
+            let peer_id = transfer.peer_id.clone();
+            rig.say(
+                A,
+                wire::Completed { id, url, range, peer_id, bytes: Some(PIECE as u64), ..Default::default() },
+            );
+        } else {
+            rig.say(A, wire::Progress { id: id.unwrap(), pieces: vec![0, 7, u64::MAX] });
+        }
+        // It has the piece now, and gives it.
+        rig.join_v3(B, "b");
+        rig.say(B, request("f"));
+        let from: Vec<_> = rig.transfers(B).into_iter().map(|transfer| transfer.peer_id).collect();
+        assert_eq!(from, ["a"], "{whole}");
+    }
+}
+
+#[test]
 fn nothing_is_left_of_those_who_left() {
     let mut rig = Rig::new(&[("f", 50 * PIECE), ("g", 1)]);
     for i in 1..20 {

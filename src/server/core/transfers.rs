@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::client::{Client, LastWord, MAX_LAST_WORDS, Session};
+use super::client::{Cancelled, Client, LastWord, MAX_CANCELLED, MAX_LAST_WORDS, Session};
 use super::{ConnId, Core, Grant, ORIGIN, Output};
 use crate::hub::FileVersion;
 use crate::server::status::Receiving;
@@ -45,6 +45,7 @@ impl Core {
                 }
             }
             Command::Cancel { transfer, giver, taker } => {
+                self.remember_cancelled(transfer);
                 self.close_transfer(transfer);
                 for conn in [self.conn_of(giver), self.conn_of(taker)].into_iter().flatten() {
                     if self.is_v3(conn) {
@@ -179,6 +180,50 @@ impl Core {
         }
     }
 
+    /// News of pieces that have come may be on its way while a transfer is cancelled.
+    fn remember_cancelled(&mut self, transfer: TransferId) {
+        let Some(Open { assignment, .. }) = self.open.get(&transfer) else { return };
+        let Some(version) = self.files.version(assignment.file) else { return };
+        let (file, version, pieces) = (assignment.file, Arc::downgrade(version), assignment.pieces.clone());
+        let conn = self.conn_of(assignment.taker).filter(|&conn| self.is_v3(conn));
+        let session = conn.and_then(|conn| self.clients.get_mut(&conn)).and_then(Client::session_mut);
+        let Some(session) = session else { return };
+        if session.cancelled.len() >= MAX_CANCELLED {
+            session.cancelled.pop_front();
+        }
+        session.cancelled.push_back(Cancelled { transfer, file, version, pieces });
+    }
+
+    /// A client has verified pieces (`None`: all) of a transfer that was cancelled meanwhile: they are not sent again, and
+    /// it can give them.
+    fn came_all_the_same(&mut self, conn: ConnId, transfer: TransferId, verified: Option<&[u64]>) {
+        let Some(peer) = self.peer_of(conn) else { return };
+        let session = self.clients.get_mut(&conn).and_then(Client::session_mut);
+        let Some(session) = session else { return };
+        let Some(at) = session.cancelled.iter().position(|one| one.transfer == transfer) else { return };
+        let Cancelled { file, version, pieces: run, .. } = &session.cancelled[at];
+        let (file, version, run) = (*file, version.clone(), run.clone());
+        if verified.is_none() {
+            session.cancelled.remove(at);
+        }
+        if !self.files.version(file).is_some_and(|now| std::ptr::eq(Arc::as_ptr(now), version.as_ptr())) {
+            return;
+        }
+        let found = match verified {
+            None => vec![run],
+            Some(pieces) => {
+                let pieces = pieces.iter().filter_map(|&piece| u32::try_from(piece).ok());
+                pieces.filter(|piece| run.contains(piece)).map(|piece| piece..piece + 1).collect()
+            }
+        };
+        for pieces in found {
+            if let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) {
+                session.no_longer_wants(file, pieces.clone());
+            }
+            self.tell_swarm(Event::Provide { peer, file, pieces });
+        }
+    }
+
     /// A giver of version 2 has still to say its `completed`, which nothing depends on any more.
     fn await_last_word(&mut self, assignment: &Assignment) {
         let taker = self.id_of(assignment.taker).map(str::to_owned);
@@ -222,7 +267,12 @@ impl Core {
     fn completed_v3(&mut self, conn: ConnId, transfer: TransferId, m: &wire::Completed) {
         let Some(peer) = self.peer_of(conn) else { return };
         // One that is not here has been cancelled, or its other side is gone: the messages crossed.
-        let Some(Open { assignment, .. }) = self.open.get(&transfer) else { return };
+        let Some(Open { assignment, .. }) = self.open.get(&transfer) else {
+            if m.error.is_none() {
+                self.came_all_the_same(conn, transfer, None);
+            }
+            return;
+        };
         let assignment = assignment.clone();
         if assignment.taker == peer {
             if m.error.is_none() {
@@ -294,7 +344,9 @@ impl Core {
     pub(super) fn progress(&mut self, conn: ConnId, m: &wire::Progress) {
         let transfer = TransferId(m.id);
         let Some(peer) = self.peer_of(conn) else { return };
-        let Some(Open { assignment, .. }) = self.open.get(&transfer) else { return };
+        let Some(Open { assignment, .. }) = self.open.get(&transfer) else {
+            return self.came_all_the_same(conn, transfer, Some(&m.pieces));
+        };
         if assignment.taker != peer {
             return;
         }

@@ -60,6 +60,7 @@ impl Site {
         let body = match response.body {
             Body::Empty => Vec::new(),
             Body::Bytes(bytes) => bytes.to_vec(),
+            Body::Stream(_) => unreachable!("files are on this machine"),
             Body::File(span, _) => {
                 let mut bytes = vec![0; span.len as usize];
                 span.file.read_exact_at(&mut bytes, span.offset).unwrap();

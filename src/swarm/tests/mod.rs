@@ -2,7 +2,7 @@
 //! the optimum whole downloads come ([`races`]).
 
 mod chaos;
-
+mod properties;
 mod races;
 mod rules;
 mod world;

@@ -281,10 +281,69 @@ fn the_origin_is_not_blamed_for_a_file_that_changed() {
     world.join(1, peer());
     world.request(1, 0);
     for _ in 0..6 {
-        world.end(*world.flights.keys().next().unwrap(), Err(FailureKind::Hash));
-        world.pass(40_000_000);
+        world.end(*world.flights.keys().next().expect("it goes on being asked"), Err(FailureKind::Hash));
+        assert!(world.flights.is_empty(), "not at once");
+        for _ in 0..40 {
+            if world.flights.is_empty() {
+                world.pass(1_000_000);
+            }
+        }
     }
-    assert_eq!(world.flights.len(), 1, "and goes on being asked");
+    assert_eq!(world.flights.len(), 1);
+}
+
+#[test]
+fn a_file_that_changed_does_not_delay_other_files() {
+    let mut world = world_with(1);
+    world.add_file(1, 1);
+    world.join(1, peer());
+    for kind in [FailureKind::Hash, FailureKind::Gone] {
+        world.request(1, 0);
+        world.end(*world.flights.keys().next().unwrap(), Err(kind));
+        world.request(1, 1);
+        let other = world.starts.last().unwrap().clone();
+        assert_eq!((other.file, world.flights.len()), (FileId(1), 1), "{kind:?}");
+        world.complete(other.transfer);
+        world.send(Event::Unprovide { peer: PeerId(1), file: FileId(1), pieces: 0..1 });
+        for _ in 0..10 {
+            if world.flights.is_empty() {
+                world.pass(1_000_000);
+            }
+        }
+        world.complete_all();
+        world.send(Event::Unprovide { peer: PeerId(1), file: FileId(0), pieces: 0..1 });
+    }
+}
+
+#[test]
+fn who_failed_lately_gets_one_transfer_at_a_time() {
+    let mut world = world();
+    world.add_file(0, 400);
+    world.join(1, peer());
+    world.provide(1, 0, 0..400);
+    for id in 2..=5 {
+        world.join(id, peer());
+        world.request(id, 0);
+    }
+    assert!(world.flights.len() > 1);
+    for _ in 0..4 {
+        let Some(&transfer) = world.flights.keys().next() else { break };
+        world.end(transfer, Err(FailureKind::Refused));
+    }
+    world.flights.keys().copied().collect::<Vec<_>>().into_iter().for_each(|transfer| {
+        if world.flights.contains_key(&transfer) {
+            world.end(transfer, Err(FailureKind::Refused));
+        }
+    });
+    world.pass(3_000_000);
+    assert_eq!(world.flights.len(), 1);
+    // Until it has shown that it can.
+    for _ in 0..3 {
+        world.now = world.now.plus(1000);
+        world.complete(*world.flights.keys().next().unwrap());
+        world.pass(50_000);
+    }
+    assert!(world.flights.len() > 1);
 }
 
 #[test]

@@ -1,0 +1,191 @@
+//! What holds after every event, for random swarms: `PDTP_SEEDS=FIRST..END` plays others, and more of them (`make check-slow` does).
+
+use super::world::{World, origin, peer};
+use crate::swarm::dice::Dice;
+use crate::swarm::slab::Key;
+use crate::swarm::state::Peer;
+use crate::swarm::*;
+
+/// The seeds to play.
+fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let Ok(text) = std::env::var("PDTP_SEEDS") else { return usual };
+    let (first, end) = text.split_once("..").expect("PDTP_SEEDS=FIRST..END");
+    first.parse().expect("a number")..end.parse().expect("a number")
+}
+
+fn for_all(usual: std::ops::Range<u64>, play: impl Fn(u64) + std::panic::RefUnwindSafe) {
+    for seed in seeds(usual) {
+        let result = std::panic::catch_unwind(|| play(seed));
+        assert!(result.is_ok(), "seed {seed}: PDTP_SEEDS={seed}..{} repeats it", seed + 1);
+    }
+}
+
+/// A few peers with random lines and habits, who come and go; [`World`] checks every assignment.
+struct Crowd {
+    world: World,
+    dice: Dice,
+    pieces: u32,
+    /// Whether the latest step was one single event.
+    was_single: bool,
+}
+
+impl Crowd {
+    fn new(seed: u64, reachable: usize) -> Self {
+        let mut dice = Dice::new(seed);
+        let pieces = 2 + dice.below(150) as u32;
+        let mut world = World::new(Config { seed, ..Config::default() });
+        if dice.below(4) > 0 {
+            world.join(0, origin());
+        }
+        world.add_file(0, pieces);
+        let mut crowd = Self { world, dice, pieces, was_single: false };
+        for id in 1..=2 + crowd.dice.below(6) as u32 {
+            crowd.come(id, reachable);
+        }
+        crowd
+    }
+
+    fn come(&mut self, id: u32, reachable: usize) {
+        let up_limit = (self.dice.below(2) == 0).then(|| 50_000 + self.dice.below(4_000_000) as u64);
+        let reachable = self.dice.below(100) < reachable;
+        self.world.join(id, PeerInfo { reachable, up_limit, ..peer() });
+        let (from, len) = (self.dice.below(self.pieces as usize), self.dice.below(self.pieces as usize));
+        self.world.provide(id, 0, from as u32..(from + len) as u32);
+        self.world.request(id, 0);
+    }
+
+    /// One thing happens; `false` when nothing is left to happen.
+    fn step(&mut self, reachable: usize) -> bool {
+        self.was_single = false;
+        match self.dice.below(60) {
+            0 => {
+                let id = 1 + self.dice.below(7) as u32;
+                if self.world.peers.contains_key(&id) {
+                    self.world.send(Event::PeerLeft { peer: PeerId(id) });
+                } else {
+                    self.come(id, reachable);
+                }
+            }
+            1..10 => {
+                let micros = self.dice.below(60_000) as u64;
+                self.world.pass(micros);
+            }
+            _ => {
+                let under_way = self.world.flights.len();
+                let Some(&transfer) = self.world.flights.keys().nth(self.dice.below(under_way.min(6))) else {
+                    self.world.pass(1_500_000);
+                    return self.world.something_is_possible();
+                };
+                self.world.now = self.world.now.plus(self.dice.below(20_000) as u64);
+                self.world.complete(transfer);
+                self.was_single = true;
+            }
+        }
+        true
+    }
+}
+
+#[test]
+fn nobody_is_idle_while_somebody_needs_what_it_has() {
+    for_all(0..300, |seed| {
+        let reachable = [100, 60, 20][seed as usize % 3];
+        let mut crowd = Crowd::new(seed, reachable);
+        for step in 0..400 {
+            if !crowd.step(reachable) {
+                break;
+            }
+            // What is taken over from others leads to more, which is bounded in one go: the rest follows with the next event.
+            if !crowd.world.swarm.touched.is_empty() {
+                continue;
+            }
+            let missed = crowd.world.swarm.missed(crowd.world.now);
+            assert_eq!(missed, None, "after step {step}: giver and taker");
+        }
+        crowd.world.everybody_leaves();
+    });
+}
+
+#[test]
+fn who_gives_more_than_it_gets_comes_first() {
+    for_all(0..300, |seed| {
+        let mut crowd = Crowd::new(seed, 100);
+        for _ in 0..300 {
+            let (known, cancelled) = (crowd.world.starts.len(), crowd.world.cancelled.len());
+            if !crowd.step(100) {
+                break;
+            }
+            // With a single assignment, what was known when it was made is what is known now, but for itself.
+            let [start] = &crowd.world.starts[known..] else { continue };
+            if !crowd.was_single || crowd.world.cancelled.len() > cancelled {
+                continue;
+            }
+            let (swarm, now) = (&crowd.world.swarm, crowd.world.now);
+            let key = |id| swarm.state.peer_ids[&id];
+            let (giver, taker) = (key(start.giver), key(start.taker));
+            if start.giver == PeerId(0) || start.reason == Reason::Endgame {
+                continue;
+            }
+            let bytes = swarm.state.files[swarm.state.file_ids[&FileId(0)]].bytes_of_run(&start.pieces);
+            let (_, is_served, balance) = swarm.claim_at(taker, bytes, now);
+            for other in swarm.state.needy.iter().filter(|&other| other != taker && other != giver) {
+                let lacks = swarm.lacks(other, giver);
+                if lacks && swarm.would_meet(giver, other, now) {
+                    let claim = swarm.claim_at(other, 0, now);
+                    assert!(
+                        (false, is_served, balance) <= (false, claim.1, claim.2),
+                        "{start:?}, not {other:?}: {claim:?}"
+                    );
+                }
+            }
+        }
+    });
+}
+
+impl Swarm {
+    /// A giver and a taker that could be brought together now, and are not.
+    fn missed(&self, now: Time) -> Option<(PeerId, PeerId)> {
+        let state = &self.state;
+        let givers = || {
+            state.peer_ids.iter().filter(|&(_, &key)| {
+                // Of an origin, a part at a time: there is always more to be had from it.
+                !state.peers[key].is_origin() && state.can_send_more(key, now)
+            })
+        };
+        givers().find_map(|(&giver, &from)| {
+            let may_get =
+                |to: &Key<Peer>| self.lacks(*to, from) && self.can_meet(from, *to, from, now).is_some();
+            state.needy.iter().find(may_get).map(|to| (giver, state.peers[to].id))
+        })
+    }
+
+    /// Whether a peer needs, of the only file, something that another one has.
+    fn lacks(&self, taker: Key<Peer>, giver: Key<Peer>) -> bool {
+        let file = self.state.file_ids[&FileId(0)];
+        let (Some(needs), offer) = (self.state.part(taker, file), self.state.part(giver, file)) else {
+            return false;
+        };
+        if self.state.peers[giver].is_origin() {
+            return self.state.members[needs].open > 0;
+        }
+        let mut words = Vec::new();
+        self.state.need(needs, &mut words);
+        let has = |index| offer.map_or(0, |offer| self.state.members[offer].have.word(index));
+        self.state.peers[giver].gives()
+            && words.iter().enumerate().any(|(index, need)| need & has(index) != 0)
+    }
+
+    /// Whether two could be brought together if the giver had room.
+    fn would_meet(&self, giver: Key<Peer>, taker: Key<Peer>, now: Time) -> bool {
+        self.state.peers[taker].can_receive_more_from_peers(&self.state.config)
+            && self.dials(giver, taker, giver, now).is_some()
+            && !self.state.pairs.get(giver, taker).is_some_and(|pair| pair.is_apart(now))
+    }
+
+    /// What [`Swarm::claim`] was before so many bytes were promised in one transfer.
+    fn claim_at(&self, taker: Key<Peer>, promised: u64, now: Time) -> (bool, bool, i64) {
+        let peer = &self.state.peers[taker];
+        let bytes = (peer.taken + peer.down.in_flight - promised) as f64 - peer.given as f64;
+        let balance = (bytes * 1e6 / now.since(peer.joined).max(1_000_000) as f64) as i64;
+        (false, peer.down.transfers > u32::from(promised > 0), balance)
+    }
+}
