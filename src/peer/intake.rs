@@ -67,7 +67,9 @@ impl Intake<'_> {
         let mut from = 0;
         let mut allowed = 0;
         while *got < total {
-            let read = self.fill(&mut filling, total, got, &mut allowed, &mut pace).await;
+            // Where in the run the first piece ends of which something is in the buffer.
+            let piece_end = layout.start(layout.piece_at(run.start + from) + 1).min(run.end) - run.start;
+            let read = self.fill(&mut filling, total, piece_end, got, &mut allowed, &mut pace).await;
             if let Err(trouble) = read {
                 // Whole pieces among what has come are as good as ever.
                 mill.settle().await?;
@@ -83,16 +85,17 @@ impl Intake<'_> {
                 pace.excuse(before.elapsed());
             }
             // When the socket has run dry, only a piece that is now whole is worth starting the thread for.
-            let ends_piece = || layout.start(layout.piece_at(run.start + from) + 1) <= run.start + *got;
-            if !mill.is_running() && (is_due || (*got > from && ends_piece())) {
+            if !mill.is_running() && (is_due || (*got > from && *got >= piece_end)) {
                 from = *got;
                 let next = mill.spare.take().unwrap_or_else(|| Buffer::with_room(total - *got));
                 mill.start(std::mem::replace(&mut filling, next));
                 continue;
             }
+            // There may be more to read, but what is there goes first.
+            let has_enough = mill.is_running() && *got >= piece_end && self.limiter.rate() > 0;
             tokio::select! {
                 settled = mill.settle(), if mill.is_running() => settled?,
-                ready = tokio::time::timeout_at(pace.deadline(), self.link.readable()) => match ready {
+                ready = tokio::time::timeout_at(pace.deadline(), self.link.readable()), if !has_enough => match ready {
                     // What is wrong with a broken connection is for the next read to find.
                     Ok(_) => {}
                     Err(_) => pace.check(*got, Instant::now()).map_err(Trouble::Slow)?,
@@ -102,17 +105,22 @@ impl Intake<'_> {
         Ok(())
     }
 
-    /// Reads until the buffer is full, the body is over, or nothing more is there at the moment.
+    /// Reads until the buffer is full, the body is over, or nothing more is there or allowed at the moment. With a limit
+    /// there is nearly always more: then a whole piece is enough, so that it counts as soon as it could.
     async fn fill(
         &mut self,
         filling: &mut Buffer,
         total: u64,
+        piece_end: u64,
         got: &mut u64,
         allowed: &mut usize,
         pace: &mut Pace,
     ) -> Result<(), Trouble> {
         while filling.room() > 0 && *got < total {
             if *allowed == 0 {
+                if *got >= piece_end && self.limiter.rate() > 0 {
+                    return Ok(());
+                }
                 let want = usize::try_from(total - *got).unwrap_or(usize::MAX).min(filling.room());
                 *allowed = limited(self.limiter, want, pace).await;
             }

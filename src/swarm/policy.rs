@@ -6,7 +6,7 @@ use super::dice::Dice;
 use super::reader::Reader;
 use super::rules::Rules;
 use super::slab::Key;
-use super::state::{Alarm, File, Finding, Member, Peer, State, Transfer};
+use super::state::{Alarm, File, Finding, MAX_DOUBLINGS, Member, Peer, State, Transfer};
 use super::types::*;
 
 /// Alarms looked at in one call; the rest makes [`Swarm::next_timeout`] due at once.
@@ -15,8 +15,6 @@ const ALARMS: usize = 256;
 const GIVER_SAID_US: u64 = 2_000_000;
 /// In a row this often not to be dialled: not dialled any more until it is found reachable again.
 const MAX_UNDIALLED: u32 = 3;
-/// The rest of one that is not heard of doubles at most this often.
-const MAX_DOUBLINGS: u32 = 2;
 /// The pause of a file that fails at the origin doubles at most this often.
 const MAX_PAUSES: u8 = 5;
 /// Who accuses more different givers than this is no longer believed.

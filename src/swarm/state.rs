@@ -21,6 +21,9 @@ use super::slab::{Bag, IdMap, Key, Seat, Slab};
 use super::types::*;
 use crate::wire::limits::MAX_PIECES;
 
+/// The rest of one that is not heard of, and the patience with it, double at most this often.
+pub(super) const MAX_DOUBLINGS: u32 = 2;
+
 /// A taker's line is kept filled for this many times the time a giver's is: what comes from many givers waits in
 /// the queues of all of them, and must not be cut short because of that.
 const TAKER_COVER: u64 = 4;
@@ -129,13 +132,15 @@ impl Peer {
     }
 
     /// How long after the latest time for which something was expected of it, it is taken for gone, microseconds. Who was
-    /// always punctual is missed soon.
+    /// always punctual is missed soon. But each silence in a row makes the next wait longer: a line that has become much
+    /// slower than it was would otherwise be cut again and again before the first piece is through.
     fn patience(&self, config: &Config) -> u64 {
         let usual = config.silence_us;
-        match self.up.latest().max(self.down.latest()) {
+        let patience = match self.up.latest().max(self.down.latest()) {
             Some(latest) => latest.clamp(usual / 2, usual.saturating_mul(4)),
             None => usual,
-        }
+        };
+        patience << self.silences.min(MAX_DOUBLINGS)
     }
 
     /// What it sent came and was right, or not.

@@ -83,6 +83,7 @@ static void child(pdtp_client *client, pdtp_session *session, pdtp_request *requ
     IS_FORKED(pdtp_request_to_file(request, "x"));
     IS_FORKED(pdtp_request_to_dir(request, "x"));
     IS_FORKED(pdtp_request_to_callback(request, on_data, &destroyed, count_destroy));
+    IS_FORKED(pdtp_request_to_events(request));
     IS_FORKED(pdtp_request_set(request, "rate", "1"));
     IS_FORKED(pdtp_request_start(&new_transfer, request, NULL));
     IS_FORKED(pdtp_download(&new_transfer, session, "/file", "x", NULL));

@@ -16,6 +16,32 @@ exclude = ["*.tmp", "cache/"]
 grace = "30s"
 "#;
 
+/// The one key that is no option: a table for each directory.
+const DIRECTORY: &str = r#".TP
+\fBdirectory\fR = tables: \fB[directory."/path"]\fR
+Rules for a directory and all below it. For each rule the nearest directory that has it counts. A rule is one of
+.RS
+.TP
+\fBpriority\fR = number
+What has more goes first; may be negative [default: 0]
+.TP
+\fBmax\-origin\-rate\fR = "RATE"
+Bytes a second that this server sends of it
+.TP
+\fBmax\-peers\fR = number
+Clients that may download it at once; others wait
+.TP
+\fBnetworks\fR = ["10.0.0.0/8", "fd00::/8"]
+From where it may be seen; others are denied, and do not find it in listings
+.TP
+\fBpeers\fR = "on" | "off"
+Whether clients pass it on to each other [default: on]
+.TP
+\fBpolicy\fR = "fast" | "frugal"
+As the option of this name, for this directory
+.RE
+"#;
+
 /// The page. `command` is that of the whole program.
 pub(crate) fn config(command: &Command) -> Option<String> {
     let serve = command.find_subcommand("serve")?;
@@ -30,6 +56,10 @@ pub(crate) fn config(command: &Command) -> Option<String> {
     }
     for key in KEYS {
         let id = key.replace('-', "_");
+        if key == "directory" {
+            body += DIRECTORY;
+            continue;
+        }
         let arg = serve.get_arguments().find(|arg| arg.get_id() == id.as_str())?;
         let _ = write!(body, ".TP\n\\fB{}\\fR = {}", key.replace('-', "\\-"), text(&form(arg)));
         let help =
@@ -72,6 +102,9 @@ mod tests {
         let page = config(&command).unwrap();
         for key in KEYS {
             assert!(page.contains(&format!("\\fB{}\\fR = ", key.replace('-', "\\-"))), "{key}");
+        }
+        for rule in super::super::rules::KEYS {
+            assert!(page.contains(&format!("\\fB{}\\fR = ", rule.replace('-', "\\-"))), "{rule}");
         }
     }
 

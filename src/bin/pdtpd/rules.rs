@@ -8,7 +8,8 @@ use super::file::{text, text_or_number, texts, unknown_key};
 use super::units;
 
 /// What can be said of a directory.
-const KEYS: [&str; 6] = ["priority", "max-origin-rate", "max-peers", "networks", "peers", "policy"];
+pub(crate) const KEYS: [&str; 6] =
+    ["priority", "max-origin-rate", "max-peers", "networks", "peers", "policy"];
 
 /// `fast` or `frugal`.
 pub(crate) fn policy(text: &str) -> Result<SendPolicy, String> {
