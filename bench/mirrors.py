@@ -4,7 +4,7 @@
     bench/mirrors.py [--mirrors N] [--mbit N] [--rounds N] [--scratch DIR] [--bin DIR]
 
 Each mirror is a network namespace of its own, each uplink and downlink has the same rate. Two trees: 2,000 files of 16 KiB,
-and 20 files of 8 MiB. What counts is when the last mirror is complete; each copy is compared with the tree. One mirror alone,
+and 20 files of 4 MiB. What counts is when the last mirror is complete; each copy is compared with the tree. One mirror alone,
 on loopback without a limit, is in bench/trees.py. Needs root, release builds (`make`), rsync, wget, iproute2 and ethtool
 (Debian packages of these names). Result: JSON on standard output.
 """
@@ -23,7 +23,7 @@ sys.path.insert(0, os.path.join(ROOT, "bench", "swarm"))
 
 from net import Network, allowed, need, wait_until, why_not  # noqa: E402
 
-TREES = {"2,000 files of 16 KiB": (2000, 16 * 1024), "20 files of 8 MiB": (20, 8 * 1024 * 1024)}
+TREES = {"2,000 files of 16 KiB": (2000, 16 * 1024), "20 files of 4 MiB": (20, 4 * 1024 * 1024)}
 
 
 def make(tree, count, size):
@@ -121,7 +121,7 @@ def compare(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mirrors", type=int, default=8, help="how many at once (8)")
-    parser.add_argument("--mbit", type=int, default=200, help="rate of every uplink and downlink (200)")
+    parser.add_argument("--mbit", type=int, default=100, help="rate of every uplink and downlink (100)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scratch", default="/dev/shm")
     parser.add_argument("--bin", default=os.path.join(ROOT, "target/release"))
