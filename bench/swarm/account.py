@@ -1,10 +1,13 @@
 """Where the capacity of the uplinks goes.
 
 The bridge's counters tell how much has come out of each uplink, and when one was idle; nftables counts what of it was of
-which kind. (Not how many frames data went in: it sees them before they are cut to size.) All shares are parts of the payload, so that together they are the makespan in parts of payload / capacity, which is
-T* where uplinks are what is scarce:
+which kind. (Not how many frames data went in: it sees them before they are cut to size.) All shares are parts of the payload, so
+that together they are the makespan in parts of payload / capacity, which is T* where uplinks are what is scarce:
 
     1 (payload) + headers + acks + requests + control + rest + idle
+
+`headers` are those of segments with data, `acks` are those without, `requests` and `control` what is in them, `rest` is heads
+of answers, what came in vain or was sent again, and what other systems say to each other.
 """
 
 import os
