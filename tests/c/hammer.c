@@ -393,6 +393,6 @@ int main(int argc, char **argv)
     printf("%d transfers were completed, %d reads brought something\n", counter_get(&completed),
            counter_get(&read_something));
     /* Threads that get nothing done hammer nothing. */
-    CHECK(counter_get(&completed) >= rounds && counter_get(&read_something) >= rounds);
+    CHECK(counter_get(&completed) > 0 && counter_get(&read_something) > 0);
     return 0;
 }
