@@ -167,7 +167,9 @@ pub fn program(abi: &Abi) -> String {
                 _ => String::new(),
             };
             // Without a handle, or with one of another kind, nothing can have gone well.
-            let is_handle = parameters.first().is_some_and(|(kind, _)| kind.starts_with("pdtp_") || kind.starts_with("const pdtp_"))
+            let is_handle = parameters
+                .first()
+                .is_some_and(|(kind, _)| kind.starts_with("pdtp_") || kind.starts_with("const pdtp_"))
                 && !parameters[0].0.contains("**")
                 && !prototype.starts_with("void");
             let call_text = format!("{function}({})", call.join(", "));
