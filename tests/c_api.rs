@@ -198,6 +198,17 @@ fn random_sequences_of_calls_break_nothing() {
     }
 }
 
+/// `tests/slow_sanitized.rs` has more of it, with ThreadSanitizer.
+#[test]
+fn many_threads_share_a_client_until_it_is_freed() {
+    let served = tree();
+    let server = Pdtpd::start(served.path(), &[] as &[&str]);
+    let dir = scratch();
+    compile("cc", "tests/c/hammer.c")
+        .run(&["1", "12", &server.uri("/"), dir.path().to_str().unwrap()])
+        .expect(0);
+}
+
 #[test]
 fn soname_carries_the_abi() {
     let mut command = Command::new("readelf");

@@ -860,6 +860,15 @@ enum Want {
     Readers(Arc<reader::Source>),
 }
 
+/// Ends the thread of a stream together with the job that feeds it: also when the runtime goes, and the job with it.
+struct Leash(Arc<Position>);
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 /// `None` instead of the function when it has been given bytes already.
 async fn receive_stream(
     job: &Job,
@@ -875,6 +884,7 @@ async fn receive_stream(
         Ok(finished) => finished,
         Err(error) => return (Err(error.into()), None),
     };
+    let _leash = Leash(Arc::clone(&position));
     let mut want = Want::Stream { position: Arc::clone(&position), finished, end: None };
     let mut result = receive(job, held, store, &mut want, already).await;
     let Want::Stream { finished, end, .. } = want else { return (result, None) };
@@ -888,7 +898,6 @@ async fn receive_stream(
         Some(end) => Some(end),
         None => job.shared.unless_cancelled(finished).await.ok().and_then(Result::ok),
     };
-    position.end();
     match end {
         Some(Finished { result: read, function }) => {
             if result.is_ok() {

@@ -4,11 +4,7 @@
  * Whatever the order, no call may answer that something is broken inside, nothing may crash or hang, and when all handles
  * are freed, no thread and no descriptor may be left. The same seed makes the same calls (what they meet varies).
  */
-#define _POSIX_C_SOURCE 200809L
 #include "check.h"
-
-#include <dirent.h>
-#include <unistd.h>
 
 #define SLOTS 6
 #define KINDS 9
@@ -525,34 +521,6 @@ static void *run(void *user_data)
         }
     }
     return NULL;
-}
-
-static int entries(const char *path)
-{
-    DIR *open = opendir(path);
-    int count = 0;
-
-    CHECK(open != NULL);
-    while (readdir(open)) {
-        count++;
-    }
-    closedir(open);
-    return count;
-}
-
-/* Once the last one is gone there are as many as before. */
-static void returns_to(const char *path, int count)
-{
-    time_t deadline = time(NULL) + PATIENCE_MS / 1000;
-    struct timespec pause = {0, 10000000};
-
-    while (entries(path) > count) {
-        if (time(NULL) >= deadline) {
-            fprintf(stderr, "%s: %d, and %d at first\n", path, entries(path), count);
-        }
-        CHECK(time(NULL) < deadline);
-        nanosleep(&pause, NULL);
-    }
 }
 
 int main(int argc, char **argv)

@@ -173,6 +173,12 @@ pub fn program(abi: &Abi) -> String {
                 && !parameters[0].0.contains("**")
                 && !prototype.starts_with("void");
             let call_text = format!("{function}({})", call.join(", "));
+            // The one that answers with something to be freed.
+            let call_text = if function == "pdtp_config_new" {
+                format!("pdtp_config_free({call_text})")
+            } else {
+                call_text
+            };
             let is_bad = is_handle && (call[0] == "NULL" || call[0].starts_with('('));
             let is_pointer = prototype.split('(').next().unwrap().contains('*');
             let statement = match (is_bad, is_pointer) {
