@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pdtp::client::{self, Config, Error, ErrorKind, LogLevel, OPTIONS, Seeding};
 use pdtp::content::trust::Policy;
-use pdtp::wire::{Digest, PdtpUri, UrlPath};
+use pdtp::wire::{ByteRange, Digest, PdtpUri, UrlPath};
 
 use crate::exit::{self, Failure};
 use crate::filter::Condition;
@@ -488,6 +488,9 @@ pub(crate) struct Cat {
     /// pdtp://host[:port]/path[#root=HEX]
     #[arg(required = true)]
     pub(crate) uri: Vec<PdtpUri>,
+    /// Only these bytes of each file, the first one being 0: "0-99", or "1000-" for all from there on
+    #[arg(long, value_name = "FROM-TO", value_parser = byte_range)]
+    pub(crate) range: Option<ByteRange>,
     #[command(flatten)]
     pub(crate) signatures: Signatures,
     #[command(flatten)]
@@ -848,6 +851,11 @@ fn bytes(text: &str) -> Result<u64, String> {
     let (digits, shift) = unit.map_or((text, 0), |(_, shift)| (&text[..text.len() - 1], shift));
     let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
     number.ok_or_else(|| "it takes bytes, or a number with K, M or G".to_owned())
+}
+
+/// Bytes of a file.
+fn byte_range(text: &str) -> Result<ByteRange, String> {
+    ByteRange::from_text(text).ok_or_else(|| "it takes FROM-TO or FROM-, in bytes".to_owned())
 }
 
 /// A path as in a URI, from the root.
