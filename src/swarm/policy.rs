@@ -100,6 +100,7 @@ impl Swarm {
     /// Whoever says something is there.
     fn hear(&mut self, event: &Event, now: Time) {
         let (Event::Request { peer, .. }
+        | Event::ReaderPace { peer, .. }
         | Event::Unrequest { peer, .. }
         | Event::Provide { peer, .. }
         | Event::Unprovide { peer, .. }
@@ -167,6 +168,11 @@ impl Swarm {
                 {
                     self.state.set_urgent(member);
                 }
+            }
+            Event::ReaderPace { peer, file, rate } => {
+                let (key, file, _) = self.part_of(peer, file, 0..0)?;
+                let member = self.state.part(key, file)?;
+                self.state.members[member].reader.as_mut()?.paced(rate);
             }
             Event::Unrequest { peer, file, pieces } => {
                 let (key, file, pieces) = self.part_of(peer, file, pieces)?;

@@ -144,6 +144,7 @@ impl Asking {
             order: aim.map(|_| Order::Sequential),
             position: aim.map(|aim| aim.position),
             window: aim.map(|aim| aim.window.max(least)),
+            pace: None,
             early: None,
         })
         .await

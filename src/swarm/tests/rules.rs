@@ -150,6 +150,26 @@ fn a_reader_gets_its_window_first() {
 }
 
 #[test]
+fn a_reader_who_says_that_it_is_fast_gets_more_in_order() {
+    let urgent = |rate: Option<u64>| {
+        let mut world = world_with(500);
+        world.join(1, peer());
+        let (peer, file) = (PeerId(1), FileId(0));
+        let (pieces, order, window) = (0..500, Order::Sequential, Some(0..400));
+        world.send(Event::Request { peer, file, pieces, order, window });
+        if let Some(rate) = rate {
+            world.send(Event::ReaderPace { peer, file, rate });
+        }
+        world.complete_all();
+        let urgent = world.starts.iter().filter(|a| a.reason == Reason::Deadline);
+        urgent.map(|a| a.pieces.len()).sum::<usize>()
+    };
+    let (learned, told) = (urgent(None), urgent(Some(1 << 40)));
+    assert!(learned < 200 && told >= 400, "{learned}, {told}");
+    assert!(urgent(Some(1)) <= learned);
+}
+
+#[test]
 fn the_side_that_can_be_dialled_is_dialled() {
     let mut world = world();
     world.add_file(0, 1);
