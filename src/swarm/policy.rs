@@ -281,8 +281,10 @@ impl Swarm {
         self.state.stats.failed += 1;
         let missing: Vec<u32> = t.missing().collect();
         self.end(key);
-        let still_wanted =
-            self.state.part(taker, file).is_some_and(|member| self.state.members[member].open > 0);
+        let still_wanted = self.state.part(taker, file).is_some_and(|member| {
+            let want = &self.state.members[member].want;
+            missing.iter().any(|&piece| want.contains(piece))
+        });
         match kind {
             // It changed its mind, for which nobody is to wait.
             FailureKind::Cancelled if !still_wanted => {}

@@ -257,6 +257,32 @@ fn a_failure_is_retried_elsewhere_at_once_and_there_later() {
 }
 
 #[test]
+fn one_that_has_changed_its_mind_is_sent_what_it_wants_now_and_by_the_same_giver() {
+    let mut world = world();
+    world.add_file(0, 40);
+    world.join(1, peer());
+    world.provide(1, 0, 0..40);
+    world.join(2, peer());
+    world.request_pieces(2, 0, 0..8);
+    let first = world.starts[0].clone();
+    assert!(first.pieces.end <= 8);
+    world.send(Event::Unrequest { peer: PeerId(2), file: FileId(0), pieces: 0..8 });
+    world.request_pieces(2, 0, 20..28);
+    let before = world.starts.len();
+    for transfer in world.flights.keys().copied().collect::<Vec<_>>() {
+        world.end(transfer, Err(FailureKind::Cancelled));
+    }
+    let start = &world.starts[before..];
+    assert!(!start.is_empty() && start.iter().all(|start| start.pieces.start >= 20), "{start:?}");
+    // Who does not want what he asked for is another matter: those two are left alone for a while.
+    let before = world.starts.len();
+    for transfer in world.flights.keys().copied().collect::<Vec<_>>() {
+        world.end(transfer, Err(FailureKind::Cancelled));
+    }
+    assert_eq!(world.starts.len(), before);
+}
+
+#[test]
 fn a_giver_of_wrong_bytes_is_distrusted() {
     let mut world = world_with(400);
     world.join(1, peer());
