@@ -618,8 +618,9 @@ impl Swarm {
         }
         let class = file.rarity.class(piece);
         let longest = self.longest_run(giver, taker);
-        // Neighbours of what is rarest, if there are enough of us to spread the rest of what is rare meanwhile.
-        let is_rare = |piece| is_crowd(file) || file.rarity.class(piece) <= class;
+        // Neighbours of what is rarest, if there are enough to spread the rest of what is rare meanwhile.
+        let any_class = self.is_carried_by_peers(giver, taker);
+        let is_rare = |piece| any_class || file.rarity.class(piece) <= class;
         let fits = |piece: u32| piece < file.pieces && is_candidate(piece) && is_rare(piece);
         let mut run = piece..piece + 1;
         if soon.is_none() && !in_order {
@@ -642,6 +643,17 @@ impl Swarm {
         Some((run, reason))
     }
 
+    /// Whether it is peers from whom most of a file comes, as far as the line of one of them tells. Two get what is new in
+    /// turns, and exchange it at once; and what a slow peer has promised, a fast origin could bring sooner.
+    fn is_carried_by_peers(&self, giver: Key<Peer>, taker: Key<Member>) -> bool {
+        let state = &self.state;
+        let m = &state.members[taker];
+        let peer = if state.peers[giver].is_origin() { m.peer } else { giver };
+        let needy = state.needy.len() as u64;
+        let origins: u64 = state.origins.iter().map(|&origin| state.peers[origin].up.rate).sum();
+        state.files[m.file].hungry.len() > 2 && origins < state.peers[peer].up.rate.saturating_mul(needy)
+    }
+
     /// How many pieces one transfer may bring.
     fn longest_run(&self, giver: Key<Peer>, taker: Key<Member>) -> u32 {
         let state = &self.state;
@@ -662,7 +674,7 @@ impl Swarm {
         // Who has little yet is to have something to pass on soon, so several transfers share a line. Later, shorter ones
         // spread nothing faster, and each costs an order, a request and a word of its end.
         let has_begun = u64::from(m.open) * HAS_BEGUN <= u64::from(file.pieces) * (HAS_BEGUN - 1);
-        let share = if has_begun && is_crowd(file) { u64::MAX } else { budget / 2 };
+        let share = if has_begun && self.is_carried_by_peers(giver, taker) { u64::MAX } else { budget / 4 };
         let by_rate = from.up.rate_or(budget, from.info.up_limit).saturating_mul(RUN_US) / 1_000_000;
         let bytes = by_rate.min(share).min(state.config.max_run_bytes);
         let pieces = (bytes / u64::from(file.piece_size)) as u32;
@@ -754,11 +766,6 @@ impl Swarm {
         }
         reason
     }
-}
-
-/// Whether more than two need something of a file. Two get what is new in turns, and exchange it at once.
-fn is_crowd(file: &File) -> bool {
-    file.hungry.len() > 2
 }
 
 /// Some of a bag, from a random place on; each costs one unit of work.
