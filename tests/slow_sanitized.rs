@@ -141,10 +141,13 @@ impl Sanitized {
 }
 
 /// How the sanitizers are to behave.
-const OPTIONS: [(&str, &str); 2] = [
-    ("ASAN_OPTIONS", "detect_leaks=1:halt_on_error=1:exitcode=99:detect_stack_use_after_return=1"),
-    ("TSAN_OPTIONS", "halt_on_error=1:exitcode=98:second_deadlock_stack=1:history_size=4"),
-];
+fn options() -> [(&'static str, String); 2] {
+    let suppressions = c::source("tests/c/thread_sanitizer.txt");
+    let thread =
+        format!("halt_on_error=1:exitcode=98:history_size=4:suppressions={}", suppressions.display());
+    let address = "detect_leaks=1:halt_on_error=1:exitcode=99:detect_stack_use_after_return=1".to_owned();
+    [("ASAN_OPTIONS", address), ("TSAN_OPTIONS", thread)]
+}
 
 struct Program {
     path: PathBuf,
@@ -154,7 +157,7 @@ struct Program {
 impl Program {
     fn run(&self, args: &[&str], dir: &Path) -> Run {
         let mut command = Command::new(&self.path);
-        command.args(args).envs(OPTIONS).current_dir(dir);
+        command.args(args).envs(options()).current_dir(dir);
         Proc::spawn(command).finish(RUNNING)
     }
 
@@ -162,7 +165,7 @@ impl Program {
     fn reports(&self, bug: &str, says: &[&str]) {
         let mut command = Command::new(&self.path);
         // What was leaked may still be named in what functions that have returned left on the stack.
-        command.arg(bug).envs(OPTIONS).env("LSAN_OPTIONS", "use_stacks=0");
+        command.arg(bug).envs(options()).env("LSAN_OPTIONS", "use_stacks=0");
         let run = Proc::spawn(command).finish(RUNNING);
         let all = says.iter().all(|what| run.stderr.contains(what));
         assert!(run.code() != 0 && all, "{bug} ended with {}: {}", run.code(), run.stderr);
