@@ -39,7 +39,7 @@ fn long_random_sequences_of_calls_break_nothing() {
     for [seed, steps, sequences] in plans {
         let dir = scratch();
         let mut command = Command::new(program.path());
-        command.args([&seed, &steps, &server.uri("/"), dir.path().to_str().unwrap(), &sequences]);
+        command.args([&seed, &steps, &sequences, &server.uri("/"), dir.path().to_str().unwrap()]);
         Proc::spawn(command).finish(LONG_PATIENCE).expect(0);
     }
 }

@@ -28,8 +28,8 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("tests/c/life.c", &["destroy_once"]),
     ("tests/c/life.c", &["threads"]),
     ("tests/c/life.c", &["listings"]),
-    ("tests/c/data.c", &["freed"]),
-    ("tests/c/reader.c", &["threads"]),
+    ("tests/c/fuzz.c", &["5000", "150", "300"]),
+    ("tests/c/hammer.c", &["50", "12"]),
 ];
 
 fn skip(why: &str) {

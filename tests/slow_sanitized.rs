@@ -281,7 +281,7 @@ fn no_byte_is_touched_that_must_not_be_and_none_is_lost() {
         job(&stream, "-s 1000000 {uri}/file.bin"),
         job(&swarm, "-n 3 {uri}/ {dir}/out"),
         job(&poll, "{uri}/file.bin {dir}/out"),
-        job(&linked, "7 1000 {uri}/ {dir}"),
+        job(&linked, "7 1000 1 {uri}/ {dir}"),
     ];
     for (program, file, last) in [
         (&life, "tests/c/life.c", "{uri}/file.bin {dir}"),
@@ -291,7 +291,7 @@ fn no_byte_is_touched_that_must_not_be_and_none_is_lost() {
     ] {
         jobs.extend(tests_in(file).iter().map(|test| job(program, &format!("{test} {last}"))));
     }
-    jobs.extend((200..210).map(|seed| job(&fuzz, &format!("{seed}000 150 {{uri}}/ {{dir}} 100"))));
+    jobs.extend((200..210).map(|seed| job(&fuzz, &format!("{seed}000 150 100 {{uri}}/ {{dir}}"))));
     run_all(jobs);
 }
 
@@ -313,7 +313,7 @@ fn no_two_threads_touch_the_same_byte_unordered() {
     let reader = compile("tests/c/reader.c");
     let mut jobs = Vec::new();
     jobs.extend((0..6).map(|n| job(&hammer, &format!("{} 12 {{uri}}/ {{dir}}", 100 * n))));
-    jobs.extend((300..306).map(|seed| job(&fuzz, &format!("{seed}000 200 {{uri}}/ {{dir}} 30"))));
+    jobs.extend((300..306).map(|seed| job(&fuzz, &format!("{seed}000 200 30 {{uri}}/ {{dir}}"))));
     for test in ["threads", "one_drains", "thread_mode", "free_at_random", "wakeup", "interrupt", "stream"] {
         jobs.push(job(&life, &format!("{test} {{uri}}/file.bin {{dir}}")));
     }

@@ -1,6 +1,5 @@
 /*
- * Random sequences of calls, also from callbacks and from several threads:
- * fuzz SEED STEPS URI DIR [SEQUENCES]
+ * Random sequences of calls, also from callbacks and from several threads: fuzz SEED STEPS SEQUENCES URI DIR
  *
  * Whatever the order, no call may answer that something is broken inside, nothing may crash or hang, and when all handles
  * are freed, no thread and no descriptor may be left. The same seed makes the same calls (what they meet varies);
@@ -561,16 +560,16 @@ int main(int argc, char **argv)
     pdtp_client *warm;
     uint64_t seed, end;
 
-    CHECK(argc == 5 || argc == 6);
-    uri = argv[3];
-    dir = argv[4];
+    CHECK(argc == 6);
+    uri = argv[4];
+    dir = argv[5];
     /* What the library needs once is not left behind. */
     CHECK_CODE(pdtp_client_new(&warm, NULL), 0);
     pdtp_client_free(warm);
     fds = entries("/proc/self/fd");
     tasks = entries("/proc/self/task");
     seed = strtoull(argv[1], NULL, 10);
-    for (end = seed + (argc == 6 ? strtoull(argv[5], NULL, 10) : 1); seed < end; seed++) {
+    for (end = seed + strtoull(argv[3], NULL, 10); seed < end; seed++) {
         fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
         play(seed, atoi(argv[2]));
     }
