@@ -220,6 +220,18 @@ fn signatures_are_told_in_xml_and_in_json() {
         let listed = objects(&pdtp(&["ls", "--json", &server.uri("/")]).expect(0));
         let of = |name: &str| listed.iter().find(|entry| entry["name"] == name).unwrap()["signed_by"].clone();
         assert_eq!((of("a"), of("b").as_str()), (Value::from("publisher"), of_b));
+        // And to people.
+        let long = pdtp(&["ls", "-l", &server.uri("/")]).expect(0).text();
+        let state = |name: &str| {
+            let line = long.lines().find(|line| line.ends_with(&format!("  {name}"))).unwrap();
+            line.split_whitespace().rev().nth(1).unwrap().to_owned()
+        };
+        assert_eq!((state("a").as_str(), state("b").as_str()), ("signed", of_b.unwrap_or("-")), "{long}");
+        let page = http(server.port(), "GET", "/", &[("Accept", "text/html")]).text();
+        let row =
+            |name: &str| page.split("<tr>").find(|row| row.contains(&format!(">{name}</bdi>"))).unwrap();
+        assert!(row("a").contains(">signed<"), "{page}");
+        assert_eq!(row("b").contains(">signed by the server<"), of_b.is_some(), "{page}");
         let names = |condition: &str| pdtp(&["ls", "--where", condition, &server.uri("/")]).expect(0).text();
         assert_eq!(names("signed=publisher"), "a\n");
         assert_eq!(names("signed=no").contains("b\n"), of_b.is_none());

@@ -119,6 +119,8 @@ pub(super) struct File {
     pub(super) turn: Option<OwnedMutexGuard<()>>,
     /// Its size as far as the numbers know it; `None` if they do not know of the file.
     pub(super) counted: Option<u64>,
+    /// Nothing of it is where it goes; as it was a moment ago.
+    pub(super) is_new: bool,
 }
 
 /// Where the bytes go.
@@ -283,7 +285,8 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
         }
     };
     let hashes = info.and_then(|info| info.hashes).map(|hashes| hashes.0);
-    file(&job(true), File { path, place, expect_root, version, hashes, ahead, turn: None, counted: None })
+    let (job, turn) = (job(true), None);
+    file(&job, File { path, place, expect_root, version, hashes, ahead, turn, counted: None, is_new: false })
         .await
         .map(|got| Some(got.root))
 }
@@ -325,7 +328,17 @@ pub(super) struct Got {
 
 /// Downloads one file to its end.
 pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
-    let File { path, mut place, expect_root, mut version, mut hashes, mut ahead, turn, mut counted } = file;
+    let File {
+        path,
+        mut place,
+        expect_root,
+        mut version,
+        mut hashes,
+        mut ahead,
+        turn,
+        mut counted,
+        mut is_new,
+    } = file;
     let _turn = match turn.or_else(|| ahead.as_mut().and_then(|ahead| ahead.turn.take())) {
         Some(turn) => turn,
         None => job.shared.unless_cancelled(job.link.files.turn(&path)).await?,
@@ -372,7 +385,8 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
             Err(Stop::Failed(error)) => return Err(error),
             Err(Stop::Yielded) => return Err(yielded(&path)),
         };
-        let start = Start { hashes, overwrite, verdict, ahead: ahead.take() };
+        let start =
+            Start { hashes, overwrite, verdict, ahead: ahead.take(), is_new: std::mem::take(&mut is_new) };
         match attempt(job, &path, place, &version, start).await {
             Attempt::Done { root, was_here } => {
                 job.shared.numbers.file_done();
@@ -470,19 +484,29 @@ struct Start {
     verdict: Option<Verdict>,
     /// What was asked for already.
     ahead: Option<Ahead>,
+    /// Nothing of it is on the disk.
+    is_new: bool,
 }
 
 async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version, start: Start) -> Attempt {
-    let Start { hashes, overwrite, verdict, ahead } = start;
+    let Start { hashes, overwrite, verdict, ahead, is_new } = start;
     job.enter(TransferState::Checking);
     let (target, streaming, readers) = match place {
         Place::File(target) => (Some(target), None, None),
         Place::Stream(streaming) => (None, Some(streaming), None),
         Place::Readers(source) => (None, None, Some(source)),
     };
-    let store = match open_store(job, path, target.clone(), hashes, overwrite).await {
-        Ok(store) => store,
-        Err(error) => return Attempt::Failed(error),
+    // What was signed is compared with all of it before it has its name.
+    let is_signed = verdict.as_ref().is_some_and(|verdict| verdict.sha256.is_some());
+    let whole = target.as_ref().filter(|_| is_new && !is_signed).and_then(|target| {
+        PieceStore::whole(target, &job.link.uri(path), Arc::clone(&hashes), version.mtime)
+    });
+    let store = match whole {
+        Some(store) => Arc::new(store),
+        None => match open_store(job, path, target.clone(), hashes, overwrite).await {
+            Ok(store) => store,
+            Err(error) => return Attempt::Failed(error),
+        },
     };
     job.shared.numbers.found(store.found());
     let was_here = store.is_finished();
@@ -658,7 +682,8 @@ pub(super) async fn for_readers(
     let version = Some(version_to_read(job, source, &info)?);
     let hashes = info.hashes.map(|hashes| hashes.0);
     let (place, expect_root) = (Place::Readers(Arc::clone(source)), source.expect_root());
-    match file(job, File { path, place, expect_root, version, hashes, ahead, turn, counted: None }).await {
+    let read = File { path, place, expect_root, version, hashes, ahead, turn, counted: None, is_new: false };
+    match file(job, read).await {
         Err(error) if error.kind == ErrorKind::Again => Ok(()),
         Err(error) => Err(error),
         Ok(_) => Err(Error::new(ErrorKind::Internal, "reading ended by itself")),
@@ -773,14 +798,15 @@ async fn finish(
         return Err(error);
     }
     let (finishing, mtime, is_mirror) = (Arc::clone(store), version.mtime, job.mirror.is_some());
-    let finished = blocking(move || {
+    let finish = move || {
         PieceStore::finish(&finishing, mtime)?;
         if is_mirror {
             finishing.set_time(mtime);
         }
         Ok(())
-    })
-    .await?;
+    };
+    // What is written in one go got its name when its piece came.
+    let finished = if store.was_written_whole() { Ok(()) } else { blocking(finish).await? };
     if let Err(error) = finished {
         forget(job, held).await;
         return Err(store_error(&error));

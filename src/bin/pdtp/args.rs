@@ -617,7 +617,10 @@ impl TrustFile {
 pub(crate) struct Ls {
     /// pdtp://host[:port]/path
     pub(crate) uri: PdtpUri,
-    /// With size and date (UTC)
+    /// With size, date (UTC), and whether it is signed
+    ///
+    /// "signed": there are signatures beside it; "server": by the server's own key; "-": neither. What they are worth,
+    /// `pdtp stat` and `pdtp verify` tell.
     #[arg(short)]
     pub(crate) long: bool,
     /// Everything below, as relative paths
@@ -627,6 +630,10 @@ pub(crate) struct Ls {
     #[arg(short = 'h', long)]
     pub(crate) human: bool,
     /// Newest first
+    ///
+    /// What is sorted (-t, -S, -r) is held in memory until all of it has come: about 300 bytes an entry, and not more than
+    /// 4 million. Without these, entries are printed as they come, in the byte order of their paths, and a directory of
+    /// any size takes a few megabytes.
     #[arg(short = 't', conflicts_with = "by_size")]
     pub(crate) by_time: bool,
     /// Largest first

@@ -1,6 +1,8 @@
 //! The piece store: one file being received, or complete and being given to others.
 //!
-//! Received bytes go straight to their place in `NAME.part`, but a piece counts only once its hash was right. What
+//! Received bytes go straight to their place in `NAME.part`, but a piece counts only once its hash was right. A small
+//! file of one piece is held in memory until its hash was right, then written and named in one go: of thousands of
+//! them, the trips to the disk would be most of the work. What
 //! is on disk is never believed, only checked: a store opened again hashes what it finds, so that no kill, crash
 //! or other program's write can turn into a wrong byte. The state file beside it (see [`state_file`]) is there for
 //! people and for lists of unfinished downloads, not for trust.
@@ -18,7 +20,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::Overwrite;
@@ -31,6 +33,9 @@ use state_file::{State, part_path, state_path};
 /// Files of this size and more are flushed to the disk before they get their final name. For smaller ones a flush
 /// would cost more than fetching them again, and the next download of the same name checks them by hash anyway.
 const FLUSH_FROM: u64 = 1024 * 1024;
+
+/// Files of one piece are held in memory up to this size until they are whole.
+const WHOLE_UP_TO: u64 = 256 * 1024;
 
 /// How often to look again when the part file was renamed away between opening and locking it.
 const LOCK_ATTEMPTS: u32 = 8;
@@ -67,10 +72,10 @@ pub enum StoreError {
 /// Is told bytes checked and bytes to check, and says whether to go on.
 pub(super) type Progress<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
 
-/// Whether a download to `target` would find anything to begin with: the file, or a part of it.
+/// Whether a download to `target` would find anything to begin with: the file, or what is left of an earlier one.
 pub(super) fn is_anything_here(target: &Path) -> bool {
     // What cannot be looked at is left to `open` to complain of.
-    [target, &part_path(target)].into_iter().any(|path| path.symlink_metadata().is_ok())
+    [target, &part_path(target), &state_path(target)].into_iter().any(|path| path.symlink_metadata().is_ok())
 }
 
 /// What is left of a download that was not finished.
@@ -106,7 +111,8 @@ impl StoreError {
 #[derive(Debug)]
 pub struct PieceStore {
     hashes: Arc<PieceHashes>,
-    file: Arc<File>,
+    /// Not there before the file is whole, if it is written in one go.
+    file: OnceLock<Arc<File>>,
     /// `None`: no name on disk.
     names: Option<Names>,
     /// Valid bytes when opened.
@@ -122,6 +128,31 @@ struct Names {
     uri: String,
 }
 
+impl Names {
+    /// The part file, with all in it, under its final name: with the modification time (Unix seconds), atomically, and
+    /// unlocked.
+    fn settle(&self, file: &File, mtime: Option<i64>) -> Result<Stamp, StoreError> {
+        if let Some(time) = mtime.and_then(system_time) {
+            // A file system that keeps no such times is no reason to fail.
+            let _ = file.set_modified(time);
+        }
+        std::fs::rename(&self.part, &self.target)
+            .map_err(StoreError::io(format!("cannot rename {} to", self.part.display()), &self.target))?;
+        // The part file has gone; its lock would only keep others from the finished file.
+        let _ = file.unlock();
+        Stamp::of(file).map_err(StoreError::io("cannot read", &self.target))
+    }
+
+    fn of(target: &Path, uri: &str) -> Self {
+        Self {
+            target: target.to_owned(),
+            part: part_path(target),
+            state: state_path(target),
+            uri: uri.to_owned(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     verified: PieceSet,
@@ -133,6 +164,16 @@ struct Inner {
     /// `verified_bytes` as in the state file.
     saved_bytes: Option<u64>,
     place: Place,
+    whole: Option<Whole>,
+}
+
+/// A file that is written in one go, when it is whole.
+#[derive(Debug)]
+struct Whole {
+    /// What has come of it.
+    bytes: Vec<u8>,
+    /// To be its modification time (Unix seconds).
+    mtime: Option<i64>,
 }
 
 /// Under which name the file is.
@@ -173,12 +214,7 @@ impl PieceStore {
         overwrite: Overwrite,
         progress: &mut (dyn FnMut(u64, u64) -> ControlFlow<()> + '_),
     ) -> Result<Self, StoreError> {
-        let names = Names {
-            target: target.to_owned(),
-            part: part_path(target),
-            state: state_path(target),
-            uri: uri.to_owned(),
-        };
+        let names = Names::of(target, uri);
         let layout = hashes.layout();
         let mut old = None;
         if let Some(file) = open_existing(target)? {
@@ -207,13 +243,33 @@ impl PieceStore {
             file.set_len(0).map_err(StoreError::io("cannot truncate", &part))?;
         }
         file.set_len(layout.size()).map_err(StoreError::io("cannot set the length of", &part))?;
-        let store = Self::partial(hashes, file, Some(names), verified);
+        let store = Self::partial(hashes, Some(file), Some(names), verified);
         if let Some((old, right)) = old {
             store.adopt(&old, &right).map_err(StoreError::io("cannot write", &part))?;
         }
         let store = Self { found: store.verified_bytes(), ..store };
         store.save_state()?;
         Ok(store)
+    }
+
+    /// For a small file of one piece, of which nothing is here ([`is_anything_here`]): on the disk there is nothing of it
+    /// before it is whole, and then it has its name. `None` for other files. `mtime` is to be its modification time. Does
+    /// not block.
+    pub(super) fn whole(
+        target: &Path,
+        uri: &str,
+        hashes: Arc<PieceHashes>,
+        mtime: Option<i64>,
+    ) -> Option<Self> {
+        let layout = hashes.layout();
+        if layout.count() != 1 || layout.size() > WHOLE_UP_TO || !hashes.is_told() {
+            return None;
+        }
+        let names = Names::of(target, uri);
+        let mut store = Self::partial(hashes, None, Some(names), PieceSet::new(1));
+        store.inner.get_mut().unwrap_or_else(PoisonError::into_inner).whole =
+            Some(Whole { bytes: Vec::new(), mtime });
+        Some(store)
     }
 
     /// Opens a complete file for others, once its content was found right; never changes or creates anything. `progress`
@@ -232,22 +288,17 @@ impl PieceStore {
         if !right.is_full() || stamp.size != hashes.layout().size() {
             return Err(StoreError::Differs(target.to_owned()));
         }
-        let names = Names {
-            target: target.to_owned(),
-            part: part_path(target),
-            state: state_path(target),
-            uri: uri.to_owned(),
-        };
+        let names = Names::of(target, uri);
         Ok(Self::complete(hashes, file, names, stamp))
     }
 
     /// Reserves room on the disk for all of it, where the file system can.
     pub fn reserve(&self) -> Result<(), StoreError> {
-        let Some(names) = &self.names else { return Ok(()) };
+        let (Some(names), Some(file)) = (&self.names, self.file.get()) else { return Ok(()) };
         if self.is_complete() {
             return Ok(());
         }
-        positional::reserve(&self.file, self.hashes.layout().size())
+        positional::reserve(file, self.hashes.layout().size())
             .map_err(StoreError::io("cannot reserve room for", &names.part))
     }
 
@@ -267,7 +318,7 @@ impl PieceStore {
         let file = positional::unnamed_file(dir)
             .map_err(StoreError::io("cannot create a temporary file in", dir))?;
         file.set_len(layout.size()).map_err(StoreError::io("cannot enlarge a temporary file in", dir))?;
-        Ok(Self::partial(hashes, file, None, PieceSet::new(layout.count())))
+        Ok(Self::partial(hashes, Some(file), None, PieceSet::new(layout.count())))
     }
 
     fn complete(hashes: Arc<PieceHashes>, file: File, names: Names, stamp: Stamp) -> Self {
@@ -277,13 +328,18 @@ impl PieceStore {
             verified.insert(piece);
         });
         let found = layout.size();
-        let mut store = Self::partial(hashes, file, Some(names), verified);
+        let mut store = Self::partial(hashes, Some(file), Some(names), verified);
         store.found = found;
         store.inner.get_mut().unwrap_or_else(PoisonError::into_inner).place = Place::Final(stamp);
         store
     }
 
-    fn partial(hashes: Arc<PieceHashes>, file: File, names: Option<Names>, verified: PieceSet) -> Self {
+    fn partial(
+        hashes: Arc<PieceHashes>,
+        file: Option<File>,
+        names: Option<Names>,
+        verified: PieceSet,
+    ) -> Self {
         let layout = hashes.layout();
         let verified_bytes = verified.iter().map(|piece| length_of(&layout, piece)).sum();
         let inner = Inner {
@@ -297,8 +353,10 @@ impl PieceStore {
             },
             saved_bytes: None,
             place: Place::Part,
+            whole: None,
         };
-        Self { hashes, file: Arc::new(file), names, found: verified_bytes, inner: Mutex::new(inner) }
+        let file = file.map_or_else(OnceLock::new, |file| OnceLock::from(Arc::new(file)));
+        Self { hashes, file, names, found: verified_bytes, inner: Mutex::new(inner) }
     }
 
     /// Copies the right pieces of an older file that are not yet here. Each is hashed again on the way: the older
@@ -391,21 +449,27 @@ impl PieceStore {
         if !pieces.clone().all(|piece| inner.verified.contains(piece)) {
             return None;
         }
+        let file = self.file.get()?;
         match inner.place {
             Place::Retired => return None,
-            Place::Final(stamp) if Stamp::of(&self.file).ok() != Some(stamp) => {
+            Place::Final(stamp) if Stamp::of(file).ok() != Some(stamp) => {
                 inner.place = Place::Retired;
                 return None;
             }
             _ => {}
         }
         let bytes = self.hashes.layout().bytes_of_run(pieces);
-        Some(FileSpan { file: Arc::clone(&self.file), offset: bytes.start, len: bytes.end - bytes.start })
+        Some(FileSpan { file: Arc::clone(file), offset: bytes.start, len: bytes.end - bytes.start })
     }
 
     /// Whether it has its final name.
     pub fn is_finished(&self) -> bool {
         matches!(self.inner().place, Place::Final(_))
+    }
+
+    /// Whether it was received, written in one go, and has its final name.
+    pub(super) fn was_written_whole(&self) -> bool {
+        self.found == 0 && self.hashes.layout().count() == 1 && self.is_finished()
     }
 
     /// Whether it has no name, so that nobody else can want the file.
@@ -417,7 +481,7 @@ impl PieceStore {
     pub fn is_offerable(&self) -> bool {
         match self.inner().place {
             Place::Part => true,
-            Place::Final(stamp) => Stamp::of(&self.file).ok() == Some(stamp),
+            Place::Final(stamp) => self.file.get().and_then(|file| Stamp::of(file).ok()) == Some(stamp),
             Place::Retired => false,
         }
     }
@@ -436,7 +500,9 @@ impl PieceStore {
         }
         let end = layout.bytes_of_run(touched.start..touched.start + have).end.min(wanted.end);
         let length = (end - offset) as usize;
-        read_full_at(&self.file, &mut buffer[..length], offset)?;
+        // Pieces are verified only when they are in the file.
+        let Some(file) = self.file.get() else { return Ok(0) };
+        read_full_at(file, &mut buffer[..length], offset)?;
         Ok(length)
     }
 
@@ -472,36 +538,52 @@ impl PieceStore {
     /// All there: flushes, sets the modification time (Unix seconds), renames to the target atomically, removes the
     /// state file. The store goes on to serve reads. Does nothing when that is done already.
     pub fn finish(&self, mtime: Option<i64>) -> Result<(), StoreError> {
-        let Some(names) = &self.names else { return Ok(()) };
+        let (Some(names), Some(file)) = (&self.names, self.file.get()) else { return Ok(()) };
         if self.inner().place != Place::Part || !self.is_complete() {
             return Ok(());
         }
         if self.hashes.layout().size() >= FLUSH_FROM {
-            self.file.sync_data().map_err(StoreError::io("cannot flush", &names.part))?;
+            file.sync_data().map_err(StoreError::io("cannot flush", &names.part))?;
         }
-        if let Some(time) = mtime.and_then(system_time) {
-            // A file system that keeps no such times is no reason to fail.
-            let _ = self.file.set_modified(time);
-        }
-        std::fs::rename(&names.part, &names.target)
-            .map_err(StoreError::io(format!("cannot rename {} to", names.part.display()), &names.target))?;
-        let stamp = Stamp::of(&self.file).map_err(StoreError::io("cannot read", &names.target))?;
+        let stamp = names.settle(file, mtime)?;
         self.inner().place = Place::Final(stamp);
-        // The part file has gone; its lock would only keep others from the finished file.
-        let _ = self.file.unlock();
         remove_if_there(&names.state)
+    }
+
+    /// Writes a file that is whole, and gives it its name.
+    fn write_whole(&self, whole: &Whole) -> io::Result<Stamp> {
+        let Some(names) = &self.names else { return Err(io::ErrorKind::Unsupported.into()) };
+        // What this is about, whoever receives the piece says.
+        let cause = |error| match error {
+            StoreError::Io { source, .. } => source,
+            other => io::Error::other(other),
+        };
+        let file = open_locked(&names.part).map_err(cause)?;
+        let settled = match file.metadata()?.len() {
+            0 => Ok(()),
+            // Somebody else's, from the time since it was looked.
+            _ => file.set_len(0),
+        }
+        .and_then(|()| write_all_at(&file, &whole.bytes, 0))
+        .and_then(|()| names.settle(&file, whole.mtime).map_err(cause));
+        if settled.is_err() {
+            // A part of one piece is of use to nobody.
+            let _ = std::fs::remove_file(&names.part);
+        }
+        let stamp = settled?;
+        let _ = self.file.set(Arc::new(file));
+        Ok(stamp)
     }
 
     /// Gives a file that was complete already the right modification time (Unix seconds), if it can have it.
     pub fn set_time(&self, mtime: Option<i64>) {
         let mut inner = self.inner();
         let Place::Final(before) = inner.place else { return };
-        let Some(time) = mtime.and_then(system_time).filter(|time| before.modified != Some(*time)) else {
-            return;
-        };
+        let time = mtime.and_then(system_time).filter(|time| before.modified != Some(*time));
+        let (Some(time), Some(file)) = (time, self.file.get()) else { return };
         // Somebody else's write, between the two looks, must not pass as our own.
-        if Stamp::of(&self.file).ok() == Some(before) && self.file.set_modified(time).is_ok() {
-            inner.place = Stamp::of(&self.file).map_or(Place::Retired, Place::Final);
+        if Stamp::of(file).ok() == Some(before) && file.set_modified(time).is_ok() {
+            inner.place = Stamp::of(file).map_or(Place::Retired, Place::Final);
         }
     }
 
@@ -542,13 +624,40 @@ impl PieceSink for PieceStore {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        write_all_at(&self.file, bytes, offset)
+        if let Some(file) = self.file.get() {
+            return write_all_at(file, bytes, offset);
+        }
+        let mut inner = self.inner();
+        let Some(whole) = &mut inner.whole else { return Err(io::ErrorKind::Unsupported.into()) };
+        if offset == 0 {
+            // What an earlier attempt has left was not right.
+            whole.bytes.clear();
+        }
+        if whole.bytes.len() as u64 != offset {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        whole.bytes.extend_from_slice(bytes);
+        Ok(())
     }
 
     fn finish(&self, piece: u32, digest: Digest) -> io::Result<bool> {
         let right = self.hashes.is_right(piece, &digest);
+        let whole = if right { self.inner().whole.take() } else { None };
+        let written = whole.as_ref().map(|whole| self.write_whole(whole)).transpose();
         let mut inner = self.inner();
         inner.busy.remove(piece);
+        match written {
+            Ok(Some(stamp)) => inner.place = Place::Final(stamp),
+            Ok(None) => {
+                if let Some(whole) = &mut inner.whole {
+                    whole.bytes = Vec::new();
+                }
+            }
+            Err(error) => {
+                inner.whole = whole;
+                return Err(error);
+            }
+        }
         if right && inner.verified.insert(piece) {
             inner.verified_bytes += length_of(&self.hashes.layout(), piece);
         }
@@ -556,7 +665,12 @@ impl PieceSink for PieceStore {
     }
 
     fn release(&self, piece: u32) {
-        self.inner().busy.remove(piece);
+        let mut inner = self.inner();
+        inner.busy.remove(piece);
+        if let Some(whole) = &mut inner.whole {
+            // Not to be kept for as long as it takes until somebody else sends it.
+            whole.bytes = Vec::new();
+        }
     }
 }
 

@@ -524,10 +524,7 @@ impl Core {
         let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) else { return };
         session.outstanding = session.outstanding.saturating_sub(1);
         match result {
-            Ok(mut listing) => {
-                self.censor(conn, &url, &mut listing.entries);
-                self.send(conn, Listing { url, id, ..listing });
-            }
+            Ok(listing) => self.send(conn, Listing { url, id, ..listing }),
             Err(error) => self.no_listing(conn, code_of(&error), error.to_string(), url, id),
         }
     }
