@@ -167,6 +167,7 @@ where
         tokio::pin!(receiving);
         // The first piece is told at once: somebody may be waiting for it.
         let mut next_report = Instant::now();
+        let mut wanted = held.wanted();
         loop {
             tokio::select! {
                 result = &mut receiving => break result,
@@ -183,6 +184,12 @@ where
                 }
                 () = held.stopped() => break Err(cancelled(started)),
                 () = called_off.notified() => break Err(cancelled(started)),
+                // The sender lives as long as `held`.
+                _ = wanted.changed() => {
+                    if taking.is_given_up(wanted.borrow_and_update().as_deref()) {
+                        break Err(cancelled(started));
+                    }
+                }
             }
         }
     };
@@ -271,6 +278,17 @@ impl Taking<'_> {
     fn lacks_some(&self) -> bool {
         let store = self.exchange.held.store();
         store.is_some_and(|store| !self.exchange.pieces.clone().all(|piece| store.has(piece)))
+    }
+
+    /// Whether nothing that is still to come is among the pieces that are `wanted`. A server of version 2 would take it for
+    /// a failure.
+    fn is_given_up(&self, wanted: Option<&[Range<u32>]>) -> bool {
+        let (Some(wanted), Some(_), Some(store)) = (wanted, self.exchange.id, self.exchange.held.store())
+        else {
+            return false;
+        };
+        let mut missing = self.exchange.pieces.clone().filter(|&piece| !store.has(piece)).peekable();
+        missing.peek().is_some() && !missing.any(|piece| wanted.iter().any(|run| run.contains(&piece)))
     }
 
     fn good_bytes(&self) -> u64 {

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -89,6 +90,8 @@ pub(super) struct Held {
     upset: Mutex<Option<Upset>>,
     /// Whoever reads it while it comes.
     source: Mutex<Weak<reader::Source>>,
+    /// The pieces that it makes sense to go on receiving, ascending; `None` = all of them.
+    wanted: watch::Sender<Option<Vec<Range<u32>>>>,
     /// Everything that is under way for it is to end.
     stop: watch::Sender<bool>,
 }
@@ -131,6 +134,7 @@ impl Held {
             news: Notify::new(),
             upset: Mutex::default(),
             source: Mutex::default(),
+            wanted: watch::Sender::new(None),
             stop: watch::Sender::new(false),
         }
     }
@@ -274,6 +278,22 @@ impl Held {
 
     pub(super) fn take_upset(&self) -> Option<Upset> {
         self.upset.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// From now on only these pieces are worth receiving: what is under way for others alone is called off. `None` = all.
+    pub(super) fn set_wanted(&self, pieces: Option<Vec<Range<u32>>>) {
+        self.wanted.send_if_modified(|wanted| {
+            let is_new = *wanted != pieces;
+            *wanted = pieces;
+            is_new
+        });
+    }
+
+    /// Tells when other pieces are worth receiving, and at first.
+    pub(super) fn wanted(&self) -> watch::Receiver<Option<Vec<Range<u32>>>> {
+        let mut wanted = self.wanted.subscribe();
+        wanted.mark_changed();
+        wanted
     }
 
     /// Ends everything that is under way for it.

@@ -592,7 +592,11 @@ impl Core {
         }
         let peer = session.peer;
         let order = m.order.unwrap_or_default();
+        let pace = m.pace.filter(|_| window.is_some());
         self.tell_swarm(Event::Request { peer, file, pieces, order, window });
+        if let Some(rate) = pace {
+            self.tell_swarm(Event::ReaderPace { peer, file, rate });
+        }
     }
 
     fn take_provide(&mut self, conn: ConnId, m: wire::Provide, version: &Arc<FileVersion>) {

@@ -54,14 +54,15 @@ pub(super) fn each_type() -> Vec<BoxedStrategy<Message>> {
             },
         )),
         message(
-            (url(), of(range()), of(digest()), of(order()), any::<[Option<u64>; 2]>(), of("[!-~]{1,80}"))
-                .prop_map(|(url, range, root, order, [position, window], early)| Request {
+            (url(), of(range()), of(digest()), of(order()), any::<[Option<u64>; 3]>(), of("[!-~]{1,80}"))
+                .prop_map(|(url, range, root, order, [position, window, pace], early)| Request {
                     url,
                     range,
                     root,
                     order,
                     position,
                     window,
+                    pace,
                     early,
                 }),
         ),

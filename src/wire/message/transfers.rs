@@ -26,6 +26,9 @@ pub struct Request {
     /// What it needs soon, bytes from `position`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<u64>,
+    /// How fast the reader reads, bytes a second, if it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pace: Option<u64>,
     /// Names an early GET, which waits at the origin for the first transfer from there: at most
     /// [`crate::wire::limits::MAX_TOKEN`] visible ASCII characters that nobody else can guess.
     #[serde(skip_serializing_if = "Option::is_none")]
