@@ -199,6 +199,9 @@ impl Swarm {
     /// Finds peers that have what a peer needs, while it can receive more.
     fn serve_taker(&mut self, taker: Key<Peer>, now: Time, out: &mut Vec<Command>) {
         let mut work = WORK;
+        while let Some(reader) = self.state.peers[taker].urgent
+            && self.rush(reader, now, &mut work, out)
+        {}
         loop {
             let peer = &self.state.peers[taker];
             if peer.needs.is_empty() || !peer.can_receive_more(&self.state.config) {
@@ -258,6 +261,41 @@ impl Swarm {
             self.state.feed_later(giver, now);
             true
         })
+    }
+
+    /// Has a reader that stands still sent what it waits for by whoever will be done with that first, whether or not there
+    /// is room: a line where several pieces are under way takes several times as long for each of them.
+    fn rush(&mut self, taker: Key<Member>, now: Time, work: &mut usize, out: &mut Vec<Command>) -> bool {
+        let m = &self.state.members[taker];
+        let (to, file, pause) = (m.peer, m.file, m.pause);
+        let Some(wanted) = m.reader.as_ref().map(|reader| reader.wants_now()) else { return false };
+        let peer = &self.state.peers[to];
+        if m.have.contains(wanted.start) || !peer.can_receive_one_more(&self.state.config) {
+            return false;
+        }
+        self.state.need(taker, &mut self.words);
+        let Some(piece) = first(&wanted, |index| self.words[index]) else { return false };
+        let bytes = self.state.files[file].bytes_of(piece);
+        let rules = &self.state.files[file].rules;
+        let mut givers = Found::new();
+        if rules.peers {
+            givers = self.candidates(to, file, |file| &file.holders, Member::is_offer, work);
+        }
+        let has = |offer: &Key<Member>| self.state.members[*offer].have.contains(piece);
+        let mut givers: Found<Key<Peer>> =
+            givers.into_iter().filter(has).map(|offer| self.state.members[offer].peer).collect();
+        // Where others come first on the origin's line, it waits for its turn.
+        if !self.state.has_priorities && pause <= now && self.may_come_from_origin(file, now) {
+            givers.extend_from_slice(&self.state.origins);
+        }
+        let best = givers
+            .into_iter()
+            .filter_map(|giver| Some((self.state.could_squeeze_in(giver, bytes)?, giver)))
+            .filter_map(|(time, giver)| Some((time, giver, self.may_meet(giver, to, to, now)?)))
+            .min();
+        let Some((_, giver, dials)) = best else { return false };
+        self.launch(giver, taker, dials, (piece..piece + 1, Reason::Deadline), now, out);
+        true
     }
 
     /// Has origins send, while they can, to whoever has the best claim.
@@ -348,11 +386,16 @@ impl Swarm {
             true => t.can_receive_more(&state.config) || self.may_be_filled(giver, taker),
             false => t.can_receive_more_from_peers(&state.config),
         };
-        if giver == taker || !state.can_send_more(giver, now) || !has_room {
+        if !state.can_send_more(giver, now) || !has_room {
             return None;
         }
-        self.dials(giver, taker, asks, now)
-            .filter(|_| !state.pairs.get(giver, taker).is_some_and(|pair| pair.is_apart(now)))
+        self.may_meet(giver, taker, asks, now)
+    }
+
+    /// The same, if both had room.
+    fn may_meet(&self, giver: Key<Peer>, taker: Key<Peer>, asks: Key<Peer>, now: Time) -> Option<bool> {
+        let are_apart = || self.state.pairs.get(giver, taker).is_some_and(|pair| pair.is_apart(now));
+        self.dials(giver, taker, asks, now).filter(|_| giver != taker && !are_apart())
     }
 
     /// Where some are more important than others, those get all of an origin's line that theirs can carry. Else what is
