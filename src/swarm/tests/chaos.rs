@@ -3,8 +3,8 @@
 
 use proptest::prelude::*;
 
-use super::{for_all, seeds};
 use super::world::{World, origin, peer};
+use super::{for_all, seeds};
 use crate::swarm::dice::Dice;
 use crate::swarm::*;
 

@@ -1,7 +1,7 @@
 //! What holds after every event, for random swarms.
 
-use super::{for_all, seeds};
 use super::world::{World, origin, peer};
+use super::{for_all, seeds};
 use crate::swarm::dice::Dice;
 use crate::swarm::slab::Key;
 use crate::swarm::state::Peer;
