@@ -162,6 +162,11 @@ impl Ranges {
         self.0.iter()
     }
 
+    pub(super) fn contains(&self, piece: u32) -> bool {
+        let next = self.0.partition_point(|range| range.end <= piece);
+        self.0.get(next).is_some_and(|range| range.start <= piece)
+    }
+
     /// Adds a range, merging what touches.
     pub(super) fn insert(&mut self, mut range: Range<u32>) {
         if range.is_empty() {

@@ -58,7 +58,9 @@ const SWEEP_SLOW: u64 = 1_000_000;
 /// What is missing of a file goes to a peer alone in one run if it is no more than this, bytes.
 const SMALL: u64 = 512 * 1024;
 /// A run takes this long at the giver's rate, microseconds.
-const RUN_US: u64 = 200_000;
+const RUN_US: u64 = 250_000;
+/// Who has this part of a file has begun.
+const HAS_BEGUN: u64 = 16;
 /// A frugal origin sends again what peers have to one that got nothing for this long, microseconds.
 const FRUGAL_US: u64 = 2_000_000;
 /// Part of a second for which a taker's line may be filled by an origin that serves the more important first.
@@ -659,8 +661,9 @@ impl Swarm {
         }
         let class = file.rarity.class(piece);
         let longest = self.longest_run(giver, taker);
-        let fits =
-            |piece: u32| piece < file.pieces && is_candidate(piece) && file.rarity.class(piece) <= class;
+        // Neighbours of what is rarest, if there are enough of us to spread the rest of what is rare meanwhile.
+        let is_rare = |piece| is_crowd(file) || file.rarity.class(piece) <= class;
+        let fits = |piece: u32| piece < file.pieces && is_candidate(piece) && is_rare(piece);
         let mut run = piece..piece + 1;
         if soon.is_none() && !in_order {
             // Begin at a multiple of the length, so that runs leave no holes between them that are too small.
@@ -699,9 +702,10 @@ impl Swarm {
             return m.open.max(1);
         }
         let budget = state.up_budget(giver);
-        // Some transfers under way at once per line, and enough for everybody who waits for this one.
-        let rivals = if from.is_origin() { state.needy.len() } else { file.hungry.len() } as u64;
-        let share = budget / (2 * rivals.clamp(2, 16));
+        // Who has little yet is to have something to pass on soon, so several transfers share a line. Later, shorter ones
+        // spread nothing faster, and each costs an order, a request and a word of its end.
+        let has_begun = u64::from(m.open) * HAS_BEGUN <= u64::from(file.pieces) * (HAS_BEGUN - 1);
+        let share = if has_begun && is_crowd(file) { u64::MAX } else { budget / 2 };
         let by_rate = from.up.rate_or(budget, from.info.up_limit).saturating_mul(RUN_US) / 1_000_000;
         let bytes = by_rate.min(share).min(state.config.max_run_bytes);
         let pieces = (bytes / u64::from(file.piece_size)) as u32;
@@ -793,6 +797,11 @@ impl Swarm {
         }
         reason
     }
+}
+
+/// Whether more than two need something of a file. Two get what is new in turns, and exchange it at once.
+fn is_crowd(file: &File) -> bool {
+    file.hungry.len() > 2
 }
 
 /// Some of a bag, from a random place on; each costs one unit of work.

@@ -112,6 +112,15 @@ pub enum Event {
         /// Pieces a reader needs soon, in order.
         window: Option<Range<u32>>,
     },
+    /// How fast a reader reads, instead of what is learned from how it moves. For as long as it reads.
+    ReaderPace {
+        /// Who.
+        peer: PeerId,
+        /// Which file.
+        file: FileId,
+        /// Bytes a second.
+        rate: u64,
+    },
     /// A peer no longer wants pieces. Transfers under way go on.
     Unrequest {
         /// Who.

@@ -101,10 +101,15 @@ impl Chaos {
                 let (peer, file, pieces) = (self.somebody(), self.some_file(), self.some_pieces());
                 Event::Request { peer, file, pieces, order, window }
             }
-            24..26 => {
+            24 => Event::ReaderPace {
+                peer: self.somebody(),
+                file: self.some_file(),
+                rate: self.dice.next() >> self.dice.below(64),
+            },
+            25..27 => {
                 Event::Unrequest { peer: self.somebody(), file: self.some_file(), pieces: self.some_pieces() }
             }
-            26..30 => {
+            27..30 => {
                 Event::Provide { peer: self.somebody(), file: self.some_file(), pieces: self.some_pieces() }
             }
             30..32 => {
