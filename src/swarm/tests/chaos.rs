@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 
+use super::{for_all, seeds};
 use super::world::{World, origin, peer};
 use crate::swarm::dice::Dice;
 use crate::swarm::*;
@@ -191,18 +192,12 @@ fn play(seed: u64, steps: usize) {
 
 #[test]
 fn nothing_breaks_whatever_happens() {
-    for seed in 0..1500 {
-        let result = std::panic::catch_unwind(|| play(seed, 300));
-        assert!(result.is_ok(), "seed {seed}");
-    }
+    for_all(seeds(0..500), |seed| play(seed, 300));
 }
 
 #[test]
 fn nothing_breaks_in_a_long_life() {
-    for seed in 10_000..10_010 {
-        let result = std::panic::catch_unwind(|| play(seed, 10_000));
-        assert!(result.is_ok(), "seed {seed}");
-    }
+    for_all(10_000..10_010, |seed| play(seed, 10_000));
 }
 
 proptest! {
