@@ -41,6 +41,8 @@ const FILES: usize = 32;
 const ROUNDS: usize = 3;
 /// Files of a peer looked at for somebody to help.
 const HELP: usize = 4;
+/// Of so many, one taken at random is hardly ever an acquaintance.
+const MANY: usize = 16 * friends::MOST;
 /// With so few peers nobody can meet too many strangers.
 const FEW: usize = 32;
 /// The same for an origin, of readers and of all: what it gives is what all others have to pass on.
@@ -429,6 +431,8 @@ impl Swarm {
             return sample_of(ALL, bag, &mut self.dice, work).collect();
         }
         let friends = &state.peers[peer].friends;
+        // Who knows so many that it may meet no stranger need not look at any.
+        let may_meet = friends.len() < friends::MOST || bag.len() < MANY;
         let start = self.dice.below(friends.len());
         let looked_at = friends.len().min(SAMPLE).min(*work);
         *work -= looked_at;
@@ -438,13 +442,14 @@ impl Swarm {
         friends.iter().for_each(|&friend| state.peers.fetch(friend, PEER_LINES));
         let start = self.dice.below(bag.len());
         let stranger = |step| bag.at((start + step) % bag.len());
-        let strangers: Found<_> = (0..STRANGERS.min(*work)).map(stranger).collect();
+        let most = if may_meet { *work } else { 0 };
+        let strangers: Found<_> = (0..STRANGERS.min(most)).map(stranger).collect();
         strangers.iter().for_each(|&stranger| state.members.fetch(stranger, MEMBER_LINES));
         let parts: Found<_> = friends.into_iter().filter_map(|friend| state.part(friend, file)).collect();
         parts.iter().for_each(|&member| state.members.fetch(member, MEMBER_LINES));
         strangers.iter().for_each(|&stranger| state.peers.fetch(state.members[stranger].peer, PEER_LINES));
         let mut found: Found<_> = parts.into_iter().filter(|&member| is_in(&state.members[member])).collect();
-        let strangers = (*work).min(if found.is_empty() { SAMPLE } else { STRANGERS });
+        let strangers = most.min(if found.is_empty() { SAMPLE } else { STRANGERS });
         *work -= strangers;
         found.extend((0..strangers.min(bag.len())).map(stranger));
         found
