@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Several mirrors of one tree at once, on shaped links: pdtp mirror beside rsync and wget -m.
 
-    bench/mirrors.py [--mirrors N] [--mbit N] [--rounds N] [--scratch DIR] [--bin DIR]
+    bench/mirrors.py [--mirrors N] [--mbit N] [--rounds N] [--only TREE...] [--systems NAME...] [--scratch DIR] [--bin DIR]
 
 Each mirror is a network namespace of its own, each uplink and downlink has the same rate. Two trees: 2,000 files of 16 KiB,
-and 20 files of 4 MiB. What counts is when the last mirror is complete; each copy is compared with the tree. One mirror alone,
+and 20 files of 4 MiB. What counts is when the last mirror is complete; each copy is compared with the tree. Besides,
+the processor time of the mirrors and of the server (and, little, of setting up the network). One mirror alone,
 on loopback without a limit, is in bench/trees.py. Needs root, release builds (`make`), rsync, wget, iproute2 and ethtool
 (Debian packages of these names). Result: JSON on standard output.
 """
@@ -12,6 +13,7 @@ on loopback without a limit, is in bench/trees.py. Needs root, release builds (`
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -32,6 +34,12 @@ def make(tree, count, size):
         os.makedirs(directory, exist_ok=True)
         with open(os.path.join(directory, f"f{n:05d}"), "wb") as f:
             f.write(os.urandom(size))
+
+
+def processor_seconds():
+    """Of all processes that were started and have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def answers(host, *command):
@@ -70,8 +78,8 @@ def serve(name, args, origin, tree, scratch):
 
 
 def once(name, args, tree, scratch):
-    """Seconds until the last mirror is complete, and bytes the origin sent for each byte of the tree."""
-    rate = args.mbit * 1_000_000
+    """Seconds until the last mirror is complete, bytes the origin sent for each byte of the tree, processor seconds."""
+    rate, used_before = args.mbit * 1_000_000, processor_seconds()
     with Network([(rate, rate)] * (args.mirrors + 1)) as network:
         origin, *mirrors = network.hosts
         command = serve(name, args, origin, tree, scratch)
@@ -89,17 +97,20 @@ def once(name, args, tree, scratch):
                 if process.wait() != 0:
                     sys.exit(f"mirrors: {' '.join(command)} ended with {process.returncode}")
         took, sent = time.monotonic() - begin, origin.traffic()[0] - sent_before
-        for _, here, _ in running:
-            if subprocess.run(["diff", "-rq", "-x", "index.html*", tree, f"{here}/copy"]).returncode != 0:
-                sys.exit(f"mirrors: {name}: {here} is not like the tree")
+    used = processor_seconds() - used_before
+    for _, here, _ in running:
+        if subprocess.run(["diff", "-rq", "-x", "index.html*", tree, f"{here}/copy"]).returncode != 0:
+            sys.exit(f"mirrors: {name}: {here} is not like the tree")
     size = sum(os.path.getsize(os.path.join(at, file)) for at, _, files in os.walk(tree) for file in files)
-    return took, sent / size
+    return took, sent / size, used
 
 
 def compare(args):
     result = {"mirrors": args.mirrors, "mbit": args.mbit, "load_before": os.getloadavg()[0], "trees": {}}
     for title, (count, size) in TREES.items():
-        rounds = {"pdtp mirror": [], "rsync -a": [], "wget -m": []}
+        if args.only and not any(only in title for only in args.only):
+            continue
+        rounds = {name: [] for name in ("pdtp mirror", "rsync -a", "wget -m") if name.startswith(tuple(args.systems))}
         for _ in range(args.rounds):
             for name, all in rounds.items():
                 with tempfile.TemporaryDirectory(prefix="pdtp-mirrors-", dir=args.scratch) as scratch:
@@ -107,11 +118,14 @@ def compare(args):
                     make(tree, count, size)
                     all.append(once(name, args, tree, scratch))
                     print(f"mirrors: {title}: {name}: {all[-1][0]:.2f} s", file=sys.stderr)
-        middle = {name: statistics.median(took for took, _ in all) for name, all in rounds.items()}
+        middle = {name: statistics.median(took for took, _, _ in all) for name, all in rounds.items()}
         result["trees"][title] = {
             "seconds": {name: round(took, 2) for name, took in middle.items()},
-            "copies_from_origin": {name: round(statistics.median(c for _, c in all), 2) for name, all in rounds.items()},
-            "times_faster": {name: round(took / middle["pdtp mirror"], 2) for name, took in middle.items()},
+            "copies_from_origin": {
+                name: round(statistics.median(c for _, c, _ in all), 2) for name, all in rounds.items()},
+            "processor_s": {name: round(statistics.median(used for _, _, used in all), 1) for name, all in rounds.items()},
+            "times_faster": {
+                name: round(took / middle["pdtp mirror"], 2) for name, took in middle.items() if "pdtp mirror" in middle},
             # Kumar & Ross 2006, with equal links.
             "optimum_s": round(count * size * 8 / (args.mbit * 1e6), 2),
         }
@@ -123,6 +137,8 @@ def main():
     parser.add_argument("--mirrors", type=int, default=8, help="how many at once (8)")
     parser.add_argument("--mbit", type=int, default=100, help="rate of every uplink and downlink (100)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", help="trees, by a part of their titles")
+    parser.add_argument("--systems", nargs="+", default=[""], help="by the beginning of their names")
     parser.add_argument("--scratch", default="/dev/shm")
     parser.add_argument("--bin", default=os.path.join(ROOT, "target/release"))
     args = parser.parse_args()

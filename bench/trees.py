@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Large trees: a million small files served, listed, and served again; and mirrors beside rsync and wget.
 
-    bench/trees.py [--only PART...] [--files N] [--rounds N] [--scratch DIR] [--bin DIR]
+    bench/trees.py [--only PART...] [--files N] [--entries N] [--rounds N] [--scratch DIR] [--state DIR] [--bin DIR]
 
     scan        from the start of pdtpd until all files are known (they can be listed before), and until all are hashed
     restart     the same with a catalogue: until the first file is served, and until all are known
     listing     `pdtp ls -R` of all of it, and of one directory of 100,000 files: until its first page is there, and all
+    huge        one directory of --entries (5,000,000) empty files: listed whole by `pdtp ls` while it is scanned and hashed, the
+                most memory that either side took. Only when asked for (--only huge): it needs about 1 KiB of memory and an
+                inode for each (a tmpfs of its own with nr_inodes=6m, as --scratch), and 1.5 GB for the catalogue (--state)
     mirror      2,000 files of 16 KiB, and 20 of 64 MiB, interleaved: pdtp mirror, rsync from its daemon, wget -m from
                 pdtpd. (Several mirrors at once: bench/mirrors.py)
     hashing     a file of 4 GiB that is not known yet: from the start of pdtpd to its root, beside `openssl dgst -sha256` of as
@@ -151,6 +154,39 @@ def wide(args, scratch):
     return {"entries": WIDE, "first_page_ms": statistics.median(firsts), "list_s": statistics.median(times)}
 
 
+def huge(args, scratch):
+    """Seconds, and the most memory: of the client from its end, of the server from its status."""
+    tree = os.path.join(scratch, "huge")
+    os.mkdir(tree)
+    at = os.open(tree, os.O_RDONLY)
+    for n in range(args.entries):
+        # Not in order, as directories are.
+        os.mknod(f"f{n * 7919 % args.entries:07d}", 0o644, dir_fd=at)
+    os.close(at)
+    with tempfile.TemporaryDirectory(dir=args.state) as state:
+        server, out = Server(args, tree, state, "--metadata", "off"), {"entries": args.entries, "listings": []}
+        server.until(lambda f: "being_looked_up" in f)
+        for options in ([], ["--json"]):
+            known = server.files()
+            begin = time.monotonic()
+            process = subprocess.Popen([f"{args.bin}/pdtp", "ls", *options, f"pdtp://127.0.0.1:{server.port}/"],
+                                       stdout=subprocess.PIPE)
+            lines = 0
+            while block := process.stdout.read(1 << 20):
+                lines += block.count(b"\n")
+            _, status, usage = os.wait4(process.pid, 0)
+            assert status == 0 and lines == args.entries, f"{lines} listed, status {status}"
+            out["listings"].append({
+                "options": options, "s": round(time.monotonic() - begin, 1), "hashed_before": known["hashed"],
+                "client_peak_mib": round(usage.ru_maxrss / 1024, 1), "server_peak_mib": server.peak_mib()})
+        out["scanned_s"] = server.until(lambda f: f["scanned"])
+        if args.until_hashed:
+            out["hashed_s"] = server.until(lambda f: f["hashed"] == args.entries)
+        out["server_peak_mib"] = server.peak_mib()
+        server.stop()
+    return out
+
+
 def mirrors(args, scratch, count, size):
     rsync, wget = shutil.which("rsync"), shutil.which("wget")
     if not rsync or not wget:
@@ -212,6 +248,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--entries", type=int, default=5_000_000, help="of the huge directory")
+    parser.add_argument("--until-hashed", action="store_true", help="wait for the huge directory to be hashed")
+    parser.add_argument("--state", default="/var/tmp", help="where the catalogue of the huge directory goes (/var/tmp)")
     parser.add_argument("--only", nargs="+", help="parts, by the beginning of their names")
     parser.add_argument("--hashed-mib", type=int, default=4096, help="size of the file to be hashed (4096)")
     parser.add_argument("--scratch", default="/dev/shm", help="directory for all of it (/dev/shm)")
@@ -219,11 +258,11 @@ def main():
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
         result = {"load_before": os.getloadavg()[0]}
-        parts = {"hashing": hashing, "wide": wide, "million": million}
+        parts = {"hashing": hashing, "wide": wide, "million": million, "huge": huge}
         for count, size in MIRRORED:
             parts[f"mirror of {count}"] = functools.partial(mirrors, count=count, size=size)
         for name, part in parts.items():
-            if args.only and not any(name.startswith(only) for only in args.only):
+            if not any(name.startswith(only) for only in args.only or [name]) or (name == "huge" and not args.only):
                 continue
             print(name, file=sys.stderr)
             with tempfile.TemporaryDirectory(dir=scratch) as own:

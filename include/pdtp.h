@@ -1192,6 +1192,11 @@ int pdtp_request_to_events(pdtp_request *request);
  * - "priority": low, normal or high, see PDTP_PRIORITY_*. pdtp_transfer_set_priority changes it later
  * - "prealloc": yes or no, whether room on the disk is reserved for a file before it is received, so that a full disk is
  *   noticed at the start. Where the file system cannot do that, nothing happens
+ * - "range": "FROM-TO", the first and last byte that are wanted, counted from 0, or "FROM-" for all from there on; "" for the
+ *   whole file. Only for callbacks and events, which get the offsets in the file; progress counts whole pieces. A range
+ *   that begins past the end ends the transfer with PDTP_E_ARGUMENT; one that ends past it ends with the file
+ * - "deadline_rate": how fast a callback or events will take the bytes, in bytes a second (as "rate"), as a player knows it
+ *   of its film: what is needed next then comes in time, and before what others need later. 0 = the server learns it
  *
  * "-" and "_" in names are the same.
  *
@@ -1208,7 +1213,7 @@ int pdtp_request_set(pdtp_request *request,
  * How the download goes is told by PDTP_EVENT_TRANSFER and _PROGRESS, and its end exactly once by PDTP_EVENT_DONE.
  *
  * Never blocks. Any thread, callbacks included. `*out` is NULL on failure. PDTP_E_NULL; PDTP_E_STATE (no target was
- * chosen); PDTP_E_ARGUMENT. Since 0.1.0.
+ * chosen); PDTP_E_ARGUMENT (a range that would become a file). Since 0.1.0.
  */
 int pdtp_request_start(pdtp_transfer **out,
                        pdtp_request *request,

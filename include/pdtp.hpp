@@ -40,6 +40,7 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -228,6 +229,14 @@ template <class Copy> result<std::string> text(Copy copy)
     }
 }
 
+/** What `copy` answers and writes, as an error. */
+template <class Copy> error why(Copy copy)
+{
+    char text[1024] = "";
+    const int code = copy(text, sizeof text);
+    return error(code, text);
+}
+
 /** Owner of a handle that ends with `Free`. */
 template <class T, void (*Free)(T *)> class handle {
 public:
@@ -256,6 +265,18 @@ template <class F> void destroy(void *data) noexcept
 }
 
 } // namespace detail
+
+/** The version of the loaded library as a number: see pdtp_version_number. */
+inline std::uint32_t version_number() noexcept { return pdtp_version_number(); }
+
+/** Whether the loaded library can do something: see pdtp_has_feature. */
+inline bool has_feature(const char *name) noexcept { return pdtp_has_feature(name) == 1; }
+
+/** The fingerprint of a key or certificate in PEM, as in "#key=" of a URI. */
+inline result<std::string> fingerprint(const std::string &pem)
+{
+    return detail::text([&](char *to, std::size_t size) { return pdtp_fingerprint(pem.c_str(), to, size); });
+}
 
 /** The version of the loaded library, as "0.1.0". */
 inline const char *version() noexcept { return pdtp_version_string(); }
@@ -300,6 +321,22 @@ public:
     }
     /** PDTP_SEEDING_* */
     result<void> seeding(int mode) { return detail::checked(pdtp_config_set_seeding(get(), mode)); }
+    /** Where streams and the list of unfinished downloads live; nullptr leaves one as it is. */
+    result<void> dirs(const char *cache, const char *state)
+    {
+        return detail::checked(pdtp_config_set_dirs(get(), cache, state));
+    }
+    /** PDTP_LOG_*, and who is told: void(int level, const char *target, const char *line). */
+    template <class F> result<void> log(int level, F tell)
+    {
+        const auto call = [](int at, const char *target, const char *line, void *data) noexcept {
+            (*static_cast<F *>(data))(at, target, line);
+        };
+        return detail::checked(
+            pdtp_config_set_log(get(), level, call, new F(std::move(tell)), detail::destroy<F>));
+    }
+    /** PDTP_LOG_*; the lines come as events, if those are turned on. */
+    result<void> log(int level) { return detail::checked(pdtp_config_set_log(get(), level, nullptr, nullptr, nullptr)); }
     /** Trusts a key or a certificate, in PEM. */
     result<void> add_key(const std::string &pem, const char *label = nullptr)
     {
@@ -322,6 +359,15 @@ public:
         return detail::checked(pdtp_config_set_verify(get(), policy, nullptr, nullptr, nullptr));
     }
 };
+
+/** Calls void(const pdtp_option &) for each option that there is. */
+template <class F> void for_each_option(F call)
+{
+    std::size_t index = 0;
+    while (const pdtp_option *option = pdtp_config_option_at(index++)) {
+        call(*option);
+    }
+}
 
 /* ------------------------------------------------------------------------------------------------ Listings */
 
@@ -347,6 +393,17 @@ public:
     /** nullptr if the server did not tell. */
     const char *mime() const noexcept { return pdtp_entry_mime(raw_); }
     bool is_signed() const noexcept { return pdtp_entry_signed(raw_) == 1; }
+    /** The first value of an attribute, as "dc.title": see pdtp_entry_attr. nullptr if there is none. */
+    const char *attr(const char *name) const noexcept { return pdtp_entry_attr(raw_, name); }
+    /** Calls void(const char *name, const char *value) for each value of each attribute. */
+    template <class F> void for_each_attr(F call) const
+    {
+        const char *name = nullptr;
+        std::size_t index = 0;
+        while (const char *value = pdtp_entry_attr_at(raw_, index++, &name)) {
+            call(name, value);
+        }
+    }
 
 private:
     const pdtp_entry *raw_;
@@ -388,6 +445,15 @@ public:
     const char *path() const noexcept { return pdtp_listing_path(get()); }
     /** Whether this is all of the directory. */
     bool complete() const noexcept { return pdtp_listing_complete(get()) == 1; }
+    /** As RDL, borrowed from the listing: see pdtp_listing_rdl. */
+    result<std::string_view> rdl() const
+    {
+        const char *text = nullptr;
+        std::size_t length = 0;
+        const int code = pdtp_listing_rdl(get(), &text, &length);
+        return code < 0 ? result<std::string_view>(pdtp::error::last(code))
+                        : result<std::string_view>(std::string_view(text, length));
+    }
 
 private:
     explicit listing(pdtp_listing *raw) noexcept : handle(raw) {}
@@ -420,6 +486,11 @@ public:
     const pdtp_overflow_event *overflow() const noexcept { return pdtp_event_overflow(raw_); }
     const pdtp_changed_event *changed() const noexcept { return pdtp_event_changed(raw_); }
     const pdtp_verdict *verdict() const noexcept { return pdtp_event_verdict(raw_); }
+    const pdtp_data_event *data() const noexcept { return pdtp_event_data(raw_); }
+    const pdtp_share_event *share() const noexcept { return pdtp_event_share(raw_); }
+    const pdtp_log_event *log() const noexcept { return pdtp_event_log(raw_); }
+    /** What becomes of a stream after these bytes: PDTP_DATA_*. */
+    result<void> answer(int what) const { return detail::checked(pdtp_event_answer(raw_, what)); }
 
 private:
     const pdtp_event *raw_;
@@ -452,6 +523,15 @@ public:
     result<void> resume() { return detail::checked(pdtp_transfer_resume(get())); }
     /** Ends it; what was verified stays on disk, unless PDTP_CANCEL_DELETE is given. */
     result<void> cancel(int what = PDTP_CANCEL_KEEP) { return detail::checked(pdtp_transfer_cancel(get(), what)); }
+    /** Bytes a second at most; 0 is no limit of its own. */
+    result<void> rate(std::uint64_t down) { return detail::checked(pdtp_transfer_set_rate(get(), down)); }
+    /** PDTP_PRIORITY_* */
+    result<void> priority(int which) { return detail::checked(pdtp_transfer_set_priority(get(), which)); }
+    /** Why it failed; code 0 if it has not. */
+    pdtp::error error() const
+    {
+        return detail::why([&](char *to, std::size_t size) { return pdtp_transfer_error(get(), to, size); });
+    }
 
 private:
     explicit transfer(pdtp_transfer *raw) noexcept : handle(raw) {}
@@ -477,6 +557,8 @@ public:
         };
         return detail::checked(pdtp_request_to_callback(get(), call, new F(std::move(take)), detail::destroy<F>));
     }
+    /** In order and verified as events (event::data), for those who take them by client::next_event. */
+    result<void> to_events() { return detail::checked(pdtp_request_to_events(get())); }
     result<void> set(const char *name, const std::string &value)
     {
         return detail::checked(pdtp_request_set(get(), name, value.c_str()));
@@ -491,6 +573,73 @@ public:
 
 private:
     explicit request(pdtp_request *raw) noexcept : handle(raw) {}
+};
+
+/* -------------------------------------------------------------------------------------------------- Readers */
+
+/** A file that is read while it comes: pdtp_reader. */
+class reader : public detail::handle<pdtp_reader, pdtp_reader_free> {
+public:
+    reader() = default;
+    /** Takes a handle of C over. */
+    static reader adopt(pdtp_reader *raw) noexcept { return reader(raw); }
+
+    /** Some bytes from where it is, at least one; 0 at the end. PDTP_E_AGAIN if none came in time. */
+    result<std::size_t> read(void *to, std::size_t size, milliseconds time = forever)
+    {
+        const auto length = pdtp_reader_read_timeout(get(), to, size, detail::timeout(time));
+        return length < 0 ? result<std::size_t>(pdtp::error::last(static_cast<int>(length)))
+                          : result<std::size_t>(static_cast<std::size_t>(length));
+    }
+    /** Goes elsewhere: PDTP_SEEK_*. The new place. */
+    result<std::uint64_t> seek(std::int64_t offset, int whence = PDTP_SEEK_SET)
+    {
+        return place(pdtp_reader_seek(get(), offset, whence));
+    }
+    result<std::uint64_t> tell() const { return place(pdtp_reader_tell(get())); }
+    result<std::uint64_t> size() const { return place(pdtp_reader_size(get())); }
+    /** Ends reading for good, from any thread. */
+    result<void> cancel() { return detail::checked(pdtp_reader_cancel(get())); }
+    /** Bytes fetched ahead. */
+    result<void> window(std::int64_t bytes) { return detail::checked(pdtp_reader_set_window(get(), bytes)); }
+    /** From and up to where it can be read without waiting. */
+    result<std::pair<std::uint64_t, std::uint64_t>> buffered() const
+    {
+        std::pair<std::uint64_t, std::uint64_t> range{0, 0};
+        const int code = pdtp_reader_buffered(get(), &range.first, &range.second);
+        return code < 0 ? result<std::pair<std::uint64_t, std::uint64_t>>(pdtp::error::last(code)) : range;
+    }
+
+private:
+    explicit reader(pdtp_reader *raw) noexcept : handle(raw) {}
+
+    static result<std::uint64_t> place(std::int64_t at)
+    {
+        return at < 0 ? result<std::uint64_t>(pdtp::error::last(static_cast<int>(at)))
+                      : result<std::uint64_t>(static_cast<std::uint64_t>(at));
+    }
+};
+
+/* --------------------------------------------------------------------------------------------------- Shares */
+
+/** A local file that is given to others: pdtp_share. */
+class share : public detail::handle<pdtp_share, pdtp_share_free> {
+public:
+    share() = default;
+    /** Takes a handle of C over. */
+    static share adopt(pdtp_share *raw) noexcept { return share(raw); }
+
+    std::uint64_t id() const noexcept { return pdtp_share_id(get()); }
+    /** PDTP_SHARE_* */
+    int state() const noexcept { return pdtp_share_state(get()); }
+    /** Why it failed; code 0 if it has not. */
+    pdtp::error error() const
+    {
+        return detail::why([&](char *to, std::size_t size) { return pdtp_share_error(get(), to, size); });
+    }
+
+private:
+    explicit share(pdtp_share *raw) noexcept : handle(raw) {}
 };
 
 /* ------------------------------------------------------------------------------------------------- Sessions */
@@ -516,6 +665,11 @@ public:
         return detail::text([&](char *to, std::size_t size) { return pdtp_session_info(get(), key, to, size); });
     }
     result<void> reconnect() { return detail::checked(pdtp_session_reconnect(get())); }
+    /** Why it is lost or was refused; code 0 if nothing is wrong. */
+    pdtp::error error() const
+    {
+        return detail::why([&](char *to, std::size_t size) { return pdtp_session_error(get(), to, size); });
+    }
 
     /** Lists a directory, `depth` levels of it. Blocks. */
     result<listing> list(const std::string &path, int depth = 1, milliseconds time = forever)
@@ -530,6 +684,47 @@ public:
         pdtp_listing *made = nullptr;
         const int code = pdtp_stat(&made, get(), path.c_str(), detail::timeout(time));
         return code < 0 ? result<listing>(pdtp::error::last(code)) : result<listing>(listing::adopt(made));
+    }
+    /** Lists a directory by events (event::take_listing); the number that is in them. */
+    result<std::uint64_t> start_list(const std::string &path, int depth = 1, void *user_data = nullptr)
+    {
+        std::uint64_t op = 0;
+        const int code = pdtp_list_start(&op, get(), path.c_str(), depth, user_data);
+        return code < 0 ? result<std::uint64_t>(pdtp::error::last(code)) : op;
+    }
+    /** Asks for one file or directory; the answer is an event. */
+    result<std::uint64_t> start_stat(const std::string &path, void *user_data = nullptr)
+    {
+        std::uint64_t op = 0;
+        const int code = pdtp_stat_start(&op, get(), path.c_str(), user_data);
+        return code < 0 ? result<std::uint64_t>(pdtp::error::last(code)) : op;
+    }
+    /** Has changes at or below `path` told by events (event::changed); the number for unwatch. */
+    result<std::uint64_t> watch(const std::string &path, void *user_data = nullptr)
+    {
+        std::uint64_t op = 0;
+        const int code = pdtp_watch_start(&op, get(), path.c_str(), user_data);
+        return code < 0 ? result<std::uint64_t>(pdtp::error::last(code)) : op;
+    }
+    result<void> unwatch(std::uint64_t op) { return detail::checked(pdtp_watch_stop(get(), op)); }
+    /** Opens a file to be read while it comes. Blocks until it is known what it is. */
+    result<reader> open(const std::string &path, milliseconds time = forever)
+    {
+        pdtp_reader *made = nullptr;
+        const int code = pdtp_reader_open(&made, get(), path.c_str(), detail::timeout(time));
+        return code < 0 ? result<reader>(pdtp::error::last(code)) : result<reader>(reader::adopt(made));
+    }
+    /** Gives a local file to others as `path`, for as long as the share lives. */
+    result<pdtp::share> share(const std::string &path, const std::string &local, void *user_data = nullptr)
+    {
+        pdtp_share *made = nullptr;
+        const int code = pdtp_share_add(&made, get(), path.c_str(), local.c_str(), user_data);
+        return code < 0 ? result<pdtp::share>(pdtp::error::last(code)) : result<pdtp::share>(pdtp::share::adopt(made));
+    }
+    /** Whether what is given of a file after its download is kept whatever the bounds. */
+    result<void> pin(const std::string &path, bool on = true)
+    {
+        return detail::checked(pdtp_cache_pin(get(), path.c_str(), on));
     }
     /** Downloads a file, or, if `path` ends in "/", a tree into a directory. `user_data` comes back in events. */
     result<transfer> download(const std::string &path, const std::string &local, void *user_data = nullptr)
@@ -549,6 +744,45 @@ public:
 
 private:
     explicit session(pdtp_session *raw) noexcept : handle(raw) {}
+};
+
+/* ---------------------------------------------------------------------------------------- Unfinished downloads */
+
+/** Downloads that have not come to their end: pdtp_resume. A range of pdtp_unfinished. */
+class unfinished : public detail::handle<pdtp_resume, pdtp_resume_free> {
+public:
+    unfinished() = default;
+    /** Takes a handle of C over. */
+    static unfinished adopt(pdtp_resume *raw) noexcept { return unfinished(raw); }
+
+    class iterator {
+    public:
+        using iterator_category = std::input_iterator_tag;
+        using value_type = pdtp_unfinished;
+        using difference_type = std::ptrdiff_t;
+        using pointer = const pdtp_unfinished *;
+        using reference = const pdtp_unfinished &;
+
+        iterator(const pdtp_resume *of, std::size_t at) noexcept : of_(of), at_(at) {}
+        reference operator*() const noexcept { return *pdtp_resume_at(of_, at_); }
+        pointer operator->() const noexcept { return pdtp_resume_at(of_, at_); }
+        iterator &operator++() noexcept { return ++at_, *this; }
+        iterator operator++(int) noexcept { return iterator(of_, at_++); }
+        bool operator==(const iterator &other) const noexcept { return at_ == other.at_; }
+        bool operator!=(const iterator &other) const noexcept { return at_ != other.at_; }
+
+    private:
+        const pdtp_resume *of_;
+        std::size_t at_;
+    };
+
+    std::size_t size() const noexcept { return pdtp_resume_count(get()); }
+    bool empty() const noexcept { return size() == 0; }
+    iterator begin() const noexcept { return iterator(get(), 0); }
+    iterator end() const noexcept { return iterator(get(), size()); }
+
+private:
+    explicit unfinished(pdtp_resume *raw) noexcept : handle(raw) {}
 };
 
 /* -------------------------------------------------------------------------------------------------- Clients */
@@ -582,6 +816,47 @@ public:
         pdtp_stats now{};
         const int code = pdtp_client_stats(get(), &now, sizeof now);
         return code < 0 ? result<pdtp_stats>(pdtp::error::last(code)) : result<pdtp_stats>(now);
+    }
+
+    /** What is given to others after its download. */
+    result<pdtp_cache_info> cache() const
+    {
+        pdtp_cache_info now{};
+        const int code = pdtp_cache_stats(get(), &now, sizeof now);
+        return code < 0 ? result<pdtp_cache_info>(pdtp::error::last(code)) : result<pdtp_cache_info>(now);
+    }
+    /** Gives up what is given after its download, but for `keep` bytes. Blocks for a moment. */
+    result<void> purge(std::uint64_t keep = 0) { return detail::checked(pdtp_cache_purge(get(), keep)); }
+    /** The totals as text for Prometheus. */
+    result<std::string> metrics() const
+    {
+        char *raw = nullptr;
+        const int code = pdtp_metrics(&raw, get());
+        if (code < 0) {
+            return pdtp::error::last(code);
+        }
+        const std::unique_ptr<char, void (*)(char *)> text(raw, pdtp_string_free);
+        return std::string(text.get());
+    }
+    /** Downloads that have not come to their end, of earlier runs, too. */
+    result<pdtp::unfinished> unfinished() const
+    {
+        pdtp_resume *made = nullptr;
+        const int code = pdtp_resume_list(&made, get());
+        return code < 0 ? result<pdtp::unfinished>(pdtp::error::last(code))
+                        : result<pdtp::unfinished>(pdtp::unfinished::adopt(made));
+    }
+    /** Goes on with one of them. */
+    result<transfer> resume(const char *id, void *user_data = nullptr)
+    {
+        pdtp_transfer *made = nullptr;
+        const int code = pdtp_resume_start(&made, get(), id, user_data);
+        return code < 0 ? result<transfer>(pdtp::error::last(code)) : result<transfer>(transfer::adopt(made));
+    }
+    /** Takes one of them off the list; PDTP_CANCEL_* says what becomes of what is there. */
+    result<void> forget(const char *id, int what = PDTP_CANCEL_KEEP)
+    {
+        return detail::checked(pdtp_resume_forget(get(), id, what));
     }
 
     /** Gives each event to void(pdtp::event), where dispatch() is called. Set it before the first session. */

@@ -5,9 +5,13 @@
 
 #![cfg(unix)]
 
+#[path = "common/abi.rs"]
+pub mod abi;
 #[path = "common/c.rs"]
 pub mod c;
 pub mod common;
+#[path = "common/nonsense.rs"]
+pub mod nonsense;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -78,6 +82,24 @@ fn nulls_and_nonsense_are_answered_with_codes() {
     for compiler in compilers() {
         compile(compiler, "tests/c/nulls.c").run(&[] as &[&str]).expect(0);
     }
+}
+
+/// The same by types alone, with every combination, on handles that are alive: whatever is new in the header is in it.
+#[test]
+fn every_combination_of_nonsense_is_answered() {
+    let served = tree();
+    let server = Pdtpd::start(served.path(), &[] as &[&str]);
+    let header = std::fs::read_to_string(c::source("include/pdtp.h")).unwrap();
+    let dir = scratch();
+    let text = dir.path().join("nonsense.c");
+    std::fs::write(&text, nonsense::program(&abi::Abi::of_header(&header))).unwrap();
+    let include = format!("-I{}", c::source("tests/c").display());
+    let program = c::compile_with("cc", &text, &[include]);
+    let mut command = Command::new(program.path());
+    command.arg(server.uri("/")).current_dir(dir.path());
+    let said = Proc::spawn(command).finish(PATIENCE * 2).expect(0).text();
+    let calls: usize = said.split(' ').next().unwrap().parse().unwrap();
+    assert!(calls > 10 * header_prototypes().len(), "{said}");
 }
 
 /// The header without its comments, and each function with its comment: name, comment, arguments.
@@ -155,6 +177,15 @@ fn every_function_that_is_refused_in_callbacks_is_tried_there() {
     assert!(forgotten.is_empty(), "not in on_event_reenter of tests/c/life.c: {forgotten:?}");
 }
 
+/// What the driver does not know of, no random sequence has.
+#[test]
+fn every_function_is_called_at_random() {
+    let text = std::fs::read_to_string(c::source("tests/c/fuzz.c")).unwrap();
+    let forgotten: Vec<_> =
+        header_prototypes().into_iter().filter(|name| !text.contains(&format!("{name}("))).collect();
+    assert!(forgotten.is_empty(), "not in tests/c/fuzz.c: {forgotten:?}");
+}
+
 /// `tests/slow_c_api.rs` has more of it.
 #[test]
 fn random_sequences_of_calls_break_nothing() {
@@ -163,8 +194,19 @@ fn random_sequences_of_calls_break_nothing() {
     let program = compile("cc", "tests/c/fuzz.c");
     for seed in ["1", "2"] {
         let dir = scratch();
-        program.run(&[seed, "300", &server.uri("/"), dir.path().to_str().unwrap()]).expect(0);
+        program.run(&[seed, "300", "1", &server.uri("/"), dir.path().to_str().unwrap()]).expect(0);
     }
+}
+
+/// `tests/slow_sanitized.rs` has more of it, with ThreadSanitizer.
+#[test]
+fn many_threads_share_a_client_until_it_is_freed() {
+    let served = tree();
+    let server = Pdtpd::start(served.path(), &[] as &[&str]);
+    let dir = scratch();
+    compile("cc", "tests/c/hammer.c")
+        .run(&["1", "12", &server.uri("/"), dir.path().to_str().unwrap()])
+        .expect(0);
 }
 
 #[test]

@@ -56,6 +56,7 @@ tests_of! {
 tests_of! {
     "tests/c/data.c" events:
     pulled
+    range
     dispatched
     aborted
     freed

@@ -12,9 +12,9 @@ use common::{
 };
 use pdtp::client::{
     Client, ClientStats, Config, ErrorKind, EventBody, EventMask, Flow, Overwrite, Request, Seeding, Session,
-    SessionState, Target, Transfer, TransferState,
+    SessionState, Target, Transfer, TransferState, Tuning,
 };
-use pdtp::wire::{PdtpUri, UrlPath};
+use pdtp::wire::{ByteRange, PdtpUri, UrlPath};
 
 const WAIT: Option<Duration> = Some(PATIENCE);
 const NO_ARGS: [&str; 0] = [];
@@ -428,6 +428,57 @@ fn a_stream_comes_in_order_and_can_be_stopped() {
     assert_eq!(stop.wait(WAIT).unwrap_err().kind, ErrorKind::Cancelled);
     let error = session.start(request("/", Target::Stream(Box::new(|_, _| Flow::Continue))), 9).unwrap();
     assert_eq!(error.wait(WAIT).unwrap_err().kind, ErrorKind::Argument);
+}
+
+#[test]
+fn a_part_of_a_file_is_streamed_and_nothing_else_is_fetched() {
+    let served = make_tree(&[("big", 5_000_001)]);
+    let content = std::fs::read(served.path().join("big")).unwrap();
+    let server = Pdtpd::start(served.path(), &NO_ARGS);
+    let client = client(|_| {});
+    let session = session(&client, &server);
+    let stream = |range: &str| {
+        let got = Arc::new(Mutex::new((None, Vec::new())));
+        let sink = Arc::clone(&got);
+        let function = move |offset: u64, bytes: &[u8]| {
+            let mut got = sink.lock().unwrap();
+            let first = *got.0.get_or_insert(offset);
+            assert_eq!(offset - first, got.1.len() as u64, "in order");
+            got.1.extend_from_slice(bytes);
+            Flow::Continue
+        };
+        let range = Some(ByteRange::from_text(range).unwrap());
+        let tuning = Tuning { range, pace: 500_000, ..Tuning::default() };
+        let request = Request { tuning, ..request("/big", Target::Stream(Box::new(function))) };
+        let transfer = session.start(request, 9).unwrap();
+        let ended = transfer.wait(WAIT);
+        let (first, bytes) = std::mem::take(&mut *got.lock().unwrap());
+        ended.map(|()| (first, bytes, transfer.progress()))
+    };
+
+    let (first, bytes, progress) = stream("1234567-1234999").unwrap();
+    assert_eq!(first, Some(1_234_567));
+    assert!(bytes == content[1_234_567..=1_234_999]);
+    assert!(progress.total < 1_000_000 && progress.done == progress.total, "{progress:?}");
+    assert_eq!(progress.from_origin, progress.total, "whole pieces, and no others");
+
+    let (first, bytes, _) = stream("4999000-").unwrap();
+    assert_eq!(first, Some(4_999_000));
+    assert!(bytes == content[4_999_000..]);
+    let (_, bytes, _) = stream("5000000-9999999999").unwrap();
+    assert!(bytes == content[5_000_000..], "what ends past the end ends with the file");
+    let (first, bytes, _) = stream("5000001-").unwrap();
+    assert_eq!((first, bytes), (None, Vec::new()));
+    let error = stream("5000002-").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Argument);
+    assert!(error.to_string().contains("5000001"), "{error}");
+    // All of it is still to be had, whatever was told to the server of the parts.
+    let (_, bytes, _) = stream("0-").unwrap();
+    assert!(bytes == content);
+
+    let tuning = Tuning { range: Some(ByteRange::new(0, 5)), ..Tuning::default() };
+    let file = Request { tuning, ..request("/big", Target::File("nowhere".into())) };
+    assert_eq!(session.start(file, 0).unwrap_err().kind, ErrorKind::Argument);
 }
 
 #[test]

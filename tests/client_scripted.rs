@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use common::{PATIENCE, content, scratch, wait_until};
 use pdtp::client::{
-    Client, Config, ErrorKind, EventBody, EventMask, Overwrite, Request, Seeding, Session, SessionState,
-    Target, Transfer,
+    Client, Config, ErrorKind, EventBody, EventMask, Overwrite, ReaderOptions, Request, Seeding, Session,
+    SessionState, Target, Transfer,
 };
 use pdtp::content::{Layout, PieceHashes, PieceSize, hash_piece};
 use pdtp::wire::token::{self, Method, Secret, TokenScope};
@@ -589,6 +589,88 @@ fn a_run_is_told_piece_by_piece_and_can_be_called_off() {
     transfer.wait(WAIT).unwrap();
     assert!(std::fs::read(local.path().join("file")).unwrap() == bytes);
     drop(go_on);
+}
+
+#[test]
+fn what_a_reader_has_left_behind_is_called_off() {
+    let served = Served::new(41, 64 * PIECE as usize);
+    let bytes = served.bytes.clone();
+    let piece = u64::from(PIECE);
+    let (go_on, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    // Two pieces, and then it would take for ever.
+    let slow = {
+        let bytes = bytes.clone();
+        HttpPeer::new(move |mut stream, range| {
+            let _ = stream.write_all(head(&bytes, &range, "proof").as_bytes());
+            let _ = stream.write_all(&bytes[range.start..range.start + 2 * PIECE as usize]);
+            let _ = wait.lock().unwrap().recv();
+        })
+    };
+    let honest = HttpPeer::honest(bytes.clone());
+    let server = Server::new();
+    let client = client(|_| {});
+    let session = open(&client, &server);
+    let opening = std::thread::spawn(move || {
+        let options = ReaderOptions { window: 16 * piece, ..ReaderOptions::default() };
+        session.open_reader(&UrlPath::parse("/file").unwrap(), options, WAIT).unwrap()
+    });
+    let mut peer = server.welcome();
+    until_request(&mut peer, &served);
+    peer.send(served.transfer(1, slow.address, 0..8 * piece));
+    peer.send(served.transfer(2, slow.address, 12 * piece..20 * piece));
+    let progress = |peer: &mut Peer, count: usize| {
+        let mut told = Vec::new();
+        while told.len() < count {
+            match peer.next().unwrap() {
+                Message::Progress(progress) => told.extend(progress.pieces),
+                Message::AskInfo(ask) => peer.send(served.tell_info(&ask)),
+                Message::AskHashes(ask) => peer.send(served.tell_hashes(&ask)),
+                _ => {}
+            }
+        }
+        told.sort_unstable();
+        told
+    };
+    assert_eq!(progress(&mut peer, 4), [0, 1, 12, 13]);
+    let reader = opening.join().unwrap();
+    // A little further on: some of what is under way is of use, and so all of it goes on.
+    reader.seek(6 * piece);
+    loop {
+        match peer.expect() {
+            Message::Unrequest(_) => break,
+            Message::Completed(completed) => panic!("{completed:?}"),
+            _ => {}
+        }
+    }
+    let mut some = vec![0; PIECE as usize];
+    assert_eq!(reader.read(&mut some, Some(Duration::ZERO)).unwrap_err().kind, ErrorKind::Again);
+    // Far away: nothing of it is.
+    reader.seek(40 * piece);
+    let mut is_taken_back = false;
+    let mut ends = Vec::new();
+    while ends.len() < 2 {
+        match peer.expect() {
+            Message::Unrequest(_) => is_taken_back = true,
+            Message::Completed(completed) => {
+                assert!(is_taken_back, "the server must know why");
+                ends.push((completed.id.unwrap(), completed.error, completed.bytes));
+            }
+            _ => {}
+        }
+    }
+    ends.sort_unstable_by_key(|end| end.0);
+    assert_eq!(ends.iter().map(|end| end.0).collect::<Vec<_>>(), [1, 2]);
+    assert!(ends.iter().all(|end| end.1 == Some(FailureKind::Cancelled)), "{ends:?}");
+    // What is needed now comes, and what had come before is still there.
+    peer.send(served.transfer(3, honest.address, 40 * piece..48 * piece));
+    assert_eq!(completed(&mut peer, 3).error, None);
+    assert_eq!(reader.read(&mut some, WAIT).unwrap(), PIECE as usize);
+    assert!(some == bytes[40 * PIECE as usize..][..PIECE as usize]);
+    reader.seek(13 * piece);
+    assert_eq!(reader.read(&mut some, Some(Duration::ZERO)).unwrap(), PIECE as usize);
+    assert!(some == bytes[13 * PIECE as usize..][..PIECE as usize]);
+    drop((reader, go_on));
 }
 
 #[test]

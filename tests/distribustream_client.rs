@@ -299,6 +299,18 @@ fn what_an_old_server_cannot_do_is_an_error_that_says_so() {
         assert!(run.code() != 0 && run.stderr.contains("no listings"), "{run:?}");
         let run = get(&server.uri("/"), local.path(), &["-r", "--dialect", dialect]);
         assert!(run.code() != 0 && run.stderr.contains("no listings"), "{run:?}");
+        let copy = local.path().join("copy");
+        std::fs::create_dir_all(&copy).unwrap();
+        std::fs::write(copy.join("mine"), "mine").unwrap();
+        let uri = server.uri("/");
+        let mirror = ["mirror", "--delete", "--dialect", dialect, &uri, copy.to_str().unwrap()];
+        let run = pdtp(&mirror);
+        assert!(run.code() != 0 && run.stderr.contains("no listings"), "{run:?}");
+        let run = pdtp(&[&mirror[..], &["--watch"]].concat());
+        assert!(run.code() != 0 && run.stderr.contains("does not tell what changes"), "{run:?}");
+        assert!(copy.join("mine").exists(), "removed for a listing that never came");
+        let run = pdtp(&["watch", "--dialect", dialect, &uri]);
+        assert!(run.code() != 0 && run.stderr.contains("does not tell what changes"), "{run:?}");
         let run = get(&server.uri("/none.bin"), local.path(), &["--dialect", dialect]);
         assert!(run.code() != 0 && run.stderr.contains("no such file"), "{run:?}");
         // What is possible.

@@ -220,10 +220,48 @@ fn signatures_are_told_in_xml_and_in_json() {
         let listed = objects(&pdtp(&["ls", "--json", &server.uri("/")]).expect(0));
         let of = |name: &str| listed.iter().find(|entry| entry["name"] == name).unwrap()["signed_by"].clone();
         assert_eq!((of("a"), of("b").as_str()), (Value::from("publisher"), of_b));
+        // And to people.
+        let long = pdtp(&["ls", "-l", &server.uri("/")]).expect(0).text();
+        let state = |name: &str| {
+            let line = long.lines().find(|line| line.ends_with(&format!("  {name}"))).unwrap();
+            line.split_whitespace().rev().nth(1).unwrap().to_owned()
+        };
+        assert_eq!((state("a").as_str(), state("b").as_str()), ("signed", of_b.unwrap_or("-")), "{long}");
+        let page = http(server.port(), "GET", "/", &[("Accept", "text/html")]).text();
+        let row =
+            |name: &str| page.split("<tr>").find(|row| row.contains(&format!(">{name}</bdi>"))).unwrap();
+        assert!(row("a").contains(">signed<"), "{page}");
+        assert_eq!(row("b").contains(">signed by the server<"), of_b.is_some(), "{page}");
         let names = |condition: &str| pdtp(&["ls", "--where", condition, &server.uri("/")]).expect(0).text();
         assert_eq!(names("signed=publisher"), "a\n");
         assert_eq!(names("signed=no").contains("b\n"), of_b.is_none());
     }
+}
+
+/// The tag of 1996, at the end of an MP3.
+fn id3v1(title: &str) -> Vec<u8> {
+    let field = |text: &str, length: usize| {
+        let mut field: Vec<u8> = text.bytes().take(length).collect();
+        field.resize(length, 0);
+        field
+    };
+    let fields =
+        [field(title, 30), field("Somebody", 30), field("An Album", 30), field("1999", 4), field("", 30)];
+    [b"TAG".as_slice(), &fields.concat(), &[255]].concat()
+}
+
+#[test]
+fn of_two_tags_in_a_song_the_fuller_one_counts() {
+    let served = scratch();
+    let title = "A title of rather more than thirty characters, written out";
+    write(served.path(), "both.mp3", [song(title), id3v1(title)].concat());
+    let untagged = song("")[song("").len() - 417 * 40..].to_vec();
+    write(served.path(), "old.mp3", [untagged, id3v1("Short")].concat());
+    let server = Pdtpd::start(served.path(), NONE);
+    wait_for(&server, "/both.mp3", "dc.title", Some(title));
+    wait_for(&server, "/both.mp3", "dc.creator", Some("Ada"));
+    wait_for(&server, "/old.mp3", "dc.title", Some("Short"));
+    wait_for(&server, "/old.mp3", "dc.creator", Some("Somebody"));
 }
 
 #[test]

@@ -219,7 +219,12 @@ fn paths_do_not_leave_the_directory() {
     std::os::unix::fs::symlink("../secret", root.join("up")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", root.join("abs")).unwrap();
     std::os::unix::fs::symlink("/", root.join("all")).unwrap();
-    let server = Pdtpd::start(&root, &[] as &[&str]);
+    for follow in ["yes", "no"] {
+        paths_do_not_leave(&Pdtpd::start(&root, &["--follow-symlinks", follow]));
+    }
+}
+
+fn paths_do_not_leave(server: &Pdtpd) {
     let mut client = Raw::connect(server.port());
     client.register_v3("c");
     for path in [
@@ -251,7 +256,7 @@ fn paths_do_not_leave_the_directory() {
         assert!((400..500).contains(&answer.status), "{path}: {}", answer.status);
         assert!(!answer.text().contains("root:"), "{path}");
     }
-    still_serves(&server);
+    still_serves(server);
 }
 
 /// Resident memory of a process, bytes.

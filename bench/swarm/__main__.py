@@ -3,13 +3,15 @@
     sudo python3 bench/swarm [SCENARIO…] [--runs N] [--systems LIST] [--docs] [--short]
 
 Every peer is a network namespace with an uplink and a downlink of its own; the programs are the real ones. All systems
-of a scenario take turns, run by run, so that they see the same machine. Times are from the order to begin (for `pdtp`
-and `curl` the start of the process, for libtorrent, whose Python takes a while, the order to a process that waits) to
-the last byte, verified. Every copy is compared with the original.
+of a scenario take turns, run by run, so that they see the same machine. Times are from the order to begin (a shell that
+waits in the namespace becomes `pdtp` or `curl`; libtorrent, whose Python takes a while, is up and waiting) to the last
+byte, verified. Every copy is compared with the original.
 
-T* is the fluid optimum of Kumar and Ross; TCP/IP and Ethernet headers alone make it 1.046 T*.
+T* is the fluid optimum of Kumar and Ross; TCP/IP and Ethernet headers alone make it 1.046 T*. Where the capacity of the
+uplinks went is told for each run (account.py), and how busy the processors of this machine were.
 
-Needs root, and (Debian) iproute2 ethtool nginx-light curl python3-libtorrent; programs built by `make bins`.
+Needs root, and (Debian) iproute2 ethtool nginx-light curl python3-libtorrent, nftables for that account; programs built by
+`make bins`.
 """
 
 import argparse
@@ -26,13 +28,14 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import account  # noqa: E402
 import plot  # noqa: E402
 import systems  # noqa: E402
 from net import Network, NetError, allowed, why_not  # noqa: E402
 from scenarios import MBIT, MIB, SCENARIOS  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-DEFAULT = ["equal", "differ", "arrive", "fail", "alone", "pair"]
+DEFAULT = ["equal", "differ", "arrive", "leave", "fail", "alone", "pair"]
 # The settings of BitTorrent that are tried. The best of each scenario is what ours is compared with.
 BITTORRENT = ["default", "tuned", "tuned-4", "tuned-all", "tuned-super", "tuned-all-super"]
 BITTORRENT_SHORT = ["tuned", "tuned-super"]
@@ -56,12 +59,15 @@ def measure(scenario, name, args):
             system = systems.make(name, network, scratch, args)
             system.prepare()
             before = [host.traffic() for host in network.hosts]
+            uplinks = account.Account(network)
             plan = [(number * scenario.every_s, 0, peer) for number, peer in enumerate(system.peers)]
             plan += [(at, 1, (system.peers[index], how)) for at, index, how in scenario.fails]
             plan.sort(key=lambda entry: entry[:2])
             lost, begun = set(), {}
+            uplinks.begin()
             start = time.monotonic()
             while True:
+                uplinks.sample()
                 now = time.monotonic() - start
                 while plan and plan[0][0] <= now:
                     _, kind, what = plan.pop(0)
@@ -78,13 +84,14 @@ def measure(scenario, name, args):
                     missing = [p.index for p in system.peers if p.index not in system.finished]
                     raise NetError(f"{name}: peers {missing} not done after {scenario.deadline_s} s")
                 system.watch.poll(min(0.05, plan[0][0] - now if plan else 0.05))
+            last = max(when for index, when in system.finished.items() if index not in lost)
+            spent = uplinks.end(last - start, scenario.size * (len(system.peers) - len(lost)))
             after = [host.traffic() for host in network.hosts]
             segments = [host.segments() for host in network.hosts]
             wrong = [p.index for p in system.peers if p.index not in lost and not system.is_right(p)]
             if wrong:
                 raise NetError(f"{name}: wrong copies at {wrong}")
             times = sorted(system.finished[p.index] - begun[p.index] for p in system.peers if p.index not in lost)
-            last = max(when for index, when in system.finished.items() if index not in lost)
             return {
                 "times_s": [round(t, 3) for t in times],
                 "makespan_s": round(last - start, 3),
@@ -94,6 +101,7 @@ def measure(scenario, name, args):
                 "segments": sum(sent for sent, _ in segments),
                 "retransmitted": sum(again for _, again in segments),
                 "load": load(),
+                "uplinks": spent,
                 **system.details(),
             }
 
@@ -136,6 +144,7 @@ def compare(scenario, args):
                   f"mean {run['mean_s']:7.2f} s  origin copies {run['origin_copies']:5.2f}  sent again {run['retransmitted'] / run['segments']:.2%}  "
                   f"load {run['load']:.1f}",
                   file=sys.stderr, flush=True)
+            print(account.line(run["uplinks"]), file=sys.stderr, flush=True)
     optimum = scenario.optimum_s
     result = {"scenario": {**dataclasses.asdict(scenario), "optimum_s": optimum}, "systems": {}}
     for name, all_runs in runs.items():

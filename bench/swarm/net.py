@@ -124,6 +124,21 @@ class Network:
                             for other, mac in macs.items() if other is not host)
             subprocess.run(["ip", "-n", host.namespace, "-batch", "-"], input=lines, text=True, check=True)
 
+    def devices(self):
+        """The counters of all links, as the bridge sees them: what it receives has come out of an uplink."""
+        holder = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.bridge}", "cat"], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE)
+        try:
+            # An answer shows that it is there. The file remembers whose view it is.
+            holder.stdin.write(b"\n")
+            holder.stdin.flush()
+            holder.stdout.readline()
+            return open(f"/proc/{holder.pid}/net/dev")
+        finally:
+            holder.stdin.close()
+            holder.wait()
+            holder.stdout.close()
+
     def _shape(self, where, device, rate):
         tc = ["tc", "-n", where, "qdisc", "add", "dev", device]
         # A burst of two packets, so that rates hold over milliseconds; more where the timer could not keep up.

@@ -21,8 +21,8 @@ class Scenario:
 
     @property
     def optimum_s(self):
-        """T* of Kumar and Ross (2006), where all begin together and nobody is lost; it knows no framing."""
-        if self.every_s or self.fails:
+        """T* of Kumar and Ross (2006), where all begin together and nobody goes; it knows no framing."""
+        if self.every_s or self.fails or self.leaves:
             return None
         bits = self.size * 8
         ups, downs = [up * MBIT for up, _ in self.peers], [down * MBIT for _, down in self.peers]
@@ -37,6 +37,7 @@ SCENARIOS = {s.name: s for s in (
     Scenario("equal", "16 peers of 10 up and 50 down, all at once", EQUAL, rivals=("bittorrent", "http")),
     Scenario("differ", "half of the peers 2 up, half 18", MIXED),
     Scenario("arrive", "a peer every 2 s; each leaves when it is done", EQUAL, every_s=2, leaves=True),
+    Scenario("leave", "half of the peers 2 up, half 18; each leaves when it is done", MIXED, leaves=True),
     Scenario("fail", "4 of 16 are lost on the way: two vanish without a word, two are killed", EQUAL,
              fails=((5, 2, "vanish"), (8, 5, "kill"), (11, 9, "vanish"), (14, 13, "kill"))),
     Scenario("alone", "one peer", EQUAL[:1], rivals=("http",)),

@@ -55,6 +55,15 @@ class System:
     def output(self, peer):
         return os.path.join(self.scratch, f"out{peer.index}")
 
+    def ready(self, peer, script, *words, **options):
+        """A shell in the host's namespace that waits for `go`, so that getting there costs no time that is measured."""
+        return peer.spawn("sh", "-c", f"read go && {script}", *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)
+
+    @staticmethod
+    def go(process):
+        process.stdin.write(b"go\n")
+        process.stdin.close()
+
     def is_right(self, peer):
         name = self.output(peer)
         name = os.path.join(name, "file") if os.path.isdir(name) else name
@@ -78,13 +87,17 @@ class Pdtp(System):
         # Hashing happens once for each file, not once for each client.
         self.origin.run(os.path.join(self.options.bin, "pdtp"), "stat", self.uri)
         self.results = {}
+        self.clients = {peer: self.client(peer, self.options.leaves) for peer in self.peers}
 
     def begin(self, peer, leaves):
+        self.go(self.clients[peer])
+
+    def client(self, peer, leaves):
         words = ["get", "--json", "-o", self.output(peer), *([] if leaves else ["--seed-for", "1h"]), self.uri]
         if self.options.trace:
             words.insert(1, "-v")
         log = open(os.path.join(self.scratch, f"pdtp{peer.index}.log"), "wb")
-        process = peer.spawn(os.path.join(self.options.bin, "pdtp"), *words, stdout=subprocess.PIPE, stderr=log)
+        process = self.ready(peer, 'exec "$0" "$@"', os.path.join(self.options.bin, "pdtp"), *words, stderr=log)
         trace = open(os.path.join(self.options.trace, f"peer{peer.index}.jsonl"), "w") if self.options.trace else None
 
         def take(line):
@@ -98,6 +111,7 @@ class Pdtp(System):
                     self.results[peer.index] = event
 
         self.watch.add(process, take)
+        return process
 
     def details(self):
         wasted = sum(event.get("wasted", 0) for event in self.results.values())
@@ -211,10 +225,16 @@ class Http(System):
         wait_until(lambda: subprocess.run(["nsenter", f"--net=/run/netns/{self.origin.namespace}", need("curl", "curl"),
                                            "-s", "-o", "/dev/null", probe]).returncode == 0, 20, "nginx")
 
-    def begin(self, peer, leaves):
+        self.clients = {peer: self.client(peer) for peer in self.peers}
+
+    def client(self, peer):
         command = f'curl -s -o "$0" http://{self.origin.address}:8080/file && echo done'
-        process = peer.spawn("sh", "-c", command, self.output(peer), stdout=subprocess.PIPE)
+        process = self.ready(peer, command, self.output(peer))
         self.watch.add(process, lambda line: self.done(peer))
+        return process
+
+    def begin(self, peer, leaves):
+        self.go(self.clients[peer])
 
 
 def make(name, network, scratch, options):

@@ -51,6 +51,8 @@ pub(super) struct Plan {
     path: UrlPath,
     expect_root: Option<Digest>,
     is_stream: bool,
+    /// How fast a stream will be read, bytes a second, if that is known.
+    pace: Option<u64>,
     /// Where to look for what is here, if that matters.
     look_at: Option<PathBuf>,
 }
@@ -58,8 +60,8 @@ pub(super) struct Plan {
 impl Plan {
     /// `None` where it is better to ask first.
     pub(super) fn of(request: &Request) -> Option<Self> {
-        let Request { path, target, overwrite, recursive, expect_root, .. } = request;
-        if path.is_root() || *recursive {
+        let Request { path, target, overwrite, recursive, expect_root, tuning, .. } = request;
+        if path.is_root() || *recursive || tuning.range.is_some() {
             return None;
         }
         let target_path = match target {
@@ -71,6 +73,7 @@ impl Plan {
             path: path.clone(),
             expect_root: *expect_root,
             is_stream: target_path.is_none(),
+            pace: Some(tuning.pace).filter(|pace| *pace > 0),
             look_at: target_path.filter(|_| *overwrite != Overwrite::Replace),
         })
     }
@@ -82,6 +85,7 @@ impl Plan {
             path,
             expect_root,
             is_stream: true,
+            pace: None,
             look_at: None,
         })
     }
@@ -90,7 +94,7 @@ impl Plan {
 impl Ahead {
     /// `None` where something of the file is here already. A stream is requested up to `window`.
     pub(super) async fn start(link: &LinkUser, plan: Plan, window: u64) -> Option<Self> {
-        let Plan { path, expect_root, is_stream, look_at } = plan;
+        let Plan { path, expect_root, is_stream, pace, look_at } = plan;
         if let Some(target) = look_at
             && blocking(move || is_anything_here(&target)).await != Ok(false)
         {
@@ -107,6 +111,7 @@ impl Ahead {
             request.order = Some(Order::Sequential);
             request.position = Some(0);
             request.window = Some(window);
+            request.pace = pace;
         }
         let early = Early::start(link, &path);
         Some(Self { link: link.clone(), path, request, turn: Some(turn), early, conn: None })

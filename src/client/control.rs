@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Error, ErrorKind};
 use crate::wire::{Dialect, FrameReader, Message, WireError, limits};
@@ -24,6 +24,8 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 const MAX_ADDRESSES: usize = 16;
 /// A server that does not take our messages for this long is dead.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// What can wait for other messages waits no longer than this.
+const LATER: Duration = Duration::from_millis(250);
 /// Bytes written at once.
 const WRITE_BATCH: usize = 64 * 1024;
 /// Bytes read at once.
@@ -149,27 +151,55 @@ impl Incoming {
     }
 }
 
-/// Writes what comes out of the queue until `None` does (then `Ok`) or the connection breaks.
+/// What is to be written.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    /// At once.
+    Now(Message),
+    /// With whatever else is written, but after [`LATER`] in any case: segments cost those who share the line.
+    Later(Message),
+    /// Nothing more follows.
+    End,
+}
+
+/// Writes what comes out of the queue until its end is said (then `Ok`) or the connection breaks.
 pub(super) async fn write_messages(
     mut stream: OwnedWriteHalf,
     dialect: Dialect,
-    mut queue: mpsc::Receiver<Option<Message>>,
+    mut queue: mpsc::Receiver<Outgoing>,
 ) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     let mut ended = false;
-    while !ended && let Some(Some(message)) = queue.recv().await {
-        encode(&message, dialect, &mut buffer);
-        // What else is there goes with it.
-        while buffer.len() < WRITE_BATCH
-            && let Ok(next) = queue.try_recv()
-        {
+    while !ended {
+        let Some(mut next) = queue.recv().await else { break };
+        let (by, mut is_urgent) = (Instant::now() + LATER, false);
+        // A task that was just woken goes before all others. Those that have something to say as well, now say it: with
+        // thousands of small files, a system call for each message would be felt at both ends.
+        tokio::task::yield_now().await;
+        loop {
             match next {
-                Some(message) => encode(&message, dialect, &mut buffer),
-                None => {
+                Outgoing::Now(message) => {
+                    encode(&message, dialect, &mut buffer);
+                    is_urgent = true;
+                }
+                Outgoing::Later(message) => encode(&message, dialect, &mut buffer),
+                Outgoing::End => {
                     ended = true;
                     break;
                 }
             }
+            if buffer.len() >= WRITE_BATCH {
+                break;
+            }
+            // What else is there goes with it.
+            next = match queue.try_recv() {
+                Ok(more) => more,
+                Err(_) if is_urgent => break,
+                Err(_) => match timeout_at(by, queue.recv()).await {
+                    Ok(Some(more)) => more,
+                    Ok(None) | Err(_) => break,
+                },
+            };
         }
         match timeout(WRITE_TIMEOUT, stream.write_all(&buffer)).await {
             Ok(written) => written?,
@@ -238,7 +268,8 @@ mod tests {
         let writer = tokio::spawn(write_messages(dialled.into_split().1, Dialect::Framed, queue));
         let long = Message::from(Notice { message: "x".repeat(60_000) });
         let too_long = Message::from(Notice { message: "x".repeat(70_000) });
-        for message in [Some(long.clone()), Some(too_long), Some(Ping {}.into()), None] {
+        let said = [long.clone(), too_long, Ping {}.into()].map(Outgoing::Now);
+        for message in said.into_iter().chain([Outgoing::End]) {
             sender.send(message).await.unwrap();
         }
         let mut incoming = Incoming::new(accepted.into_split().0, Dialect::Framed);
@@ -246,5 +277,39 @@ mod tests {
         assert_eq!(incoming.next().await.unwrap().unwrap(), Message::from(Ping {}));
         writer.await.unwrap().unwrap();
         assert!(matches!(incoming.next().await, Err(ReadError::Io(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_can_wait_travels_with_what_cannot() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dialled = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut accepted, _) = listener.accept().await.unwrap();
+        let (sender, queue) = mpsc::channel(8);
+        let writer = tokio::spawn(write_messages(dialled.into_split().1, Dialect::Line, queue));
+        let notice = |text: &str| Message::from(Notice { message: text.into() });
+        let mut buffer = [0; 1024];
+
+        sender.send(Outgoing::Later(notice("one"))).await.unwrap();
+        sender.send(Outgoing::Later(notice("two"))).await.unwrap();
+        tokio::time::sleep(LATER / 2).await;
+        let nothing = accepted.try_read(&mut buffer).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        sender.send(Outgoing::Now(Ping {}.into())).await.unwrap();
+        let together = accepted.read(&mut buffer).await.unwrap();
+        let lines: Vec<_> = std::str::from_utf8(&buffer[..together]).unwrap().lines().collect();
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert_eq!(lines[2], r#"["ping",{}]"#, "in the order in which they were said");
+
+        let before = Instant::now();
+        sender.send(Outgoing::Later(notice("three"))).await.unwrap();
+        let alone = accepted.read(&mut buffer).await.unwrap();
+        assert!(std::str::from_utf8(&buffer[..alone]).unwrap().contains("three"));
+        assert!(before.elapsed() >= LATER, "nothing followed, so it waited");
+
+        sender.send(Outgoing::Later(notice("four"))).await.unwrap();
+        sender.send(Outgoing::End).await.unwrap();
+        let last = accepted.read(&mut buffer).await.unwrap();
+        assert!(std::str::from_utf8(&buffer[..last]).unwrap().contains("four"), "the end does not lose it");
+        writer.await.unwrap().unwrap();
     }
 }

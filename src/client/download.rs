@@ -4,7 +4,7 @@
 //! it again on every new connection, and waits. It starts anew, with what is still right, when the file changes.
 
 use std::convert::Infallible;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ use super::reader::{self, Asking, Terms};
 use super::resume::{self, Note, Record};
 use super::session::{Conn, Gone, Link, LinkUser};
 use super::store::StoreError;
-use super::stream::{self, Finished, Function, Position};
+use super::stream::{self, Finished, Position, Streaming};
 use super::transfer::{Shared, Wish};
 use super::verify::{self, Demand};
 use super::{
@@ -119,12 +119,14 @@ pub(super) struct File {
     pub(super) turn: Option<OwnedMutexGuard<()>>,
     /// Its size as far as the numbers know it; `None` if they do not know of the file.
     pub(super) counted: Option<u64>,
+    /// Nothing of it is where it goes; as it was a moment ago.
+    pub(super) is_new: bool,
 }
 
 /// Where the bytes go.
 pub(super) enum Place {
     File(PathBuf),
-    Stream(Function),
+    Stream(Streaming),
     /// To those who read as they like.
     Readers(Arc<reader::Source>),
 }
@@ -278,10 +280,13 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
             let dirs = blocking(move || names::Dirs::new(dir.clone()).map(|_| dir)).await??;
             Place::File(dirs.join(name))
         }
-        (Target::Stream(function), Some(_)) => Place::Stream(function),
+        (Target::Stream(function), Some(_)) => {
+            Place::Stream(Streaming { function, range: tuning.range, pace: tuning.pace })
+        }
     };
     let hashes = info.and_then(|info| info.hashes).map(|hashes| hashes.0);
-    file(&job(true), File { path, place, expect_root, version, hashes, ahead, turn: None, counted: None })
+    let (job, turn) = (job(true), None);
+    file(&job, File { path, place, expect_root, version, hashes, ahead, turn, counted: None, is_new: false })
         .await
         .map(|got| Some(got.root))
 }
@@ -323,7 +328,17 @@ pub(super) struct Got {
 
 /// Downloads one file to its end.
 pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
-    let File { path, mut place, expect_root, mut version, mut hashes, mut ahead, turn, mut counted } = file;
+    let File {
+        path,
+        mut place,
+        expect_root,
+        mut version,
+        mut hashes,
+        mut ahead,
+        turn,
+        mut counted,
+        mut is_new,
+    } = file;
     let _turn = match turn.or_else(|| ahead.as_mut().and_then(|ahead| ahead.turn.take())) {
         Some(turn) => turn,
         None => job.shared.unless_cancelled(job.link.files.turn(&path)).await?,
@@ -349,7 +364,14 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
         // Before anything is asked for: what comes is verified against this root, so what is handed on of it is signed
         // from the first piece.
         let verdict = verify::admit(job, &path, &version, signatures, expect_root.is_some()).await?;
-        let size = version.layout.size();
+        let size = match &place {
+            Place::Stream(streaming) => {
+                stream::bytes_of(streaming.range, version.layout.size())?;
+                let bytes = version.layout.bytes_of_run(streaming.pieces(&version.layout));
+                bytes.end - bytes.start
+            }
+            Place::File(_) | Place::Readers(_) => version.layout.size(),
+        };
         match counted.replace(size) {
             None => job.shared.numbers.add_file(size),
             Some(before) => job.shared.numbers.resize(before, size),
@@ -363,7 +385,8 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
             Err(Stop::Failed(error)) => return Err(error),
             Err(Stop::Yielded) => return Err(yielded(&path)),
         };
-        let start = Start { hashes, overwrite, verdict, ahead: ahead.take() };
+        let start =
+            Start { hashes, overwrite, verdict, ahead: ahead.take(), is_new: std::mem::take(&mut is_new) };
         match attempt(job, &path, place, &version, start).await {
             Attempt::Done { root, was_here } => {
                 job.shared.numbers.file_done();
@@ -461,19 +484,29 @@ struct Start {
     verdict: Option<Verdict>,
     /// What was asked for already.
     ahead: Option<Ahead>,
+    /// Nothing of it is on the disk.
+    is_new: bool,
 }
 
 async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version, start: Start) -> Attempt {
-    let Start { hashes, overwrite, verdict, ahead } = start;
+    let Start { hashes, overwrite, verdict, ahead, is_new } = start;
     job.enter(TransferState::Checking);
-    let (target, function, readers) = match place {
+    let (target, streaming, readers) = match place {
         Place::File(target) => (Some(target), None, None),
-        Place::Stream(function) => (None, Some(function), None),
+        Place::Stream(streaming) => (None, Some(streaming), None),
         Place::Readers(source) => (None, None, Some(source)),
     };
-    let store = match open_store(job, path, target.clone(), hashes, overwrite).await {
-        Ok(store) => store,
-        Err(error) => return Attempt::Failed(error),
+    // What was signed is compared with all of it before it has its name.
+    let is_signed = verdict.as_ref().is_some_and(|verdict| verdict.sha256.is_some());
+    let small = target.as_ref().filter(|_| is_new && !is_signed).and_then(|target| {
+        PieceStore::small(target, &job.link.uri(path), Arc::clone(&hashes), version.mtime)
+    });
+    let store = match small {
+        Some(store) => Arc::new(store),
+        None => match open_store(job, path, target.clone(), hashes, overwrite).await {
+            Ok(store) => store,
+            Err(error) => return Attempt::Failed(error),
+        },
     };
     job.shared.numbers.found(store.found());
     let was_here = store.is_finished();
@@ -486,12 +519,17 @@ async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version
         job.shared.down.clone(),
     ));
     if let Some(before) = readers.as_ref().and_then(|readers| readers.take_rest(held.root)) {
-        held.credit_copied(copy_into(&held, move |store| copy_pieces(&before, store)).await);
+        let all = 0..version.layout.count();
+        held.credit_copied(copy_into(&held, move |store| copy_pieces(&before, store, all)).await);
     }
     if let Some(before) = job.link.files.get(path) {
         if version.root == Some(before.root) && !store.is_complete() {
             before.touch();
-            copy_from(&job.link, &before, &held).await;
+            let wanted = match &streaming {
+                Some(streaming) => streaming.pieces(&version.layout),
+                None => 0..version.layout.count(),
+            };
+            copy_from(&job.link, &before, &held, wanted).await;
         }
         // What the server believes to be here, it would not send again; what is here is said anew.
         job.link.unprovide(&before).await;
@@ -506,17 +544,22 @@ async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version
     job.enter(TransferState::Active);
     let already = ahead.and_then(|ahead| ahead.hand_over(&held));
 
-    let (result, function) = match function {
+    let (result, streaming) = match streaming {
         None => {
             let mut want = readers.clone().map_or(Want::All, Want::Readers);
             (receive(job, &held, &store, &mut want, already).await, None)
         }
-        Some(function) => {
-            let (result, function) = receive_stream(job, &held, &store, function, already).await;
-            (result, Some(function))
+        Some(streaming) => {
+            let (result, streaming) = receive_stream(job, &held, &store, streaming, already).await;
+            (result, Some(streaming))
         }
     };
     let result = match result {
+        Ok(()) if !store.is_complete() => {
+            // A part of the file, which is of no use to others.
+            forget(job, &held).await;
+            Ok(())
+        }
         Ok(()) => finish(job, &held, &store, target.as_ref(), version, verdict).await.map_err(Stop::Failed),
         // What is here is for whoever comes next.
         Err(Stop::Yielded) => Err(Stop::Yielded),
@@ -539,9 +582,9 @@ async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version
         Stop::Stale if readers.is_some() => Attempt::Failed(reader::changed(path)),
         Stop::Stale => {
             job.shared.numbers.retract(credited);
-            match (target, function) {
+            match (target, streaming) {
                 (Some(target), _) => Attempt::Again(Place::File(target)),
-                (None, Some(Some(function))) => Attempt::Again(Place::Stream(function)),
+                (None, Some(Some(streaming))) => Attempt::Again(Place::Stream(streaming)),
                 // Some of it was handed over already: a mix of versions is not what was asked for.
                 _ => Attempt::Failed(Error::new(
                     ErrorKind::Changed,
@@ -639,7 +682,8 @@ pub(super) async fn for_readers(
     let version = Some(version_to_read(job, source, &info)?);
     let hashes = info.hashes.map(|hashes| hashes.0);
     let (place, expect_root) = (Place::Readers(Arc::clone(source)), source.expect_root());
-    match file(job, File { path, place, expect_root, version, hashes, ahead, turn, counted: None }).await {
+    let read = File { path, place, expect_root, version, hashes, ahead, turn, counted: None, is_new: false };
+    match file(job, read).await {
         Err(error) if error.kind == ErrorKind::Again => Ok(()),
         Err(error) => Err(error),
         Ok(_) => Err(Error::new(ErrorKind::Internal, "reading ended by itself")),
@@ -691,11 +735,11 @@ fn yielded(path: &UrlPath) -> Error {
     Error::new(ErrorKind::Again, format!("somebody else downloads {path}"))
 }
 
-/// Takes from another download of the same version what it has.
-async fn copy_from(link: &LinkUser, before: &Arc<Held>, held: &Arc<Held>) {
+/// Takes from another download of the same version what it has of these pieces.
+async fn copy_from(link: &LinkUser, before: &Arc<Held>, held: &Arc<Held>, pieces: Range<u32>) {
     let (link, before) = (Arc::clone(link), Arc::clone(before));
     let copy = move |store: &PieceStore| match link.files.open_store(&before) {
-        Some(from) => copy_pieces(&from, store),
+        Some(from) => copy_pieces(&from, store, pieces),
         None => Ok(()),
     };
     held.credit_copied(copy_into(held, copy).await);
@@ -720,10 +764,10 @@ async fn copy_into(
 }
 
 /// What cannot be read or is wrong is left out, for others to send.
-fn copy_pieces(from: &PieceStore, to: &PieceStore) -> std::io::Result<()> {
+fn copy_pieces(from: &PieceStore, to: &PieceStore, mut pieces: Range<u32>) -> std::io::Result<()> {
     let layout = from.layout();
     let mut buffer = vec![0; layout.piece_size().bytes() as usize];
-    for piece in (0..layout.count()).filter(|&piece| from.has(piece)) {
+    while let Some(piece) = pieces.find(|&piece| from.has(piece)) {
         let bytes = layout.bytes_of(piece);
         let buffer = &mut buffer[..(bytes.end - bytes.start) as usize];
         let is_whole = from.read_at(bytes.start, buffer).is_ok_and(|length| length == buffer.len());
@@ -754,14 +798,15 @@ async fn finish(
         return Err(error);
     }
     let (finishing, mtime, is_mirror) = (Arc::clone(store), version.mtime, job.mirror.is_some());
-    let finished = blocking(move || {
+    let finish = move || {
         PieceStore::finish(&finishing, mtime)?;
         if is_mirror {
             finishing.set_time(mtime);
         }
         Ok(())
-    })
-    .await?;
+    };
+    // A small file got its name when its piece came.
+    let finished = if store.has_settled() { Ok(()) } else { blocking(finish).await? };
     if let Err(error) = finished {
         forget(job, held).await;
         return Err(store_error(&error));
@@ -852,6 +897,8 @@ enum Want {
     /// As much as the stream needs soon.
     Stream {
         position: Arc<Position>,
+        /// Bytes a second it will be read with, 0 = not known.
+        pace: u64,
         finished: oneshot::Receiver<Finished>,
         /// Once it has ended.
         end: Option<Finished>,
@@ -860,22 +907,36 @@ enum Want {
     Readers(Arc<reader::Source>),
 }
 
-/// `None` instead of the function when it has been given bytes already.
+/// Ends the thread of a stream together with the job that feeds it: also when the runtime goes, and the job with it.
+struct Leash(Arc<Position>);
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// `None` instead of the stream when its function has been given bytes already.
 async fn receive_stream(
     job: &Job,
     held: &Arc<Held>,
     store: &Arc<PieceStore>,
-    function: Function,
+    Streaming { function, range, pace }: Streaming,
     already: Option<Already>,
-) -> (Result<(), Stop>, Option<Function>) {
-    let position = Arc::<Position>::default();
+) -> (Result<(), Stop>, Option<Streaming>) {
+    let bytes = match stream::bytes_of(range, held.layout.size()) {
+        Ok(bytes) => bytes,
+        Err(error) => return (Err(error.into()), None),
+    };
+    let position = Arc::new(Position::new(bytes));
     let started =
         stream::start(&job.inner, Arc::clone(held), Arc::clone(store), Arc::clone(&position), function);
     let finished = match started {
         Ok(finished) => finished,
         Err(error) => return (Err(error.into()), None),
     };
-    let mut want = Want::Stream { position: Arc::clone(&position), finished, end: None };
+    let _leash = Leash(Arc::clone(&position));
+    let mut want = Want::Stream { position: Arc::clone(&position), pace, finished, end: None };
     let mut result = receive(job, held, store, &mut want, already).await;
     let Want::Stream { finished, end, .. } = want else { return (result, None) };
     match result {
@@ -888,13 +949,13 @@ async fn receive_stream(
         Some(end) => Some(end),
         None => job.shared.unless_cancelled(finished).await.ok().and_then(Result::ok),
     };
-    position.end();
     match end {
         Some(Finished { result: read, function }) => {
             if result.is_ok() {
                 result = read.map_err(Stop::Failed);
             }
-            (result, Some(function).filter(|_| position.taken() == 0))
+            let again = Streaming { function, range, pace };
+            (result, Some(again).filter(|_| position.is_untouched()))
         }
         None if result.is_ok() => (Err(Stop::Failed(job.shared.cancelled().await)), None),
         None => (result, None),
@@ -917,24 +978,42 @@ struct Asked {
 /// Up to which piece a file is wanted now, and what the server should know about it.
 #[derive(Debug, Clone, Copy)]
 struct Scope {
+    /// The first that is wanted at all.
+    from: u32,
     to: u32,
     /// Where a reader is.
     position: Option<u64>,
+    /// How fast it will be, bytes a second.
+    pace: Option<u64>,
 }
 
 impl Want {
     /// `until` is what was asked for before.
     fn scope(&self, layout: &Layout, until: u32) -> Scope {
         match self {
-            Self::All | Self::Readers(_) => Scope { to: layout.count(), position: None },
-            Self::Stream { position, .. } => {
-                let at = position.taken();
-                let end = at.saturating_add(STREAM_WINDOW).min(layout.size());
+            Self::All | Self::Readers(_) => Scope { from: 0, to: layout.count(), position: None, pace: None },
+            Self::Stream { position, pace, .. } => {
+                let (at, bytes) = (position.at(), position.bytes());
+                let end = at.saturating_add(STREAM_WINDOW).min(bytes.end);
                 // In steps: a message for every piece taken would be many.
                 let is_step =
-                    end == layout.size() || end.saturating_sub(layout.start(until)) >= STREAM_WINDOW / 8;
+                    end == bytes.end || end.saturating_sub(layout.start(until)) >= STREAM_WINDOW / 8;
                 let to = if is_step { layout.touched(at..end).end } else { until };
-                Scope { to, position: Some(at) }
+                let from = layout.touched(bytes).start;
+                Scope { from, to, position: Some(at), pace: Some(*pace).filter(|pace| *pace > 0) }
+            }
+        }
+    }
+
+    /// Whether all that will ever be wanted is here.
+    fn is_here(&self, store: &PieceStore) -> bool {
+        match self {
+            Self::All | Self::Readers(_) => store.is_complete(),
+            Self::Stream { position, .. } => {
+                store.is_complete() || {
+                    let have = store.pieces();
+                    store.layout().touched(position.bytes()).all(|piece| have.contains(piece))
+                }
             }
         }
     }
@@ -969,7 +1048,8 @@ impl Asked {
     /// Asks for more, if there is more to be asked for now.
     async fn more(&mut self, conn: &Conn, held: &Held, store: &PieceStore, scope: Scope) -> Result<(), Gone> {
         let layout = &held.layout;
-        let Scope { to, position } = scope;
+        let Scope { from, to, position, pace } = scope;
+        self.until = self.until.max(from);
         let is_busy = self.is_partial && store.verified_bytes() < self.goal;
         if self.until >= to || is_busy {
             return Ok(());
@@ -990,6 +1070,7 @@ impl Asked {
                 order: position.map(|_| Order::Sequential),
                 position,
                 window: position.map(|_| STREAM_WINDOW),
+                pace,
                 early: None,
             };
             conn.send(request).await?;
@@ -1175,7 +1256,7 @@ async fn is_over(job: &Job, held: &Held, store: &PieceStore, want: &mut Want) ->
     if job.shared.is_cancelled() {
         return Err(Stop::Failed(job.shared.cancelled().await));
     }
-    if let Want::Stream { position, finished, end } = want {
+    if let Want::Stream { position, finished, end, .. } = want {
         position.wake();
         if end.is_none()
             && let Ok(finished) = finished.try_recv()
@@ -1191,7 +1272,7 @@ async fn is_over(job: &Job, held: &Held, store: &PieceStore, want: &mut Want) ->
         if job.link.files.is_waited_for(&held.path) {
             return Err(Stop::Yielded);
         }
-    } else if store.is_complete() {
+    } else if want.is_here(store) {
         settle(held, store).await;
         return Ok(true);
     }

@@ -110,19 +110,21 @@ impl Exchange {
         if let Some(conn) = self.known_on()
             && !self.is_told.load(Ordering::Relaxed)
         {
-            let completed = wire::Completed {
-                id: self.id,
-                // For version 2.
-                peer: self.id.is_none().then(|| self.peer.to_string()),
-                url: self.held.url.clone(),
-                range: self.range(),
-                peer_id: self.peer_id.clone(),
-                bytes: Some(bytes),
-                ms: Some(ms),
-                error,
-                ..wire::Completed::default()
+            let end =
+                wire::Completed { bytes: Some(bytes), ms: Some(ms), error, ..wire::Completed::default() };
+            let _ = match self.id {
+                // What a giver says when all went well nobody waits for: it goes with what is said next.
+                Some(_) if !self.received && error.is_none() => {
+                    conn.send_later(wire::Completed { id: self.id, ..end }).await
+                }
+                Some(_) => conn.send(wire::Completed { id: self.id, ..end }).await,
+                None => {
+                    let peer = Some(self.peer.to_string());
+                    let (url, range) = (self.held.url.clone(), self.range());
+                    conn.send(wire::Completed { url, range, peer_id: self.peer_id.clone(), peer, ..end })
+                        .await
+                }
             };
-            let _ = conn.send(completed).await;
         }
         if inner.queue.mask().contains(EventMask::PEER) {
             let owner = if self.received { self.held.owner() } else { Owner::default() };
@@ -167,6 +169,7 @@ where
         tokio::pin!(receiving);
         // The first piece is told at once: somebody may be waiting for it.
         let mut next_report = Instant::now();
+        let mut wanted = held.wanted();
         loop {
             tokio::select! {
                 result = &mut receiving => break result,
@@ -183,6 +186,12 @@ where
                 }
                 () = held.stopped() => break Err(cancelled(started)),
                 () = called_off.notified() => break Err(cancelled(started)),
+                // The sender lives as long as `held`.
+                _ = wanted.changed() => {
+                    if taking.is_given_up(wanted.borrow_and_update().as_deref()) {
+                        break Err(cancelled(started));
+                    }
+                }
             }
         }
     };
@@ -273,6 +282,17 @@ impl Taking<'_> {
         store.is_some_and(|store| !self.exchange.pieces.clone().all(|piece| store.has(piece)))
     }
 
+    /// Whether nothing that is still to come is among the pieces that are `wanted`. A server of version 2 would take it for
+    /// a failure.
+    fn is_given_up(&self, wanted: Option<&[Range<u32>]>) -> bool {
+        let (Some(wanted), Some(_), Some(store)) = (wanted, self.exchange.id, self.exchange.held.store())
+        else {
+            return false;
+        };
+        let mut missing = self.exchange.pieces.clone().filter(|&piece| !store.has(piece)).peekable();
+        missing.peek().is_some() && !missing.any(|piece| wanted.iter().any(|run| run.contains(&piece)))
+    }
+
     fn good_bytes(&self) -> u64 {
         let layout = &self.exchange.held.layout;
         self.reported.iter().map(|piece| layout.bytes_of(piece)).map(|bytes| bytes.end - bytes.start).sum()
@@ -309,15 +329,15 @@ pub(super) fn accept(link: &Arc<Link>, conn: &Arc<Conn>, transfer: wire::Transfe
     let id = transfer.id;
     let refuse = |kind| {
         tracing::debug!(?id, ?kind, url = transfer.url, "transfer not taken");
-        let completed = wire::Completed {
-            id,
-            url: transfer.url.clone(),
-            range: transfer.range,
-            peer_id: transfer.peer_id.clone(),
-            bytes: Some(0),
-            ms: Some(0),
-            error: Some(kind),
-            ..wire::Completed::default()
+        let end =
+            wire::Completed { bytes: Some(0), ms: Some(0), error: Some(kind), ..wire::Completed::default() };
+        let peer_id = transfer.peer_id.clone();
+        let completed = match id {
+            Some(_) => wire::Completed { id, ..end },
+            None => {
+                let (url, range, peer_id) = (transfer.url.clone(), transfer.range, peer_id.clone());
+                wire::Completed { url, range, peer_id, ..end }
+            }
         };
         let conn = Arc::clone(conn);
         // A server of version 2 has a few under way at a time. One that has more does not care what becomes of them.
@@ -327,7 +347,7 @@ pub(super) fn accept(link: &Arc<Link>, conn: &Arc<Conn>, transfer: wire::Transfe
         }
         tokio::spawn(async move {
             let _place = place;
-            old::pause(&conn, &completed.peer_id, kind).await;
+            old::pause(&conn, &peer_id, kind).await;
             let _ = conn.send(completed).await;
         });
     };

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -89,6 +90,8 @@ pub(super) struct Held {
     upset: Mutex<Option<Upset>>,
     /// Whoever reads it while it comes.
     source: Mutex<Weak<reader::Source>>,
+    /// The pieces that it makes sense to go on receiving, ascending; `None` = all of them.
+    wanted: watch::Sender<Option<Vec<Range<u32>>>>,
     /// Everything that is under way for it is to end.
     stop: watch::Sender<bool>,
 }
@@ -131,6 +134,7 @@ impl Held {
             news: Notify::new(),
             upset: Mutex::default(),
             source: Mutex::default(),
+            wanted: watch::Sender::new(None),
             stop: watch::Sender::new(false),
         }
     }
@@ -276,6 +280,22 @@ impl Held {
         self.upset.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// From now on only these pieces are worth receiving: what is under way for others alone is called off. `None` = all.
+    pub(super) fn set_wanted(&self, pieces: Option<Vec<Range<u32>>>) {
+        self.wanted.send_if_modified(|wanted| {
+            let is_new = *wanted != pieces;
+            *wanted = pieces;
+            is_new
+        });
+    }
+
+    /// Tells when other pieces are worth receiving, and at first.
+    pub(super) fn wanted(&self) -> watch::Receiver<Option<Vec<Range<u32>>>> {
+        let mut wanted = self.wanted.subscribe();
+        wanted.mark_changed();
+        wanted
+    }
+
     /// Ends everything that is under way for it.
     pub(super) fn stop(&self) {
         self.stop.send_replace(true);
@@ -328,13 +348,21 @@ pub(super) struct Files {
     table: Mutex<Table>,
     /// What is to be kept, whatever the bounds.
     pinned: Mutex<HashSet<UrlPath>>,
-    turns: Mutex<HashMap<UrlPath, Weak<tokio::sync::Mutex<()>>>>,
+    turns: Mutex<Turns>,
     /// How many downloads wait for their turn.
     waiting: Mutex<HashMap<UrlPath, usize>>,
     /// What is being read.
     sources: Mutex<HashMap<UrlPath, Weak<reader::Source>>>,
     /// Counts whenever a file is put in.
     changes: watch::Sender<u64>,
+}
+
+/// Whose turn it is with a path.
+#[derive(Debug, Default)]
+struct Turns {
+    turns: HashMap<UrlPath, Weak<tokio::sync::Mutex<()>>>,
+    /// How many are looked through for those that are over.
+    clean_at: usize,
 }
 
 /// Counts among those who wait for their turn for as long as it lives.
@@ -430,9 +458,11 @@ impl Files {
 
     fn turn_of(&self, path: &UrlPath) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let Turns { turns, clean_at } = &mut *turns;
         // Now and then forget those that nobody holds or waits for.
-        if turns.len() >= 64 && turns.len().is_power_of_two() {
+        if turns.len() >= *clean_at {
             turns.retain(|_, turn| turn.strong_count() > 0);
+            *clean_at = (2 * turns.len()).max(64);
         }
         let known = turns.get(path).and_then(Weak::upgrade);
         known.unwrap_or_else(|| {

@@ -427,8 +427,12 @@ impl Session {
     /// Starts a download. What can go wrong with it is told by the transfer, and by its last event.
     ///
     /// # Errors
-    /// [`ErrorKind::State`] after the end of the client.
+    /// [`ErrorKind::State`] after the end of the client; [`ErrorKind::Argument`] where a part of a file is to become a file.
     pub fn start(&self, request: Request, user_data: usize) -> Result<Transfer, Error> {
+        if request.tuning.range.is_some() && !matches!(request.target, Target::Stream(_)) {
+            let text = "a range of a file goes to a callback or to events, not to a file or directory";
+            return Err(Error::new(ErrorKind::Argument, text));
+        }
         self.begin(request.path.clone(), download::Task::Get(request), user_data)
     }
 

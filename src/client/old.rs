@@ -347,6 +347,7 @@ mod tests {
             order: Some(wire::Order::Sequential),
             position: Some(1),
             window: Some(2),
+            pace: Some(3),
             early: Some("name".into()),
         };
         let said = r#"["request",{"url":"http://h/f","range":{"min":0,"max":9}}]"#;

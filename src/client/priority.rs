@@ -45,7 +45,7 @@ impl Default for Precedence {
 impl Precedence {
     /// Counts a file, until the place is dropped.
     pub(super) fn enter(self: &Arc<Self>, priority: Priority) -> Place {
-        self.0.send_modify(|counts| counts[priority as usize] += 1);
+        self.count(priority, |count| count + 1);
         Place { of: Arc::clone(self), priority }
     }
 
@@ -54,9 +54,18 @@ impl Precedence {
         self.0.borrow()[priority as usize + 1..].iter().any(|count| *count > 0)
     }
 
-    /// To be told of changes.
+    /// To be told when [`Precedence::is_held_back`] may answer otherwise.
     pub(super) fn subscribe(&self) -> watch::Receiver<[usize; 3]> {
         self.0.subscribe()
+    }
+
+    fn count(&self, priority: Priority, change: impl Fn(usize) -> usize) {
+        self.0.send_if_modified(|counts| {
+            let count = &mut counts[priority as usize];
+            let before = std::mem::replace(count, change(*count));
+            // Whoever listens is each file under way: to wake all of them for every one would be the square of many.
+            (before == 0) != (*count == 0)
+        });
     }
 }
 
@@ -69,7 +78,7 @@ pub(super) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.of.0.send_modify(|counts| counts[self.priority as usize] -= 1);
+        self.of.count(self.priority, |count| count - 1);
     }
 }
 
@@ -84,6 +93,24 @@ mod tests {
             assert_eq!(priority.word(), word);
         }
         assert_eq!(Priority::from_word("urgent"), None);
+    }
+
+    #[test]
+    fn only_the_first_and_the_last_are_told() {
+        let precedence = Arc::<Precedence>::default();
+        let mut told = precedence.subscribe();
+        let mut is_told = || {
+            let is_told = told.has_changed().unwrap();
+            told.mark_unchanged();
+            is_told
+        };
+        let first = precedence.enter(Priority::Normal);
+        assert!(is_told());
+        let second = precedence.enter(Priority::Normal);
+        drop(first);
+        assert!(!is_told());
+        drop(second);
+        assert!(is_told());
     }
 
     #[test]

@@ -44,6 +44,8 @@ struct State {
     lost_ever: u64,
     interruptions_seen: u64,
     closed: bool,
+    /// Threads that wait for an event. To wake nobody costs a system call, too.
+    sleepers: usize,
 }
 
 #[derive(Debug)]
@@ -146,6 +148,15 @@ impl Queue {
         receiver
     }
 
+    /// Adds an event that is never dropped. Where many wait already, what comes back completes when this one was taken: to
+    /// be waited for before there is another.
+    pub(super) fn push_in_full(&self, user_data: usize, body: EventBody) -> Option<oneshot::Receiver<()>> {
+        let is_crowded = self.state().slots.len() >= self.capacity / 2;
+        let (sender, receiver) = oneshot::channel();
+        self.insert(Event { user_data, body }, Some(sender));
+        is_crowded.then_some(receiver)
+    }
+
     fn insert(&self, event: Event, taken: Option<oneshot::Sender<()>>) {
         self.insert_into(self.state(), event, taken);
     }
@@ -162,7 +173,8 @@ impl Queue {
         // Lines of the log are many, and not to crowd out the rest.
         let is_log = matches!(event.body, EventBody::Log { .. });
         let room = if is_log { self.capacity / 2 } else { self.capacity };
-        if event.body.is_droppable() && state.slots.len() >= room {
+        // Who waits until it is taken adds no other before: those are bounded by themselves.
+        if event.body.is_droppable() && taken.is_none() && state.slots.len() >= room {
             state.lost += 1;
             state.lost_ever += 1;
             state.lost_types |= event.body.mask().0;
@@ -186,8 +198,11 @@ impl Queue {
         if was_empty {
             self.fd.raise();
         }
+        let is_awaited = state.sleepers > 0;
         drop(state);
-        self.came.notify_one();
+        if is_awaited {
+            self.came.notify_one();
+        }
         if was_empty {
             self.bell.ring();
         }
@@ -228,10 +243,12 @@ impl Queue {
                 state.interruptions_seen = interruptions;
                 return None;
             }
+            state.sleepers += 1;
             state = match (timeout, deadline) {
                 (Some(_), Some(deadline)) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
+                        state.sleepers -= 1;
                         return None;
                     }
                     self.came.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
@@ -239,6 +256,7 @@ impl Queue {
                 // No timeout, or one beyond the end of time.
                 _ => self.came.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
+            state.sleepers -= 1;
         }
     }
 

@@ -210,6 +210,8 @@ impl Saved {
                 rate: self.rate,
                 priority: Priority::from_word(&self.priority).unwrap_or_default(),
                 preallocate: self.prealloc,
+                // Streams are not resumed.
+                ..Tuning::default()
             },
         }
     }

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout, timeout_at};
 
 use super::ahead::Early;
 use super::asks::{AskError, Asked, Asks, Refusal, printable};
-use super::control::{self, Incoming, ReadError};
+use super::control::{self, Incoming, Outgoing, ReadError};
 use super::dialect::Opening;
 use super::event::EventBody;
 use super::exchange;
@@ -61,7 +61,7 @@ pub(super) struct Conn {
     pub(super) server: SocketAddr,
     /// The name under which the server knows this client.
     pub(super) own_id: String,
-    out: mpsc::Sender<Option<Message>>,
+    out: mpsc::Sender<Outgoing>,
     closed: watch::Sender<bool>,
     pub(super) asks: Asks,
     /// The server's own peer id, once registered.
@@ -79,10 +79,18 @@ pub(super) struct Gone;
 impl Conn {
     /// Sends a message, in the words of version 2 to a server that speaks that; what cannot be said in them is not.
     pub(super) async fn send(&self, message: impl Into<Message>) -> Result<(), Gone> {
-        let message = message.into();
+        self.put_out(message.into(), Outgoing::Now).await
+    }
+
+    /// The same for what nobody waits for: it goes with the next message, or after a moment.
+    pub(super) async fn send_later(&self, message: impl Into<Message>) -> Result<(), Gone> {
+        self.put_out(message.into(), Outgoing::Later).await
+    }
+
+    async fn put_out(&self, message: Message, how: fn(Message) -> Outgoing) -> Result<(), Gone> {
         let message = if self.old().is_some() { old::said_to(message) } else { Some(message) };
         match message {
-            Some(message) => self.out.send(Some(message)).await.map_err(|_| Gone),
+            Some(message) => self.out.send(how(message)).await.map_err(|_| Gone),
             None => Ok(()),
         }
     }
@@ -629,7 +637,7 @@ impl Link {
             any_pieces: AtomicBool::new(false),
         });
         // An empty queue takes a message.
-        let _ = conn.out.try_send(Some(register.into()));
+        let _ = conn.out.try_send(Outgoing::Now(register.into()));
         match opening {
             Opening::Framed { .. } => self.publish(&conn),
             // Once it is known who answers.
@@ -653,7 +661,7 @@ impl Link {
             };
             if matches!(ended, Ended::Stopped | Ended::Again) {
                 let farewell = async {
-                    let _ = conn.out.send(None).await;
+                    let _ = conn.out.send(Outgoing::End).await;
                     let _ = (&mut writing).await;
                 };
                 // A server that does not listen misses our last words.
@@ -767,7 +775,7 @@ impl Link {
         loop {
             let message = match timeout_at(probe_at.unwrap_or(deadline), incoming.next()).await {
                 Err(_) if probe_at.take().is_some() => {
-                    let _ = conn.out.try_send(Some(probe.clone().into()));
+                    let _ = conn.out.try_send(Outgoing::Now(probe.clone().into()));
                     continue;
                 }
                 Err(_) => {

@@ -3,6 +3,7 @@
 //! The function belongs to the application and may block; it never runs on a thread of the runtime. What it has
 //! taken moves the window of what is fetched.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -11,6 +12,8 @@ use tokio::sync::oneshot;
 use super::files::Held;
 use super::inner::Inner;
 use super::{Error, ErrorKind, Flow, PieceStore};
+use crate::content::Layout;
+use crate::wire::ByteRange;
 
 /// Bytes handed over at once.
 const CHUNK: usize = 256 * 1024;
@@ -18,11 +21,41 @@ const CHUNK: usize = 256 * 1024;
 /// What the application gave.
 pub(super) type Function = Box<dyn FnMut(u64, &[u8]) -> Flow + Send>;
 
+/// A stream to be started.
+pub(super) struct Streaming {
+    pub(super) function: Function,
+    /// Of the file; `None` = all of it.
+    pub(super) range: Option<ByteRange>,
+    /// Bytes a second it will be read with, 0 = not known.
+    pub(super) pace: u64,
+}
+
+impl Streaming {
+    /// The pieces that are needed, of a file that has as many bytes as are meant.
+    pub(super) fn pieces(&self, layout: &Layout) -> Range<u32> {
+        bytes_of(self.range, layout.size()).map_or(0..0, |bytes| layout.touched(bytes))
+    }
+}
+
+/// The bytes that are meant, of a file of this size.
+pub(super) fn bytes_of(range: Option<ByteRange>, size: u64) -> Result<Range<u64>, Error> {
+    match range {
+        None => Ok(0..size),
+        Some(range) if range.min == size => Ok(size..size),
+        Some(range) => range.within(size).ok_or_else(|| {
+            let text = format!("the range begins at byte {}, and the file has {size}", range.min);
+            Error::new(ErrorKind::Argument, text)
+        }),
+    }
+}
+
 /// Where a reading thread is, and what it waits for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Position {
-    /// Bytes handed over.
-    taken: AtomicU64,
+    /// The bytes to be handed over.
+    bytes: Range<u64>,
+    /// The next of them.
+    at: AtomicU64,
     news: Mutex<News>,
     changed: Condvar,
 }
@@ -36,8 +69,23 @@ struct News {
 }
 
 impl Position {
-    pub(super) fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Acquire)
+    pub(super) fn new(bytes: Range<u64>) -> Self {
+        Self { at: AtomicU64::new(bytes.start), bytes, news: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// The next byte that is handed over.
+    pub(super) fn at(&self) -> u64 {
+        self.at.load(Ordering::Acquire)
+    }
+
+    /// All that are handed over.
+    pub(super) fn bytes(&self) -> Range<u64> {
+        self.bytes.clone()
+    }
+
+    /// Whether none was handed over yet.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.at() == self.bytes.start
     }
 
     /// Something was verified.
@@ -97,12 +145,13 @@ pub(super) fn start(
 }
 
 fn read(held: &Held, store: &PieceStore, position: &Position, function: &mut Function) -> Result<(), Error> {
-    let size = held.layout.size();
-    let mut buffer = vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK))];
-    while position.taken() < size {
-        let at = position.taken();
+    let bytes = position.bytes();
+    let chunk = |left: u64| usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK));
+    let mut buffer = vec![0; chunk(bytes.end - bytes.start)];
+    while position.at() < bytes.end {
+        let at = position.at();
         let length = store
-            .read_at(at, &mut buffer)
+            .read_at(at, &mut buffer[..chunk(bytes.end - at)])
             .map_err(|error| Error::io("cannot read from the temporary file", &error))?;
         if length == 0 {
             if !position.wait() {
@@ -116,7 +165,7 @@ fn read(held: &Held, store: &PieceStore, position: &Position, function: &mut Fun
         if function(at, &buffer[..length]) == Flow::Abort {
             return Err(Error::new(ErrorKind::Cancelled, "the receiver wants no more"));
         }
-        position.taken.fetch_add(length as u64, Ordering::AcqRel);
+        position.at.fetch_add(length as u64, Ordering::AcqRel);
         // The window moves.
         held.news.notify_one();
     }

@@ -14,6 +14,7 @@ use super::event::EventBody;
 use super::mirror::{self, Rules};
 use super::names::{self, Dirs};
 use super::session::LinkUser;
+use super::store::is_anything_here;
 use super::{Change, Error, ErrorKind, TransferState};
 use crate::content::rdl;
 use crate::wire::{Entry, EntryKind, UrlPath};
@@ -22,6 +23,13 @@ use crate::wire::{Entry, EntryKind, UrlPath};
 const LIST_DEPTH: u32 = 32;
 /// Entries listed and not yet begun with.
 const ENTRIES_AHEAD: usize = 2048;
+/// Files up to this size are small: what they cost is the time that each takes for itself.
+const SMALL: u64 = 64 * 1024;
+/// So many small files are wanted at once for each file of any size. Peers can only give each other what they
+/// want at the same time, and an origin that knows of many can give each peer others.
+const SMALL_FOR_ONE: usize = 32;
+/// Entries looked for on the disk in one go.
+const LOOKED_AT_ONCE: usize = 256;
 /// Directories found at the lowest level of a listing and not yet listed themselves.
 const MAX_DEEP: usize = 64 * 1024;
 /// Errors told in full at the end.
@@ -35,9 +43,22 @@ struct Found {
     entry: Entry,
 }
 
+/// An entry, and what there is to do for it.
+struct Looked {
+    found: Found,
+    todo: Result<Todo, Error>,
+}
+
+/// What there is to do for an entry.
+enum Todo {
+    /// A file goes here; the directories above it are there. `is_new`: and nothing of it.
+    Fetch { place: PathBuf, is_new: bool },
+    /// Nothing: it is a directory and there, or a file that a mirror has already, or this is only a rehearsal.
+    Settled { is_here: bool },
+}
+
 /// Downloads what is in `path` into `dir`.
 pub(super) async fn run(job: &Arc<Job>, path: &UrlPath, dir: PathBuf) -> Result<(), Error> {
-    let parallel = job.inner.config().parallel_files.max(1) as usize;
     let rules = job.mirror.clone();
     let making = move || rules.map_or_else(|| Dirs::new(dir), |rules| rules.dirs());
     let dirs = Arc::new(download::blocking(making).await??);
@@ -47,40 +68,37 @@ pub(super) async fn run(job: &Arc<Job>, path: &UrlPath, dir: PathBuf) -> Result<
     }
     let (sender, mut entries) = mpsc::channel(ENTRIES_AHEAD);
     let finding = async {
+        let looker = Looker { job, dirs, entries: sender };
         match job.mirror.as_ref().and_then(|rules| rules.only()) {
-            Some(changes) => find(job, path, changes, sender).await,
-            None => walk(job, path.clone(), sender).await,
+            Some(changes) => find(job, path, changes, looker).await,
+            None => walk(job, path.clone(), looker).await,
         }
     };
     let listing = job.shared.unless_cancelled(finding);
     tokio::pin!(listing);
     let mut listed = None;
-    let mut files = JoinSet::new();
-    let mut in_flight = InFlight::default();
+    let mut under_way = UnderWay::new(job);
     let mut failures = Failures::default();
-    // Cannot be begun with yet: another file is using its name for a while.
-    let mut held_back: Option<Found> = None;
+    // Cannot be begun with yet: there are enough, or another file is using its name for a while.
+    let mut held_back: Option<Looked> = None;
     loop {
-        if let Some(found) = held_back.take_if(|found| !in_flight.collides(&found.components)) {
-            begin(job, &dirs, path, found, &mut files, &mut in_flight);
+        if let Some(looked) = held_back.take_if(|looked| under_way.has_room_for(&looked.found)) {
+            under_way.begin(job, path, looked, &mut failures);
         }
-        let has_room = files.len() < parallel && held_back.is_none() && !failures.is_hopeless();
+        let has_room = held_back.is_none() && !failures.is_hopeless();
         tokio::select! {
             result = &mut listing, if listed.is_none() => listed = Some(result),
-            Some(found) = entries.recv(), if has_room => match in_flight.collides(&found.components) {
-                true => held_back = Some(found),
-                false => begin(job, &dirs, path, found, &mut files, &mut in_flight),
-            },
-            Some(ended) = files.join_next(), if !files.is_empty() => match ended {
-                Ok(Ended { components, path, result }) => {
-                    in_flight.names.remove(&components);
+            Some(looked) = entries.recv(), if has_room => held_back = Some(looked),
+            Some(ended) = under_way.files.join_next(), if !under_way.files.is_empty() => match ended {
+                Ok(Ended { found, path, result }) => {
+                    under_way.forget(&found);
                     failures.note(&path, result);
                 }
                 Err(_) => failures.note(path, Err(Error::new(ErrorKind::State, "the client is being shut down"))),
             },
             else => break,
         }
-        if failures.is_hopeless() && files.is_empty() {
+        if failures.is_hopeless() && under_way.files.is_empty() {
             break;
         }
     }
@@ -98,58 +116,94 @@ pub(super) async fn run(job: &Arc<Job>, path: &UrlPath, dir: PathBuf) -> Result<
 
 /// How one entry ended.
 struct Ended {
-    components: Vec<Vec<u8>>,
+    found: Found,
     path: UrlPath,
     result: Result<(), Error>,
 }
 
-fn begin(
-    job: &Arc<Job>,
-    dirs: &Arc<Dirs>,
-    base: &UrlPath,
-    found: Found,
-    files: &mut JoinSet<Ended>,
-    in_flight: &mut InFlight,
-) {
-    let (job, dirs) = (Arc::clone(job), Arc::clone(dirs));
-    let Found { components, entry } = found;
-    in_flight.names.insert(components.clone());
-    let path = components.iter().try_fold(base.clone(), |path, name| path.join(name));
-    let base = base.clone();
-    files.spawn(async move {
-        let (path, result) = match path {
-            Ok(path) => {
-                let result = one(&job, dirs, &path, &components, &entry).await;
-                (path, result)
-            }
-            Err(error) => (base, Err(Error::new(ErrorKind::Protocol, error.to_string()))),
-        };
-        Ended { components, path, result }
-    });
+/// The files that are being received.
+struct UnderWay {
+    files: JoinSet<Ended>,
+    /// While a file is incomplete it needs a second name, which may be that of another file.
+    names: HashSet<Vec<Vec<u8>>>,
+    /// What they take of `room`.
+    taken: usize,
+    room: usize,
 }
 
-async fn one(
-    job: &Arc<Job>,
-    dirs: Arc<Dirs>,
-    path: &UrlPath,
-    components: &[Vec<u8>],
-    entry: &Entry,
-) -> Result<(), Error> {
-    let (names, rules, looked_for) = (components.to_vec(), job.mirror.clone(), entry.clone());
-    // In one go: on a thread that may wait for the disk.
-    let looked = download::blocking(move || look(&dirs, rules.as_deref(), &names, &looked_for)).await??;
-    let place = match looked {
-        Looked::Place(place) => place,
-        Looked::Settled { .. } if entry.kind == EntryKind::Dir => return Ok(()),
-        Looked::Settled { is_here } => {
-            job.shared.numbers.file_done();
-            if is_here {
+impl UnderWay {
+    fn new(job: &Job) -> Self {
+        let room = job.inner.config().parallel_files.max(1) as usize * SMALL_FOR_ONE;
+        Self { files: JoinSet::new(), names: HashSet::new(), taken: 0, room }
+    }
+
+    /// How much of the room an entry takes.
+    fn weight(found: &Found) -> usize {
+        if found.entry.size <= SMALL { 1 } else { SMALL_FOR_ONE }
+    }
+
+    fn has_room_for(&self, found: &Found) -> bool {
+        self.taken + Self::weight(found) <= self.room && !self.collides(&found.components)
+    }
+
+    fn collides(&self, components: &[Vec<u8>]) -> bool {
+        let Some((name, dirs)) = components.split_last() else { return false };
+        let has = |name: &[u8]| {
+            let other: Vec<_> = dirs.iter().cloned().chain([name.to_vec()]).collect();
+            self.names.contains(&other)
+        };
+        PART_SUFFIXES.iter().any(|suffix| {
+            name.strip_suffix(suffix.as_bytes()).is_some_and(has) || has(&[name, suffix.as_bytes()].concat())
+        })
+    }
+
+    fn begin(&mut self, job: &Arc<Job>, base: &UrlPath, looked: Looked, failures: &mut Failures) {
+        let Looked { found, todo } = looked;
+        let Found { components, entry } = &found;
+        let path = components.iter().try_fold(base.clone(), |path, name| path.join(name));
+        let path = path.map_err(|error| Error::new(ErrorKind::Protocol, error.to_string()));
+        let (path, todo) = match (path, todo) {
+            (Ok(path), Ok(todo)) => (path, todo),
+            (Ok(path), Err(error)) => return failures.note(&path, Err(error)),
+            (Err(error), _) => return failures.note(base, Err(error)),
+        };
+        match todo {
+            Todo::Settled { .. } if entry.kind == EntryKind::Dir => return failures.note(&path, Ok(())),
+            Todo::Settled { is_here: true } => {
+                job.shared.numbers.file_done();
                 job.shared.numbers.found(entry.size);
-                return Ok(());
+                return failures.note(&path, Ok(()));
             }
-            return tell_done(job, path, entry.size).await;
+            _ => {}
         }
-    };
+        self.names.insert(components.clone());
+        self.taken += Self::weight(&found);
+        let job = Arc::clone(job);
+        self.files.spawn(async move {
+            let result = match todo {
+                Todo::Fetch { place, is_new } => fetch(&job, &path, &found.entry, place, is_new).await,
+                Todo::Settled { .. } => {
+                    job.shared.numbers.file_done();
+                    tell_done(&job, &path, found.entry.size).await
+                }
+            };
+            Ended { found, path, result }
+        });
+    }
+
+    fn forget(&mut self, found: &Found) {
+        self.names.remove(&found.components);
+        self.taken -= Self::weight(found);
+    }
+}
+
+async fn fetch(
+    job: &Arc<Job>,
+    path: &UrlPath,
+    entry: &Entry,
+    place: PathBuf,
+    is_new: bool,
+) -> Result<(), Error> {
     // A listing says that there are signatures, not which.
     let is_known = !entry.signed || !job.demand.is_interested();
     let any_pieces = job.link.takes_any_pieces();
@@ -163,6 +217,7 @@ async fn one(
         hashes: None,
         ahead: None,
         counted: Some(entry.size),
+        is_new,
     };
     let got = download::file(job, file).await?;
     if job.mirror.is_some() && got.was_here {
@@ -178,32 +233,56 @@ async fn tell_done(job: &Job, path: &UrlPath, size: u64) -> Result<(), Error> {
         return Ok(());
     }
     // What a mirror does is told in full.
-    let taken = job.inner.queue.push_and_wait(job.shared.user_data, done);
-    // An error: nobody wants to know.
-    job.shared.unless_cancelled(taken).await.map(drop)
+    match job.inner.queue.push_in_full(job.shared.user_data, done) {
+        // An error: nobody wants to know.
+        Some(taken) => job.shared.unless_cancelled(taken).await.map(drop),
+        None => Ok(()),
+    }
 }
 
-/// What there is to do for an entry.
-enum Looked {
-    /// A file goes here; the directories above it are there.
-    Place(PathBuf),
-    /// Nothing: it is a directory and there, or a file that a mirror has already, or this is only a rehearsal.
-    Settled { is_here: bool },
+/// Looks on the disk for what is listed.
+struct Looker<'a> {
+    job: &'a Arc<Job>,
+    dirs: Arc<Dirs>,
+    entries: mpsc::Sender<Looked>,
+}
+
+impl Looker<'_> {
+    /// Hands some entries on with what there is to do for them; `false` when nobody wants them any more.
+    async fn pass_on(&self, mut found: Vec<Found>) -> Result<bool, Error> {
+        while !found.is_empty() {
+            let rest = found.split_off(found.len().min(LOOKED_AT_ONCE));
+            let (dirs, rules) = (Arc::clone(&self.dirs), self.job.mirror.clone());
+            // In one go: on a thread that may wait for the disk.
+            let look_at = move |found: Found| Looked {
+                todo: look(&dirs, rules.as_deref(), &found.components, &found.entry),
+                found,
+            };
+            let looking = move || found.into_iter().map(look_at).collect::<Vec<_>>();
+            for looked in download::blocking(looking).await? {
+                if self.entries.send(looked).await.is_err() {
+                    return Ok(false);
+                }
+            }
+            found = rest;
+        }
+        Ok(true)
+    }
 }
 
 /// Blocks.
-fn look(dirs: &Dirs, rules: Option<&Rules>, names: &[Vec<u8>], entry: &Entry) -> Result<Looked, Error> {
+fn look(dirs: &Dirs, rules: Option<&Rules>, names: &[Vec<u8>], entry: &Entry) -> Result<Todo, Error> {
     let is_dir = entry.kind == EntryKind::Dir;
     if let Some(rules) = rules {
         let place = dirs.path(names)?;
         let is_here = if is_dir { rules.is_dir_here(&place) } else { rules.is_here(&place, entry)? };
         if is_here || rules.is_dry() {
-            return Ok(Looked::Settled { is_here });
+            return Ok(Todo::Settled { is_here });
         }
     }
     let make = || match is_dir {
-        true => dirs.create(names).map(|_| Looked::Settled { is_here: true }),
-        false => dirs.place(names).map(Looked::Place),
+        true => dirs.create(names).map(|_| Todo::Settled { is_here: true }),
+        false => dirs.place(names).map(|place| Todo::Fetch { is_new: !is_anything_here(&place), place }),
     };
     let on_the_way = if is_dir { names } else { &names[..names.len().saturating_sub(1)] };
     match (make(), rules) {
@@ -217,8 +296,9 @@ async fn find(
     job: &Job,
     base: &UrlPath,
     changes: &[(UrlPath, Change)],
-    entries: mpsc::Sender<Found>,
+    looker: Looker<'_>,
 ) -> Result<(), Error> {
+    let mut found = Vec::new();
     for (path, change) in changes {
         let entry = match change {
             Change::File { size, mtime, .. } => {
@@ -236,15 +316,13 @@ async fn find(
         if entry.kind == EntryKind::File {
             job.shared.numbers.add_file(entry.size);
         }
-        if entries.send(Found { components, entry }).await.is_err() {
-            return Ok(());
-        }
+        found.push(Found { components, entry });
     }
-    Ok(())
+    looker.pass_on(found).await.map(drop)
 }
 
 /// Lists a directory and all below it.
-async fn walk(job: &Job, path: UrlPath, entries: mpsc::Sender<Found>) -> Result<(), Error> {
+async fn walk(job: &Job, path: UrlPath, looker: Looker<'_>) -> Result<(), Error> {
     // Names from `path` to directories that are still to be listed.
     let mut deep: Vec<Vec<Vec<u8>>> = vec![Vec::new()];
     while let Some(above) = deep.pop() {
@@ -252,8 +330,16 @@ async fn walk(job: &Job, path: UrlPath, entries: mpsc::Sender<Found>) -> Result<
         let dir = dir.map_err(|error| Error::new(ErrorKind::Protocol, error.to_string()))?;
         let mut pages = Pages::new(&job.link, dir, LIST_DEPTH);
         while let Some(page) = pages.next().await? {
+            let mut found = Vec::with_capacity(page.len());
             for entry in page {
-                let below = names::components(&entry)?;
+                let below = match names::components(&entry) {
+                    Ok(below) => below,
+                    Err(error) => {
+                        // One does not spoil another.
+                        looker.pass_on(found).await?;
+                        return Err(error);
+                    }
+                };
                 let is_lowest = below.len() as u32 >= LIST_DEPTH;
                 let components: Vec<_> = above.iter().cloned().chain(below).collect();
                 if let Some(rules) = &job.mirror {
@@ -273,9 +359,10 @@ async fn walk(job: &Job, path: UrlPath, entries: mpsc::Sender<Found>) -> Result<
                     }
                     EntryKind::Dir => {}
                 }
-                if entries.send(Found { components, entry }).await.is_err() {
-                    return Ok(());
-                }
+                found.push(Found { components, entry });
+            }
+            if !looker.pass_on(found).await? {
+                return Ok(());
             }
         }
     }
@@ -349,25 +436,6 @@ impl Pages {
     }
 }
 
-/// The files under way. While a file is incomplete it needs a second name, which may be that of another file.
-#[derive(Default)]
-struct InFlight {
-    names: HashSet<Vec<Vec<u8>>>,
-}
-
-impl InFlight {
-    fn collides(&self, components: &[Vec<u8>]) -> bool {
-        let Some((name, dirs)) = components.split_last() else { return false };
-        let has = |name: &[u8]| {
-            let other: Vec<_> = dirs.iter().cloned().chain([name.to_vec()]).collect();
-            self.names.contains(&other)
-        };
-        PART_SUFFIXES.iter().any(|suffix| {
-            name.strip_suffix(suffix.as_bytes()).is_some_and(has) || has(&[name, suffix.as_bytes()].concat())
-        })
-    }
-}
-
 /// What went wrong so far.
 #[derive(Default)]
 struct Failures {
@@ -427,7 +495,7 @@ mod tests {
 
     #[test]
     fn part_names_are_not_mistaken_for_files() {
-        let mut in_flight = InFlight::default();
+        let mut in_flight = UnderWay { files: JoinSet::new(), names: HashSet::new(), taken: 0, room: 1 };
         in_flight.names.insert(names("d/x"));
         in_flight.names.insert(names("d/y.part"));
         for collides in ["d/x.part", "d/x.part.pdtp", "d/y"] {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Error, Priority};
 use crate::content::keys::Fingerprint;
 use crate::content::trust::{Policy, Verdict};
-use crate::wire::{Digest, Entry, Reason, UrlPath, WaitReason};
+use crate::wire::{ByteRange, Digest, Entry, Reason, UrlPath, WaitReason};
 
 /// How a session stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,6 +152,11 @@ pub struct Tuning {
     pub priority: Priority,
     /// Room on the disk is reserved before the first byte is asked for; else files grow as they come.
     pub preallocate: bool,
+    /// Of a stream: only these bytes of the file; `None` = all of it.
+    pub range: Option<ByteRange>,
+    /// Of a stream: how fast it will be read, bytes a second, so that it gets in time what it needs next; 0 = the server
+    /// learns that from how it goes.
+    pub pace: u64,
 }
 
 /// How a transfer stands.

@@ -21,7 +21,7 @@ use crate::client::{
 };
 use crate::content::keys::Fingerprint;
 use crate::content::trust::Policy;
-use crate::wire::{Digest, UrlPath, WaitReason};
+use crate::wire::{ByteRange, Digest, UrlPath, WaitReason};
 
 /// How a transfer stands. After PDTP_TRANSFER_DONE, _FAILED and _CANCELLED nothing more happens.
 #[repr(C)]
@@ -178,8 +178,18 @@ impl From<&Progress> for pdtp_progress {
 }
 
 /// Names that pdtp_request_set knows.
-const REQUEST_OPTIONS: &[&str] =
-    &["overwrite", "recursive", "expect_root", "expect_key", "verify", "rate", "priority", "prealloc"];
+const REQUEST_OPTIONS: &[&str] = &[
+    "overwrite",
+    "recursive",
+    "expect_root",
+    "expect_key",
+    "verify",
+    "rate",
+    "priority",
+    "prealloc",
+    "range",
+    "deadline_rate",
+];
 
 /// Where a request goes.
 enum Goal {
@@ -424,6 +434,11 @@ pub unsafe extern "C" fn pdtp_request_to_events(request: *mut pdtp_request) -> c
 /// - "priority": low, normal or high, see PDTP_PRIORITY_*. pdtp_transfer_set_priority changes it later
 /// - "prealloc": yes or no, whether room on the disk is reserved for a file before it is received, so that a full disk is
 ///   noticed at the start. Where the file system cannot do that, nothing happens
+/// - "range": "FROM-TO", the first and last byte that are wanted, counted from 0, or "FROM-" for all from there on; "" for the
+///   whole file. Only for callbacks and events, which get the offsets in the file; progress counts whole pieces. A range
+///   that begins past the end ends the transfer with PDTP_E_ARGUMENT; one that ends past it ends with the file
+/// - "deadline_rate": how fast a callback or events will take the bytes, in bytes a second (as "rate"), as a player knows it
+///   of its film: what is needed next then comes in time, and before what others need later. 0 = the server learns it
 ///
 /// "-" and "_" in names are the same.
 ///
@@ -474,6 +489,15 @@ pub unsafe extern "C" fn pdtp_request_set(
             "prealloc" => {
                 request.tuning.preallocate = boolean(value).ok_or_else(|| bad("yes or no"))?;
             }
+            "range" if value.is_empty() => request.tuning.range = None,
+            "range" => {
+                request.tuning.range =
+                    Some(ByteRange::from_text(value).ok_or_else(|| bad("FROM-TO or FROM-, in bytes"))?);
+            }
+            "deadline_rate" => {
+                request.tuning.pace =
+                    bytes(value).ok_or_else(|| bad("a number of bytes (K, M and G are powers of 1024)"))?;
+            }
             _ => return Err(no_option(name, REQUEST_OPTIONS.iter().copied())),
         }
         Ok(())
@@ -486,7 +510,7 @@ pub unsafe extern "C" fn pdtp_request_set(
 /// How the download goes is told by PDTP_EVENT_TRANSFER and _PROGRESS, and its end exactly once by PDTP_EVENT_DONE.
 ///
 /// Never blocks. Any thread, callbacks included. `*out` is NULL on failure. PDTP_E_NULL; PDTP_E_STATE (no target was
-/// chosen); PDTP_E_ARGUMENT. Since 0.1.0.
+/// chosen); PDTP_E_ARGUMENT (a range that would become a file). Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pdtp_request_start(
     out: *mut *mut pdtp_transfer,

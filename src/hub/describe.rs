@@ -272,14 +272,14 @@ fn ask(keeper: &mut Keeper, file: &std::fs::File, size: u64, path: &UrlPath) -> 
 }
 
 fn read_sidecar(tree: &Tree, sidecar: &UrlPath) -> Attributes {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let read = tree.open_file(sidecar).and_then(|(file, _)| {
-        let read = file.take(MAX_SIDECAR + 1).read_to_string(&mut text);
+        let read = file.take(MAX_SIDECAR + 1).read_to_end(&mut bytes);
         read.map_err(|error| HubError::Io(error.to_string()))
     });
     let why = match read {
         Ok(length) if length as u64 > MAX_SIDECAR => format!("longer than {MAX_SIDECAR} bytes"),
-        Ok(_) => match rdl::parse_dublin_core(&text) {
+        Ok(_) => match rdl::text_of(&bytes).and_then(rdl::parse_dublin_core) {
             Ok(all) => return all,
             Err(error) => error.to_string(),
         },

@@ -428,9 +428,11 @@ fn prepare(shared: &Shared, job: Arc<Job>) {
         Ok((file, stamp)) => (Arc::new(file), stamp),
         Err(error) => return finish(shared, &job, Err(error)),
     };
-    let piece = shared.piece_size_for(&job.path, stamp.size);
+    let beside = shared.beside(&job.path);
+    let piece = shared.piece_size_for(&job.path, stamp.size, &beside);
     if let Some(hashes) = shared.catalogue.find(&job.path, &stamp, piece) {
-        let version = shared.adopt(&job.path, job.is_wanted().then(|| file.clone()), stamp, hashes);
+        let kept = job.is_wanted().then(|| file.clone());
+        let version = shared.adopt(&job.path, kept, stamp, hashes, &beside);
         let is_signed_now = sign(shared, &version, &file);
         // What was moved is known by another path.
         let is_new_here = shared.catalogue.root_at(&job.path, &stamp, piece).is_none();
@@ -522,7 +524,7 @@ fn end_run(shared: &Shared, job: Arc<Job>, run: Run) {
                 return finish(shared, &job, Err(HubError::Unstable));
             };
             let file = job.is_wanted().then(|| input.file.clone());
-            let version = shared.adopt(&job.path, file, input.stamp, hashes);
+            let version = shared.adopt(&job.path, file, input.stamp, hashes, &shared.beside(&job.path));
             sign(shared, &version, &input.file);
             shared.catalogue.put(&version);
             finish(shared, &job, Ok(version));

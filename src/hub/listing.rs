@@ -26,20 +26,50 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// As what entries are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub enum Form {
+    /// [`Listing::entries`].
     Entries,
-    /// As XML, which is a string in JSON.
+    /// [`Listing::rdl`], a string in JSON, which is what is counted. With metadata, as far as it is known.
     RdlInJson,
-    /// As XML.
+    /// [`Listing::rdl`] as it is.
     Rdl,
 }
 
-/// As what entries are listed, and which.
+/// Who a listing is for.
+pub trait Audience {
+    /// Whether they may hear of a path. Of what they may not nothing is told, not even in a cursor.
+    fn may_know(&self, path: &UrlPath) -> bool;
+
+    /// Whether they may hear of anything below a directory. What is not so is not looked at, however large.
+    fn may_know_below(&self, dir: &UrlPath) -> bool;
+}
+
+/// Who may hear of everything.
+#[derive(Debug, Clone, Copy)]
+pub struct Everybody;
+
+impl Audience for Everybody {
+    fn may_know(&self, _path: &UrlPath) -> bool {
+        true
+    }
+
+    fn may_know_below(&self, _dir: &UrlPath) -> bool {
+        true
+    }
+}
+
+/// As what entries are listed, and for whom.
 #[derive(Clone, Copy)]
-pub(super) struct View<'a> {
-    pub(super) form: Form,
-    /// Whether who asks may hear of a path.
-    pub(super) may_know: &'a dyn Fn(&UrlPath) -> bool,
+pub struct View<'a> {
+    /// As what.
+    pub form: Form,
+    /// For whom.
+    pub audience: &'a dyn Audience,
+}
+
+impl View<'_> {
+    /// All entries.
+    pub const ENTRIES: Self = Self { form: Form::Entries, audience: &Everybody };
 }
 
 impl Form {
@@ -70,7 +100,7 @@ pub(super) fn list(
     max_bytes: usize,
     view: View<'_>,
 ) -> Result<Listing, HubError> {
-    let View { form, may_know } = view;
+    let View { form, audience } = view;
     if let Some(cursor) = cursor {
         // Exactly what a page can have ended with: a canonical relative path.
         let path = UrlPath::parse(&format!("/{cursor}")).map_err(|_| HubError::Cursor)?;
@@ -94,7 +124,7 @@ pub(super) fn list(
         last: String::new(),
         is_full: false,
         patience: None,
-        may_know,
+        audience,
     };
     page.bytes += form.length_of(&page.rdl) + rdl::end().len() + 1;
     page.walk(dir, "", depth.max(1), cursor)?;
@@ -103,7 +133,7 @@ pub(super) fn list(
 
 /// One file or directory, as RDL.
 pub(super) fn one(shared: &Shared, path: &UrlPath, view: View<'_>) -> Result<Listing, HubError> {
-    let View { form, may_know } = view;
+    let View { form, audience } = view;
     let parent = path.parent().unwrap_or_else(UrlPath::root);
     let mut page = Page {
         shared,
@@ -118,7 +148,7 @@ pub(super) fn one(shared: &Shared, path: &UrlPath, view: View<'_>) -> Result<Lis
         last: String::new(),
         is_full: false,
         patience: Some(PATIENCE),
-        may_know,
+        audience,
     };
     let found = shared.stat(path)?;
     if path.is_root() {
@@ -150,8 +180,7 @@ struct Page<'a> {
     is_full: bool,
     /// How long metadata is waited for.
     patience: Option<Duration>,
-    /// Whether who asks may hear of a path.
-    may_know: &'a dyn Fn(&UrlPath) -> bool,
+    audience: &'a dyn Audience,
 }
 
 /// What there is to do with a name. Paths are in byte order when a directory and what is in it are two steps: of the
@@ -280,13 +309,14 @@ impl Page<'_> {
 
     /// The directory called `name`, unless it is none, or leads back up.
     fn subdirectory(&self, dir: &UrlPath, name: &str) -> Option<UrlPath> {
-        let path = path_of(dir, name)?;
+        let path = path_of(dir, name).filter(|path| self.audience.may_know_below(path))?;
         let found = self.shared.stat(&path).ok()?;
         (found.kind == EntryKind::Dir && !self.leads_up(dir, &path, found.identity())).then_some(path)
     }
 
     fn emit(&mut self, dir: &UrlPath, open: &Dir, prefix: &str, name: &str) -> Result<(), HubError> {
-        let Some(path) = path_of(dir, name).filter(self.may_know) else { return Ok(()) };
+        let path = path_of(dir, name).filter(|path| self.audience.may_know(path));
+        let Some(path) = path else { return Ok(()) };
         let found = match self.shared.source.tree.stat_in(open, path.file_name(), &path) {
             Ok(found) => found,
             // Gone, special, or a symlink to nowhere or out of the tree.
@@ -303,7 +333,7 @@ impl Page<'_> {
         let signatures = &self.shared.signatures;
         let is_signed = !is_dir && signatures.is_beside(&self.shared.source.tree, open, &path);
         let piece = match is_signed {
-            true => self.shared.piece_size_for(&path, found.stamp.size),
+            true => self.shared.piece_size_for(&path, found.stamp.size, &self.shared.beside(&path)),
             // Without a look at the disk.
             false => self.shared.usual_piece_size(found.stamp.size),
         };

@@ -32,6 +32,7 @@ mod xattrs;
 
 pub use describe::Metadata;
 pub use inspect::{CatalogueStats, Inspection, Problems};
+pub use listing::{Audience, Everybody, Form, View};
 pub use news::{Change, Listener};
 pub use signed::Signed;
 pub use version::FileVersion;
@@ -65,6 +66,9 @@ use crate::wire::{Digest, EntryKind, Listing, UrlPath};
 const MAX_ATTEMPTS: u32 = 5;
 /// More hashing threads than this are not started, whatever is configured.
 const MAX_HASH_THREADS: usize = 256;
+/// Up to this size the hashes of a file are so few that the catalogue is asked at once: of thousands of small files, the
+/// way to another thread and back is most of the time.
+const KNOWN_AT_ONCE: u64 = 64 * 1024;
 /// How long a file that is being written is waited for beyond the time it takes to settle, and how often it is looked
 /// at meanwhile.
 const WRITER_PATIENCE: Duration = Duration::from_secs(1);
@@ -85,7 +89,7 @@ pub struct HubConfig {
     pub hidden: bool,
     /// Which files are served at all, by name.
     pub globs: Globs,
-    /// Serve what symlinks lead to, within the tree.
+    /// Serve what symlinks lead to, within the tree; otherwise they are not there.
     pub follow_symlinks: bool,
     /// Most bytes a second read for hashing; 0 = as fast as it goes.
     pub hash_rate: u64,
@@ -107,7 +111,7 @@ impl Default for HubConfig {
             hash_threads: 0,
             hidden: false,
             globs: Globs::default(),
-            follow_symlinks: true,
+            follow_symlinks: false,
             hash_rate: 0,
             settle: DEFAULT_SETTLE,
             watch: true,
@@ -198,15 +202,6 @@ pub struct Hub {
     owner: Arc<Owner>,
 }
 
-/// How RDL is wanted.
-#[derive(Clone, Copy)]
-pub struct RdlView<'a> {
-    /// As it is, and not in a JSON string.
-    pub is_bare: bool,
-    /// Whether who asks may hear of a path; of others nothing is told.
-    pub may_know: &'a dyn Fn(&UrlPath) -> bool,
-}
-
 /// What all clones share, and the threads do not hold.
 #[derive(Debug)]
 struct Owner {
@@ -295,7 +290,7 @@ impl Hub {
             kind: found.kind,
             size: if is_file { found.stamp.size } else { 0 },
             mtime: found.stamp.mtime.seconds,
-            version: is_file.then(|| shared.known(path, &found.stamp, None)).flatten(),
+            version: is_file.then(|| shared.known(path, &found.stamp, None, &shared.beside(path))).flatten(),
         })
     }
 
@@ -305,7 +300,7 @@ impl Hub {
         let (file, stamp) = shared.source.tree.open_file(path)?;
         let file = Arc::new(file);
         Ok(PlainFile {
-            version: shared.known(path, &stamp, Some(&file)),
+            version: shared.known(path, &stamp, Some(&file), &shared.beside(path)),
             file,
             size: stamp.size,
             mtime: stamp.mtime.seconds,
@@ -316,7 +311,7 @@ impl Hub {
 
     /// The current version of a file, hashing it first if it is new or has changed since. Every caller for the same
     /// file shares one hashing; `progress` gets (bytes done, bytes to do) now and then. The answer is immediate, with
-    /// no thread hop, when the file is hashed and was asked for recently.
+    /// no thread hop, when the file is hashed and small, or was asked for recently.
     ///
     /// When the future is dropped and nobody else waits for the file, its hashing becomes background work.
     pub async fn version(
@@ -334,13 +329,16 @@ impl Hub {
             if found.kind == EntryKind::Dir {
                 return Err(HubError::IsDirectory);
             }
-            let now = hashed.take().filter(|version| version.stamp == found.stamp);
-            let live = || shared.live.get(path, &found.stamp);
-            let now = now.or_else(|| live().filter(|version| !shared.lacks_signature(version)));
             // A signature that has come since may want it cut in another way.
-            let size = found.stamp.size;
-            if let Some(version) = now.filter(|version| shared.is_cut_right(version, size)) {
-                shared.note_signatures(&version);
+            let beside = shared.beside(path);
+            let now = hashed.take().filter(|version| version.stamp == found.stamp);
+            let known = || match found.stamp.size <= KNOWN_AT_ONCE {
+                true => shared.known(path, &found.stamp, None, &beside),
+                false => shared.live.get(path, &found.stamp),
+            };
+            let now = now.or_else(|| known().filter(|version| !shared.lacks_signature(version)));
+            if let Some(version) = now.filter(|version| shared.is_cut_right(version, &beside)) {
+                shared.note_signatures(&version, &beside);
                 return Ok(version);
             }
             shared.rest(path).await?;
@@ -362,11 +360,14 @@ impl Hub {
     }
 
     /// One page of a directory, `depth` levels deep, in byte order of percent-encoded relative paths. `cursor` is
-    /// [`Listing::next`] of the page before. At most `max_entries`, and at most `max_bytes` of JSON for entries and
-    /// cursor, but always one entry. Blocks. `url` and `id` of the answer are left empty.
+    /// [`Listing::next`] of the page before. At most `max_entries`, and at most `max_bytes` of entries and cursor in the
+    /// form in which they travel, but always one entry. Blocks. `url` and `id` of the answer are left empty.
     ///
     /// Entries that cannot be served are left out: hidden and special files, symlinks that lead nowhere or out of
     /// the tree, and symlinks to a directory that they are in, or a recursive reader would never end.
+    ///
+    /// As RDL, depth 0 is the file or directory at the path itself, for whose metadata is waited a little. The `path` of
+    /// the document is the directory in which it is.
     pub fn list(
         &self,
         dir: &UrlPath,
@@ -374,28 +375,9 @@ impl Hub {
         cursor: Option<&str>,
         max_entries: usize,
         max_bytes: usize,
+        view: View<'_>,
     ) -> Result<Listing, HubError> {
-        let view = listing::View { form: listing::Form::Entries, may_know: &|_| true };
-        listing::list(&self.owner.shared, dir, depth, cursor, max_entries, max_bytes, view)
-    }
-
-    /// The same as RDL in [`Listing::rdl`]: with metadata, as far as it is known. `max_bytes` is of the JSON string in
-    /// which the document travels, or of the document itself if it travels bare. Blocks.
-    ///
-    /// With depth 0 it is the file or directory at the path itself, for whose metadata is waited a little. The `path` of
-    /// the document is the directory in which it is.
-    pub fn list_rdl(
-        &self,
-        dir: &UrlPath,
-        depth: u32,
-        cursor: Option<&str>,
-        max_entries: usize,
-        max_bytes: usize,
-        view: RdlView<'_>,
-    ) -> Result<Listing, HubError> {
-        let form = if view.is_bare { listing::Form::Rdl } else { listing::Form::RdlInJson };
-        let view = listing::View { form, may_know: view.may_know };
-        if depth == 0 {
+        if depth == 0 && view.form != Form::Entries {
             return listing::one(&self.owner.shared, dir, view);
         }
         listing::list(&self.owner.shared, dir, depth, cursor, max_entries, max_bytes, view)
@@ -499,8 +481,14 @@ impl Shared {
     }
 
     /// As it was signed; else as the operator wishes; else by size.
-    fn piece_size_for(&self, path: &UrlPath, size: u64) -> PieceSize {
-        let signed = self.signatures.piece_size(&self.source.tree, path, size);
+    /// What lies beside a file of signatures. Mostly one look at the disk.
+    fn beside(&self, path: &UrlPath) -> Option<Arc<Signed>> {
+        self.signatures.beside(&self.source.tree, path)
+    }
+
+    /// The piece size of a file with that beside it.
+    fn piece_size_for(&self, path: &UrlPath, size: u64, beside: &Option<Arc<Signed>>) -> PieceSize {
+        let signed = beside.as_ref().and_then(|signed| signed.piece_size(path, size));
         signed.unwrap_or_else(|| self.usual_piece_size(size))
     }
 
@@ -509,14 +497,14 @@ impl Shared {
         self.piece_size.unwrap_or_else(|| PieceSize::for_file(size))
     }
 
-    fn is_cut_right(&self, version: &FileVersion, size: u64) -> bool {
-        version.hashes.layout().piece_size() == self.piece_size_for(&version.path, size)
+    fn is_cut_right(&self, version: &FileVersion, beside: &Option<Arc<Signed>>) -> bool {
+        let size = version.stamp.size;
+        version.hashes.layout().piece_size() == self.piece_size_for(&version.path, size, beside)
     }
 
     /// Notes at a version which signatures it has now.
-    fn note_signatures(&self, version: &FileVersion) {
-        let beside = self.signatures.beside(&self.source.tree, &version.path);
-        let fitting = beside.filter(|signed| {
+    fn note_signatures(&self, version: &FileVersion, beside: &Option<Arc<Signed>>) {
+        let fitting = beside.clone().filter(|signed| {
             let fits = signed.fits(version);
             if !fits {
                 tracing::warn!(path = %version.path, "the signature beside it does not fit the file");
@@ -543,23 +531,24 @@ impl Shared {
 
     /// The root of the file at `path` if it is hashed.
     fn root(&self, path: &UrlPath, stamp: &Stamp) -> Option<Digest> {
-        self.catalogue.root(path, stamp, self.piece_size_for(path, stamp.size))
+        self.catalogue.root(path, stamp, self.piece_size_for(path, stamp.size, &self.beside(path)))
     }
 
-    /// The version of the file at `path` if it is hashed; `file` is it, if already open.
+    /// The version of the file at `path` if it is hashed; `file` is it, if already open, and `beside` lies beside it.
     fn known(
         &self,
         path: &UrlPath,
         stamp: &Stamp,
         file: Option<&Arc<std::fs::File>>,
+        beside: &Option<Arc<Signed>>,
     ) -> Option<Arc<FileVersion>> {
         let live = self.live.get(path, stamp);
-        if let Some(version) = live.filter(|version| self.is_cut_right(version, stamp.size)) {
-            self.note_signatures(&version);
+        if let Some(version) = live.filter(|version| self.is_cut_right(version, beside)) {
+            self.note_signatures(&version, beside);
             return Some(version);
         }
-        let hashes = self.catalogue.find(path, stamp, self.piece_size_for(path, stamp.size))?;
-        let version = self.adopt(path, file.cloned(), *stamp, hashes);
+        let hashes = self.catalogue.find(path, stamp, self.piece_size_for(path, stamp.size, beside))?;
+        let version = self.adopt(path, file.cloned(), *stamp, hashes, beside);
         self.live.remember(&version);
         Some(version)
     }
@@ -571,10 +560,11 @@ impl Shared {
         file: Option<Arc<std::fs::File>>,
         stamp: Stamp,
         hashes: PieceHashes,
+        beside: &Option<Arc<Signed>>,
     ) -> Arc<FileVersion> {
         let version = FileVersion::new(self.source.clone(), path.clone(), file, stamp, hashes);
         let version = self.live.insert(version);
-        self.note_signatures(&version);
+        self.note_signatures(&version, beside);
         version
     }
 }

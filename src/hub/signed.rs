@@ -54,6 +54,12 @@ impl Signed {
         *path == version.path && *layout == version.hashes.layout() && *root == version.root()
     }
 
+    /// The piece size with which a file of this size was signed.
+    pub(super) fn piece_size(&self, path: &UrlPath, size: u64) -> Option<PieceSize> {
+        let Manifest { layout, path: signed, .. } = &self.manifest;
+        (layout.size() == size && signed == path).then(|| layout.piece_size())
+    }
+
     /// The sidecar again.
     pub(super) fn to_text(&self) -> String {
         Sidecar { manifest: self.manifest.clone(), signatures: self.signatures.clone() }.to_string()
@@ -117,12 +123,6 @@ impl Signatures {
         }
         read.insert(path.clone(), (stamp, signed.clone()));
         signed
-    }
-
-    /// The piece size with which a file of this size was signed.
-    pub(super) fn piece_size(&self, tree: &Tree, path: &UrlPath, size: u64) -> Option<PieceSize> {
-        let manifest = &self.beside(tree, path)?.manifest;
-        (manifest.layout.size() == size && manifest.path == *path).then(|| manifest.layout.piece_size())
     }
 
     /// The hub's own signature from before, if it is of this version and key.

@@ -48,6 +48,11 @@ impl Site {
         self.hub_with(HubConfig::default())
     }
 
+    /// One that follows symlinks.
+    fn following(&self) -> Hub {
+        self.hub_with(HubConfig { follow_symlinks: true, ..HubConfig::default() })
+    }
+
     fn hub_with(&self, config: HubConfig) -> Hub {
         Hub::open(&self.path(""), config).unwrap()
     }
@@ -106,7 +111,8 @@ fn noise(len: usize, seed: u64) -> Vec<u8> {
 fn list_all(hub: &Hub, dir: &str, depth: u32, max_entries: usize, max_bytes: usize) -> Vec<Entry> {
     let (mut all, mut cursor) = (Vec::new(), None);
     loop {
-        let page = hub.list(&url(dir), depth, cursor.as_deref(), max_entries, max_bytes).unwrap();
+        let page =
+            hub.list(&url(dir), depth, cursor.as_deref(), max_entries, max_bytes, View::ENTRIES).unwrap();
         assert!(page.entries.len() <= max_entries);
         assert!(!page.entries.is_empty() || page.next.is_none());
         all.extend(page.entries);
@@ -239,7 +245,7 @@ fn symlinks_lead_within_the_tree_and_never_out() {
     symlink("/", site.path("to-root")).unwrap();
     symlink("nowhere", site.path("dangling")).unwrap();
     symlink("ring", site.path("ring")).unwrap();
-    let hub = site.hub();
+    let hub = site.following();
     assert_eq!(version(&hub, "/relative").unwrap().root(), root_of(b"inside"));
     assert_eq!(version(&hub, "/to-dir/file").unwrap().root(), root_of(b"inside"));
     for (path, error) in [
@@ -256,7 +262,7 @@ fn symlinks_lead_within_the_tree_and_never_out() {
         assert_eq!(hub.stat(&url(path)).err(), Some(error.clone()), "stat of {path}");
         assert_eq!(hub.open_file(&url(path)).err(), Some(error), "opening {path}");
     }
-    assert_eq!(hub.list(&url("/to-root"), 1, None, 10, 9999).err(), Some(HubError::Denied));
+    assert_eq!(hub.list(&url("/to-root"), 1, None, 10, 9999, View::ENTRIES).err(), Some(HubError::Denied));
     assert_eq!(names(&list_all(&hub, "/", 1, 100, 60_000)), ["dir", "relative", "to-dir"]);
 }
 
@@ -265,11 +271,15 @@ fn links_to_a_hashed_file_are_not_hashed_again() {
     let site = Site::new();
     site.write("a", noise(200_000, 1));
     symlink("a", site.path("link")).unwrap();
-    let hub = site.hub();
+    let hub = site.following();
     wait_hashed(&hub);
     // Nothing is hashed by being listed.
     wait_until("the catalogue written", || {
-        hub.list(&url("/"), 1, None, 10, 9999).unwrap().entries.iter().all(|entry| entry.root.is_some())
+        hub.list(&url("/"), 1, None, 10, 9999, View::ENTRIES)
+            .unwrap()
+            .entries
+            .iter()
+            .all(|entry| entry.root.is_some())
     });
     assert_eq!(version(&hub, "/link").unwrap().root(), root_of(&noise(200_000, 1)));
 }
@@ -330,7 +340,11 @@ fn only_what_the_patterns_choose_is_there() {
         assert_eq!(hub.stat(&url(path)).err(), Some(HubError::NotFound), "{path}");
         assert_eq!(version(&hub, path).err(), Some(HubError::NotFound), "{path}");
         assert_eq!(hub.open_file(&url(path)).err(), Some(HubError::NotFound), "{path}");
-        assert_eq!(hub.list(&url(path), 1, None, 9, 999).err(), Some(HubError::NotFound), "{path}");
+        assert_eq!(
+            hub.list(&url(path), 1, None, 9, 999, View::ENTRIES).err(),
+            Some(HubError::NotFound),
+            "{path}"
+        );
     }
     assert_eq!(wait_hashed(&hub).files, 4);
     let hub = site.hub_with(globs(&["*.iso"], &[]));
@@ -347,13 +361,19 @@ fn symlinks_are_not_there_unless_they_are_to_be_followed() {
     site.write("dir/file", "inside");
     symlink("dir/file", site.path("link")).unwrap();
     symlink("dir", site.path("to-dir")).unwrap();
-    let hub = site.hub_with(HubConfig { follow_symlinks: false, ..HubConfig::default() });
+    let hub = site.hub();
     for path in ["/link", "/to-dir", "/to-dir/file"] {
         assert_eq!(hub.stat(&url(path)).err(), Some(HubError::NotFound), "{path}");
         assert_eq!(version(&hub, path).err(), Some(HubError::NotFound), "{path}");
     }
     assert_eq!(names(&list_all(&hub, "/", 9, 100, 60_000)), ["dir", "dir/file"]);
+    assert_eq!(hub.list(&url("/to-dir"), 1, None, 10, 9999, View::ENTRIES).err(), Some(HubError::NotFound));
     assert!(version(&hub, "/dir/file").is_ok());
+    // A file that becomes a link is one, too.
+    fs::rename(site.path("dir"), site.path("moved")).unwrap();
+    symlink("moved", site.path("dir")).unwrap();
+    assert_eq!(version(&hub, "/dir/file").err(), Some(HubError::NotFound));
+    assert!(version(&hub, "/moved/file").is_ok());
 }
 
 #[test]
@@ -401,8 +421,11 @@ fn directories_and_files_are_told_apart() {
     let hub = site.hub();
     assert_eq!(version(&hub, "/dir").err(), Some(HubError::IsDirectory));
     assert_eq!(hub.open_file(&url("/dir")).err(), Some(HubError::IsDirectory));
-    assert_eq!(hub.list(&url("/dir/file"), 1, None, 9, 9999).err(), Some(HubError::NotDirectory));
-    assert_eq!(hub.list(&url("/no"), 1, None, 9, 9999).err(), Some(HubError::NotFound));
+    assert_eq!(
+        hub.list(&url("/dir/file"), 1, None, 9, 9999, View::ENTRIES).err(),
+        Some(HubError::NotDirectory)
+    );
+    assert_eq!(hub.list(&url("/no"), 1, None, 9, 9999, View::ENTRIES).err(), Some(HubError::NotFound));
     assert_eq!(hub.stat(&url("/dir")).unwrap().kind, EntryKind::Dir);
     assert_eq!(Hub::open(&file, HubConfig::default()).err(), Some(HubError::NotDirectory));
     assert_eq!(Hub::open(&site.path("no"), HubConfig::default()).err(), Some(HubError::NotFound));
@@ -722,7 +745,7 @@ fn a_long_directory_is_read_once_and_every_entry_looked_at() {
         fs::write(site.path(&format!("n{i:04}")), "").unwrap();
     }
     let hub = site.hub();
-    let page = |cursor: Option<&str>| hub.list(&url("/"), 1, cursor, 100, 60_000).unwrap();
+    let page = |cursor: Option<&str>| hub.list(&url("/"), 1, cursor, 100, 60_000, View::ENTRIES).unwrap();
     let first = page(None);
     for name in ["n0150", "n4000"] {
         fs::remove_file(site.path(name)).unwrap();
@@ -757,7 +780,7 @@ fn names_that_come_to_nothing_do_not_end_a_listing() {
     site.write("a/b", "");
     site.write("a!/c", "");
     site.write("z", "");
-    let hub = site.hub();
+    let hub = site.following();
     for page in [1, 2, 1000] {
         let all = list_all(&hub, "/", 2, page, 60_000);
         assert_eq!(names(&all), ["a", "a!", "a!/c", "a/b", "z"], "pages of {page}");
@@ -777,7 +800,7 @@ fn pages_stay_within_their_bytes() {
     wait_hashed(&hub);
     let (mut seen, mut cursor, mut pages) = (0, None::<String>, 0);
     loop {
-        let page = hub.list(&url("/"), 1, cursor.as_deref(), 1024, 8000).unwrap();
+        let page = hub.list(&url("/"), 1, cursor.as_deref(), 1024, 8000, View::ENTRIES).unwrap();
         assert!(serde_json::to_vec(&page).unwrap().len() <= 8000);
         seen += page.entries.len();
         pages += 1;
@@ -800,7 +823,7 @@ fn what_stays_is_listed_once_while_the_rest_changes() {
     let hub = site.hub();
     let (mut seen, mut cursor, mut round) = (Vec::new(), None::<String>, 0);
     loop {
-        let page = hub.list(&url("/"), 2, cursor.as_deref(), 10, 60_000).unwrap();
+        let page = hub.list(&url("/"), 2, cursor.as_deref(), 10, 60_000, View::ENTRIES).unwrap();
         seen.extend(page.entries.into_iter().map(|entry| entry.name));
         // The cursor's own file goes, others go and come.
         let Some(next) = page.next else { break };
@@ -828,7 +851,7 @@ fn symlinks_that_lead_up_are_not_followed_for_ever() {
     symlink("..", site.path("a/up")).unwrap();
     symlink("../b", site.path("a/to-b")).unwrap();
     symlink("../a", site.path("b/to-a")).unwrap();
-    let hub = site.hub();
+    let hub = site.following();
     assert_eq!(
         names(&list_all(&hub, "/", u32::MAX, 3, 60_000)),
         ["a", "a/file", "a/to-b", "a/to-b/file", "b", "b/file", "b/to-a", "b/to-a/file"]
@@ -843,9 +866,13 @@ fn cursors_that_no_page_ended_with() {
     site.write("a", "");
     let hub = site.hub();
     for cursor in ["", "/", "../a", "a/../b", "a//b", "a b", "%61", "a%2fb", &"x".repeat(9999)] {
-        assert_eq!(hub.list(&url("/"), 1, Some(cursor), 9, 9999).err(), Some(HubError::Cursor), "{cursor:?}");
+        assert_eq!(
+            hub.list(&url("/"), 1, Some(cursor), 9, 9999, View::ENTRIES).err(),
+            Some(HubError::Cursor),
+            "{cursor:?}"
+        );
     }
-    assert_eq!(hub.list(&url("/"), 1, Some("zzz"), 9, 9999).unwrap(), Listing::default());
+    assert_eq!(hub.list(&url("/"), 1, Some("zzz"), 9, 9999, View::ENTRIES).unwrap(), Listing::default());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, FileType, OpenOptions};
@@ -33,6 +34,8 @@ pub(super) struct Tree {
     policy: Policy,
     /// The hub's own state, where somebody keeps it inside the served directory.
     state: Option<UrlPath>,
+    /// Whether it was said that symlinks are left out.
+    is_said: AtomicBool,
 }
 
 /// What was found at a path.
@@ -77,7 +80,7 @@ pub(super) enum Hint {
 impl Tree {
     /// Whether `root` is a directory that can be read.
     pub(super) fn check(root: &Path) -> Result<(), HubError> {
-        Self::open(root, Policy { hidden: false, globs: Globs::default(), follow: true }, None).map(|_| ())
+        Self::open(root, Policy { hidden: false, globs: Globs::default(), follow: false }, None).map(|_| ())
     }
 
     pub(super) fn open(root: &Path, policy: Policy, state_dir: Option<&Path>) -> Result<Self, HubError> {
@@ -94,7 +97,7 @@ impl Tree {
                 .ok()
                 .filter(|path| !path.is_root())
         });
-        Ok(Self { dir, policy, state })
+        Ok(Self { dir, policy, state, is_said: AtomicBool::new(false) })
     }
 
     /// What is at `path`, symlinks followed.
@@ -141,7 +144,12 @@ impl Tree {
             let hint = match entry.file_type() {
                 Ok(kind) if kind.is_file() => Hint::File,
                 Ok(kind) if kind.is_dir() => Hint::Dir,
-                Ok(kind) if kind.is_symlink() && !self.policy.follow => continue,
+                Ok(kind) if kind.is_symlink() && !self.policy.follow => {
+                    if !self.is_said.swap(true, Ordering::Relaxed) {
+                        tracing::info!(dir = %path, "symbolic links are not served; follow-symlinks changes that");
+                    }
+                    continue;
+                }
                 Ok(kind) if kind.is_symlink() || kind == FileType::unknown() => Hint::Unknown,
                 Ok(_) => continue,
                 Err(_) => Hint::Unknown,
@@ -228,6 +236,19 @@ impl Tree {
 
     /// Whether there is a symlink on the way to a place, or at its end.
     fn has_symlink(&self, place: &Path) -> bool {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+            // One question instead of one for each directory on the way.
+            let how = OFlags::PATH | OFlags::CLOEXEC;
+            match openat2(&self.dir, place, how, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+                Err(rustix::io::Errno::LOOP) => return true,
+                // Kernels before 5.6, and who forbids it.
+                Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
+                // What else is wrong with it is found by whoever opens it.
+                _ => return false,
+            }
+        }
         let is_symlink = |place: &Path| self.dir.symlink_metadata(place).is_ok_and(|meta| meta.is_symlink());
         place.ancestors().take_while(|place| !place.as_os_str().is_empty()).any(is_symlink)
     }

@@ -207,7 +207,7 @@ fn look_at(shared: &Shared, touched: &Touched) {
 }
 
 fn look_at_file(shared: &Shared, path: &UrlPath, stamp: &Stamp) {
-    let piece = shared.piece_size_for(path, stamp.size);
+    let piece = shared.piece_size_for(path, stamp.size, &shared.beside(path));
     match shared.catalogue.root_at(path, stamp, piece) {
         // Told when it was hashed, or known from before.
         Some(_) if shared.pool.tells() => {}

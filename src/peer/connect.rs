@@ -17,8 +17,8 @@ use super::send::{Outgoing, SendTrouble};
 use super::{FileSpan, PieceSink, RateLimiter, ReceiveError, Received, field};
 use crate::wire::{Digest, FailureKind, UrlPath, token};
 
-/// Kept connections to one peer.
-const MAX_IDLE_PER_PEER: usize = 32;
+/// Kept connections to one peer: as many as a client has transfers under way, or they would be opened again and again.
+const MAX_IDLE_PER_PEER: usize = 64;
 /// Kept connections in all.
 const MAX_IDLE: usize = 256;
 /// Connections being opened in advance.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::buffer::Buffer;
 use super::deadlines::{Deadlines, Pace, TooSlow};
 use super::link::{Framing, Link};
-use super::send::limited;
+use super::send::{is_sending, limited};
 use super::{Claim, PieceSink, RateLimiter, ReceiveError, Received};
 use crate::content::{Layout, PieceHasher};
 use crate::wire::FailureKind;
@@ -48,6 +48,9 @@ impl Intake<'_> {
             verified: Vec::new(),
             on_piece,
         };
+        if is_sending(Instant::now()) {
+            self.link.acknowledge_late();
+        }
         let mut bytes = 0;
         let pumped = self.pump(&mut mill, &mut bytes).await;
         let result = match pumped {

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -23,6 +24,22 @@ const STEP: usize = 8 * 1024 * 1024;
 /// The same within a task, where others are waiting for their turn.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const TURN: usize = 1024 * 1024;
+
+/// How long the line counts as busy after somebody was last given something. Whole pieces wait in the system's buffers
+/// after they have left our hands.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// When this process, whose line is that of the machine, last began or ended giving a part of a file.
+static LAST_SENT: Mutex<Option<Instant>> = Mutex::new(None);
+
+fn last_sent() -> MutexGuard<'static, Option<Instant>> {
+    LAST_SENT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether somebody is being given something, or was a moment ago.
+pub(super) fn is_sending(now: Instant) -> bool {
+    last_sent().is_some_and(|at| now.saturating_duration_since(at) < BUSY)
+}
 
 /// One message on its way out, watched that it moves.
 #[derive(Debug)]
@@ -89,11 +106,14 @@ impl Outgoing {
         progress: &mut u64,
     ) -> Result<(), SendTrouble> {
         let mut done = 0;
+        *last_sent() = Some(Instant::now());
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if !self.send_mapped(span, limiter, progress, &mut done).await? {
             tracing::debug!("no sendfile from this file system");
         }
-        self.send_copied(span, limiter, progress, &mut done).await
+        let result = self.send_copied(span, limiter, progress, &mut done).await;
+        *last_sent() = Some(Instant::now());
+        result
     }
 
     /// Sends bytes as they come; `progress` as above. Ends as soon as the other side closes its end while there are none:

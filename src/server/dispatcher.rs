@@ -21,7 +21,7 @@ use super::early::Early;
 use super::outbox::{Outbox, Overflow, READ_PAUSE};
 use super::probe::probe;
 use super::status::{Counters, SwarmStatus};
-use crate::hub::{FileVersion, Hub, HubError, RdlView};
+use crate::hub::{FileVersion, Form, Hub, HubError, View};
 use crate::swarm::Time;
 use crate::wire::{ErrorCode, Message, UrlPath, limits};
 
@@ -239,13 +239,9 @@ impl Dispatcher {
                     let permit = permits.acquire_owned().await;
                     let result = tokio::task::spawn_blocking(move || {
                         let (cursor, most) = (cursor.as_deref(), limits::MAX_LIST_ENTRIES);
-                        if is_rdl {
-                            let may_know = |path: &UrlPath| rules.admits(address, path);
-                            let view = RdlView { is_bare: false, may_know: &may_know };
-                            hub.list_rdl(&path, depth, cursor, most, max_bytes, view)
-                        } else {
-                            hub.list(&path, depth, cursor, most, max_bytes)
-                        }
+                        let form = if is_rdl { Form::RdlInJson } else { Form::Entries };
+                        let view = View { form, audience: &rules.audience(address) };
+                        hub.list(&path, depth, cursor, most, max_bytes, view)
                     })
                     .await
                     .unwrap_or_else(|panic| Err(HubError::Io(panic.to_string())));

@@ -20,7 +20,7 @@ use crate::hub::{Hub, HubError};
 use crate::peer::RateLimiter;
 use crate::peer::head::RequestHead;
 use crate::peer::serve::Response;
-use crate::wire::{Entry, EntryKind, PdtpUri, UrlPath};
+use crate::wire::{EntryKind, PdtpUri, UrlPath};
 
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
@@ -73,9 +73,7 @@ impl Face {
         let result = match self.hub.stat(path).map(|found| found.kind) {
             Ok(EntryKind::Dir) if !is_dir_url => return moved_to_directory(head, path),
             Ok(EntryKind::Dir) => {
-                let censor = |entries: &mut Vec<Entry>| self.rules.censor(remote, path, entries);
-                let may_know = |path: &UrlPath| self.rules.admits(remote, path);
-                directory::answer(&self.hub, head, path, &self.uri(head, path), &censor, &may_know)
+                directory::answer(&self.hub, head, path, &self.uri(head, path), &self.rules.audience(remote))
             }
             Ok(EntryKind::File) if is_dir_url => Err(HubError::NotFound),
             Ok(EntryKind::File) => {

@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::hub::Audience;
 use crate::peer::RateLimiter;
 use crate::swarm;
-use crate::wire::{Entry, UrlPath};
+use crate::wire::UrlPath;
 
 /// How the origin uses its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -93,13 +94,9 @@ impl Rules {
         })
     }
 
-    /// Takes what an address may not know of out of a listing of a directory.
-    pub(super) fn censor(&self, address: IpAddr, dir: &UrlPath, entries: &mut Vec<Entry>) {
-        if self.admit_all() {
-            return;
-        }
-        // What cannot be named cannot be asked for either.
-        entries.retain(|entry| path_of(dir, entry).is_some_and(|path| self.admits(address, &path)));
+    /// Whoever is at an address, as those for whom something is listed.
+    pub(super) fn audience(&self, address: IpAddr) -> Visitor<'_> {
+        Visitor { rules: self, address, sees_all: self.admit_all() }
     }
 
     /// Whether everybody may know of everything, which saves looking.
@@ -113,14 +110,22 @@ impl Rules {
     }
 }
 
-/// The path of an entry of a listing.
-fn path_of(dir: &UrlPath, entry: &Entry) -> Option<UrlPath> {
-    let below = match &entry.path {
-        Some(path) => UrlPath::parse(&format!("/{path}")).ok()?,
-        None => UrlPath::from_components(entry.name.split('/').map(str::as_bytes)).ok()?,
-    };
-    let names: Vec<_> = dir.components().chain(below.components()).collect();
-    UrlPath::from_components(names.iter().map(Vec::as_slice)).ok()
+/// See [`Rules::audience`].
+pub(super) struct Visitor<'a> {
+    rules: &'a Rules,
+    address: IpAddr,
+    sees_all: bool,
+}
+
+impl Audience for Visitor<'_> {
+    fn may_know(&self, path: &UrlPath) -> bool {
+        self.sees_all || self.rules.admits(self.address, path)
+    }
+
+    fn may_know_below(&self, dir: &UrlPath) -> bool {
+        let is_told = |path: &UrlPath| path.is_under(dir) && self.rules.admits(self.address, path);
+        self.may_know(dir) || self.rules.by_directory.keys().any(is_told)
+    }
 }
 
 fn nearest<'a>(by_directory: &'a BTreeMap<UrlPath, Held>, path: &UrlPath) -> Option<&'a Held> {
@@ -199,5 +204,33 @@ mod tests {
         assert!(rules.admits("10.1.2.3".parse().unwrap(), &path("/a/b/c")));
         assert!(rules.admits("::ffff:10.1.2.3".parse().unwrap(), &path("/a/b/c")));
         assert!(!rules.admits("::1".parse().unwrap(), &path("/a/b/c")));
+    }
+
+    #[test]
+    fn what_is_closed_is_looked_into_only_for_what_is_open_below() {
+        let networks = |all: &[&str]| Some(all.iter().map(|text| text.parse().unwrap()).collect());
+        let rules = rules(&[
+            ("/a", DirectoryRules { networks: networks(&["10.0.0.0/8"]), ..Default::default() }),
+            ("/a/open/here", DirectoryRules { networks: networks(&["0.0.0.0/0"]), ..Default::default() }),
+        ]);
+        let stranger = rules.audience("192.0.2.1".parse().unwrap());
+        let path = |text| UrlPath::parse(text).unwrap();
+        for (at, itself, below) in [
+            ("/", true, true),
+            ("/a", false, true),
+            ("/a/open", false, true),
+            ("/a/open/here", true, true),
+            ("/a/open/here/x", true, true),
+            ("/a/op", false, false),
+            ("/a/other", false, false),
+        ] {
+            assert_eq!(
+                (stranger.may_know(&path(at)), stranger.may_know_below(&path(at))),
+                (itself, below),
+                "{at}"
+            );
+        }
+        let friend = rules.audience("10.1.2.3".parse().unwrap());
+        assert!(friend.may_know(&path("/a/other")) && friend.may_know_below(&path("/a/other")));
     }
 }

@@ -238,9 +238,15 @@ impl Site {
         if let Some(file) = version.opened() {
             return Ok(file);
         }
-        let opening = version.clone();
-        let opened = tokio::task::spawn_blocking(move || opening.open()).await;
-        match opened.map_err(|_| Refusal::Disk)? {
+        let opened = if version.hashes.layout().count() == 1 {
+            // The server has looked at the path a moment ago, so the system has it in memory; and of thousands of small
+            // files, the way to another thread and back would be felt.
+            version.open()
+        } else {
+            let opening = version.clone();
+            tokio::task::spawn_blocking(move || opening.open()).await.map_err(|_| Refusal::Disk)?
+        };
+        match opened {
             Ok(file) => Ok(file),
             Err(error) => {
                 tracing::info!(path = %version.path, %error, "version cannot be served");

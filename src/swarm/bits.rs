@@ -171,6 +171,12 @@ impl Ranges {
         self.as_slice().iter()
     }
 
+    pub(super) fn contains(&self, piece: u32) -> bool {
+        let ranges = self.as_slice();
+        let next = ranges.partition_point(|range| range.end <= piece);
+        ranges.get(next).is_some_and(|range| range.start <= piece)
+    }
+
     /// Adds a range, merging what touches.
     pub(super) fn insert(&mut self, mut range: Range<u32>) {
         if range.is_empty() {

@@ -110,6 +110,7 @@ impl Swarm {
     /// Whoever says something is there.
     fn hear(&mut self, event: &Event, now: Time) {
         let (Event::Request { peer, .. }
+        | Event::ReaderPace { peer, .. }
         | Event::Unrequest { peer, .. }
         | Event::Provide { peer, .. }
         | Event::Unprovide { peer, .. }
@@ -177,6 +178,13 @@ impl Swarm {
                 {
                     self.state.set_urgent(member);
                 }
+            }
+            Event::ReaderPace { peer, file, rate } => {
+                let (key, file, _) = self.part_of(peer, file, 0..0)?;
+                let member = self.state.part(key, file)?;
+                let m = &mut self.state.members[member];
+                m.reader()?;
+                m.specially(|special| special.reader.as_mut().map(|reader| reader.paced(rate)))?;
             }
             Event::Unrequest { peer, file, pieces } => {
                 let (key, file, pieces) = self.part_of(peer, file, pieces)?;
@@ -287,8 +295,10 @@ impl Swarm {
         self.state.stats.failed += 1;
         let missing: Vec<u32> = t.missing().collect();
         self.end(key);
-        let still_wanted =
-            self.state.part(taker, file).is_some_and(|member| self.state.members[member].open > 0);
+        let still_wanted = self.state.part(taker, file).is_some_and(|member| {
+            let want = &self.state.members[member].want;
+            missing.iter().any(|&piece| want.contains(piece))
+        });
         match kind {
             // It changed its mind, for which nobody is to wait.
             FailureKind::Cancelled if !still_wanted => {}

@@ -28,11 +28,18 @@ pub(super) struct Reader {
     at: Time,
     /// Bytes a second; 0 = not known yet.
     rate: u64,
+    /// It has said so itself.
+    is_told: bool,
 }
 
 impl Reader {
     pub(super) fn new(window: Range<u32>, at: Time) -> Self {
-        Self { window, at, rate: 0 }
+        Self { window, at, rate: 0, is_told: false }
+    }
+
+    /// It says how fast it reads.
+    pub(super) fn paced(&mut self, rate: u64) {
+        (self.rate, self.is_told) = (rate, rate > 0);
     }
 
     /// It says where it is now.
@@ -40,7 +47,7 @@ impl Reader {
         let (pieces, time) = (window.start.saturating_sub(self.window.start), now.since(self.at));
         // Where it could not have read to, it has jumped, which says nothing of how fast it reads.
         let jumped = window.start > self.window.end;
-        if pieces > 0 && time > 0 && !jumped {
+        if pieces > 0 && time > 0 && !jumped && !self.is_told {
             let bytes = u128::from(pieces) * u128::from(piece_size);
             let sample = u64::try_from(bytes * 1_000_000 / u128::from(time)).unwrap_or(u64::MAX);
             self.rate = if self.rate == 0 { sample } else { self.rate / 2 + sample / 2 };
@@ -54,6 +61,11 @@ impl Reader {
     /// Where it was last heard to be.
     pub(super) fn position(&self) -> u32 {
         self.window.start
+    }
+
+    /// What it stands still without: the piece where it is, of which it may have read a part already, and the next.
+    pub(super) fn wants_now(&self) -> Range<u32> {
+        self.first(0, 1)
     }
 
     /// What it will need soon, in order. From where it was last heard to be: if something is missing there, it has come
@@ -114,6 +126,20 @@ mod tests {
         // Back to the beginning.
         reader.moved(0..64, Time(13 * SECOND), PIECE);
         assert_eq!(reader.at_once(Time(13 * SECOND), PIECE), 0..4);
+    }
+
+    #[test]
+    fn a_reader_who_says_how_fast_it_is_is_believed() {
+        let mut reader = Reader::new(0..64, Time(0));
+        reader.paced(8 << 20);
+        assert_eq!(reader.at_once(Time(0), PIECE), 0..18, "what it reads within two seconds");
+        assert_eq!(reader.soon(Time(0), PIECE), 0..64, "and within eight");
+        // It still has what it reads meanwhile.
+        reader.moved(1..65, Time(SECOND), PIECE);
+        assert_eq!(reader.at_once(Time(SECOND), PIECE), 1..19);
+        reader.paced(0);
+        reader.moved(2..66, Time(2 * SECOND), PIECE);
+        assert_eq!(reader.at_once(Time(2 * SECOND), PIECE), 2..6, "learned again");
     }
 
     #[test]

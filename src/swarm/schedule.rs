@@ -62,7 +62,9 @@ const SWEEP_SLOW: u64 = 1_000_000;
 /// What is missing of a file goes to a peer alone in one run if it is no more than this, bytes.
 const SMALL: u64 = 512 * 1024;
 /// A run takes this long at the giver's rate, microseconds.
-const RUN_US: u64 = 200_000;
+const RUN_US: u64 = 250_000;
+/// Who has this part of a file has begun.
+const HAS_BEGUN: u64 = 16;
 /// A frugal origin sends again what peers have to one that got nothing for this long, microseconds.
 const FRUGAL_US: u64 = 2_000_000;
 /// Part of a second for which a taker's line may be filled by an origin that serves the more important first.
@@ -206,6 +208,9 @@ impl Swarm {
     /// Finds peers that have what a peer needs, while it can receive more.
     fn serve_taker(&mut self, taker: Key<Peer>, now: Time, out: &mut Vec<Command>) {
         let mut work = WORK;
+        while let Some(reader) = self.state.peers[taker].urgent
+            && self.rush(reader, now, &mut work, out)
+        {}
         loop {
             let peer = &self.state.peers[taker];
             if peer.needs.is_empty() || !peer.can_receive_more(&self.state.config) {
@@ -271,6 +276,41 @@ impl Swarm {
             self.state.feed_later(giver, now);
             true
         })
+    }
+
+    /// Has a reader that stands still sent what it waits for by whoever will be done with that first, whether or not there
+    /// is room: a line where several pieces are under way takes several times as long for each of them.
+    fn rush(&mut self, taker: Key<Member>, now: Time, work: &mut usize, out: &mut Vec<Command>) -> bool {
+        let m = &self.state.members[taker];
+        let (to, file, pause) = (m.peer, m.file, m.pause());
+        let Some(wanted) = m.reader().map(|reader| reader.wants_now()) else { return false };
+        let peer = &self.state.peers[to];
+        if m.have.contains(wanted.start) || !peer.can_receive_one_more(&self.state.config) {
+            return false;
+        }
+        self.state.need(taker, &mut self.words);
+        let Some(piece) = first(&wanted, |index| self.words[index]) else { return false };
+        let bytes = self.state.files[file].bytes_of(piece);
+        let rules = &self.state.files[file].rules;
+        let mut givers = Found::new();
+        if rules.peers {
+            givers = self.candidates(to, file, |file| &file.holders, Member::is_offer, work);
+        }
+        let has = |offer: &Key<Member>| self.state.members[*offer].have.contains(piece);
+        let mut givers: Found<Key<Peer>> =
+            givers.into_iter().filter(has).map(|offer| self.state.members[offer].peer).collect();
+        // Where others come first on the origin's line, it waits for its turn.
+        if !self.state.has_priorities && pause <= now && self.may_come_from_origin(file, now) {
+            givers.extend_from_slice(&self.state.origins);
+        }
+        let best = givers
+            .into_iter()
+            .filter_map(|giver| Some((self.state.could_squeeze_in(giver, bytes)?, giver)))
+            .filter_map(|(time, giver)| Some((time, giver, self.may_meet(giver, to, to, now)?)))
+            .min();
+        let Some((_, giver, dials)) = best else { return false };
+        self.launch(giver, taker, dials, (piece..piece + 1, Reason::Deadline), now, out);
+        true
     }
 
     /// Has origins send, while they can, to whoever has the best claim.
@@ -361,11 +401,16 @@ impl Swarm {
             true => t.can_receive_more(&state.config) || self.may_be_filled(giver, taker),
             false => t.can_receive_more_from_peers(&state.config),
         };
-        if giver == taker || !state.can_send_more(giver, now) || !has_room {
+        if !state.can_send_more(giver, now) || !has_room {
             return None;
         }
-        self.dials(giver, taker, asks, now)
-            .filter(|_| !state.pairs.get(giver, taker).is_some_and(|pair| pair.is_apart(now)))
+        self.may_meet(giver, taker, asks, now)
+    }
+
+    /// The same, if both had room.
+    fn may_meet(&self, giver: Key<Peer>, taker: Key<Peer>, asks: Key<Peer>, now: Time) -> Option<bool> {
+        let are_apart = || self.state.pairs.get(giver, taker).is_some_and(|pair| pair.is_apart(now));
+        self.dials(giver, taker, asks, now).filter(|_| giver != taker && !are_apart())
     }
 
     /// Where some are more important than others, those get all of an origin's line that theirs can carry. Else what is
@@ -641,8 +686,9 @@ impl Swarm {
         }
         let class = file.rarity.class(piece);
         let longest = self.longest_run(giver, taker);
-        let fits =
-            |piece: u32| piece < file.pieces && is_candidate(piece) && file.rarity.class(piece) <= class;
+        // Neighbours of what is rarest, if there are enough of us to spread the rest of what is rare meanwhile.
+        let is_rare = |piece| is_crowd(file) || file.rarity.class(piece) <= class;
+        let fits = |piece: u32| piece < file.pieces && is_candidate(piece) && is_rare(piece);
         let mut run = piece..piece + 1;
         if soon.is_none() && !in_order {
             // Begin at a multiple of the length, so that runs leave no holes between them that are too small.
@@ -681,9 +727,10 @@ impl Swarm {
             return m.open.max(1);
         }
         let budget = state.up_budget(giver);
-        // Some transfers under way at once per line, and enough for everybody who waits for this one.
-        let rivals = if from.is_origin() { state.needy.len() } else { file.hungry.len() } as u64;
-        let share = budget / (2 * rivals.clamp(2, 16));
+        // Who has little yet is to have something to pass on soon, so several transfers share a line. Later, shorter ones
+        // spread nothing faster, and each costs an order, a request and a word of its end.
+        let has_begun = u64::from(m.open) * HAS_BEGUN <= u64::from(file.pieces) * (HAS_BEGUN - 1);
+        let share = if has_begun && is_crowd(file) { u64::MAX } else { budget / 2 };
         let by_rate = from.up.rate_or(budget, from.info.up_limit).saturating_mul(RUN_US) / 1_000_000;
         let bytes = by_rate.min(share).min(state.config.max_run_bytes);
         let pieces = (bytes / u64::from(file.piece_size)) as u32;
@@ -775,6 +822,11 @@ impl Swarm {
         }
         reason
     }
+}
+
+/// Whether more than two need something of a file. Two get what is new in turns, and exchange it at once.
+fn is_crowd(file: &File) -> bool {
+    file.hungry.len() > 2
 }
 
 /// Some of a bag, from a random place on; each costs one unit of work.

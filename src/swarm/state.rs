@@ -29,6 +29,8 @@ pub(super) const MAX_DOUBLINGS: u32 = 2;
 /// A taker's line is kept filled for this many times the time a giver's is: what comes from many givers waits in
 /// the queues of all of them, and must not be cut short because of that.
 const TAKER_COVER: u64 = 4;
+/// What cannot wait may fill a giver's line this many times as far as all else.
+const SQUEEZE: u64 = 2;
 /// So few peers count as alone with an origin.
 const FEW: u64 = 2;
 /// See [`Peer::trust`]: three failures in a row of one of which nothing is known, five after many that went well.
@@ -217,8 +219,12 @@ impl Peer {
     }
 
     pub(super) fn can_receive_more(&self, config: &Config) -> bool {
-        self.down.in_flight < self.down_budget(config)
-            && u32::from(self.down.transfers) < config.max_transfers_per_peer
+        self.down.in_flight < self.down_budget(config) && self.can_receive_one_more(config)
+    }
+
+    /// Whether it can receive at least what cannot wait.
+    pub(super) fn can_receive_one_more(&self, config: &Config) -> bool {
+        u32::from(self.down.transfers) < config.max_transfers_per_peer
             && !self.is_put_off(self.down.transfers)
     }
 
@@ -227,7 +233,7 @@ impl Peer {
     pub(super) fn can_receive_more_from_peers(&self, config: &Config) -> bool {
         self.down.in_flight < self.down_budget(config) / 4 * 3
             && u32::from(self.down.transfers) < config.max_transfers_per_peer / 4 * 3
-            && !self.is_put_off(self.down.transfers)
+            && self.can_receive_one_more(config)
     }
 }
 
@@ -602,6 +608,19 @@ impl State {
             && !p.is_put_off(p.up.transfers)
             && !(p.up.transfers > 0 && p.is_doubtful() && !p.is_origin())
             && self.transfers.len() < MOST_TRANSFERS
+    }
+
+    /// How soon a peer could have sent so much more, microseconds, if it began now, beside all that is under way there: for
+    /// what cannot wait until there is room. `None` if even that would be too much.
+    pub(super) fn could_squeeze_in(&self, peer: Key<Peer>, bytes: u64) -> Option<u64> {
+        let (p, budget) = (&self.peers[peer], self.up_budget(peer));
+        let is_possible = p.up.in_flight < budget.saturating_mul(SQUEEZE)
+            && u32::from(p.up.transfers) < self.config.max_transfers_per_peer
+            && !p.is_put_off(p.up.transfers)
+            && !(p.up.transfers > 0 && p.is_doubtful() && !p.is_origin())
+            && self.transfers.len() < MOST_TRANSFERS;
+        let rate = p.up.rate_or(self.config.initial_up, p.info.up_limit);
+        is_possible.then(|| (p.up.in_flight + bytes).saturating_mul(1_000_000) / rate)
     }
 
     /// Has somebody look at a giver again when it is time to tell it more, if that is not when something is heard.

@@ -112,6 +112,15 @@ pub enum Event {
         /// Pieces a reader needs soon, in order.
         window: Option<Range<u32>>,
     },
+    /// How fast a reader reads, instead of what is learned from how it moves. For as long as it reads.
+    ReaderPace {
+        /// Who.
+        peer: PeerId,
+        /// Which file.
+        file: FileId,
+        /// Bytes a second.
+        rate: u64,
+    },
     /// A peer no longer wants pieces. Transfers under way go on.
     Unrequest {
         /// Who.
@@ -255,7 +264,7 @@ impl Default for Config {
             frugal: false,
             initial_up: 1024 * 1024,
             in_flight: 128 * 1024..64 * 1024 * 1024,
-            margin_us: 20_000,
+            margin_us: 40_000,
             initial_lag_us: 20_000,
             alone_us: 500_000,
             max_run_bytes: 16 * 1024 * 1024,

@@ -23,6 +23,14 @@ impl ByteRange {
         Self { min, max: Some(max) }
     }
 
+    /// From `FROM-TO` or `FROM-`, decimal, both included.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let (min, max) = text.split_once('-')?;
+        let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?;
+        let (min, max) = (number(min)?, if max.is_empty() { None } else { Some(number(max)?) });
+        max.is_none_or(|max| min <= max).then_some(Self { min, max })
+    }
+
     /// As a half-open range of offsets within a file of `size` bytes: a `max` past the end means the end.
     /// `None` where nothing of the file is covered.
     pub fn within(self, size: u64) -> Option<std::ops::Range<u64>> {
@@ -83,6 +91,29 @@ mod tests {
         assert_eq!(read(r#"{"min":18446744073709551615}"#), Some(ByteRange { min: u64::MAX, max: None }));
         let last = r#"{"min":18446744073709551615,"max":18446744073709551615}"#;
         assert_eq!(read(last), Some(ByteRange::new(u64::MAX, u64::MAX)));
+    }
+
+    #[test]
+    fn as_people_write_them() {
+        assert_eq!(ByteRange::from_text("0-0"), Some(ByteRange::new(0, 0)));
+        assert_eq!(ByteRange::from_text("10-19"), Some(ByteRange::new(10, 19)));
+        assert_eq!(ByteRange::from_text("10-"), Some(ByteRange { min: 10, max: None }));
+        for text in [
+            "",
+            "-",
+            "-5",
+            "5",
+            "9-8",
+            "1-2-3",
+            "+1-2",
+            "1-+2",
+            " 1-2",
+            "1-2 ",
+            "a-b",
+            "99999999999999999999-",
+        ] {
+            assert_eq!(ByteRange::from_text(text), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -2,8 +2,14 @@
 #ifndef CHECK_H
 #define CHECK_H
 
+/* Before the first header of the system, so include this first. */
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
+
 #include <pdtp.h>
 
+#include <dirent.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +41,35 @@ static inline void check_code(int code, int expected, const char *what, const ch
         fprintf(stderr, "%s:%d: %s is %d %s, not %s (last error: %s)\n", file, line, what, code,
                 pdtp_error_name(code), pdtp_error_name(expected), text);
         exit(1);
+    }
+}
+
+/* Entries of a directory: of /proc/self/task and /proc/self/fd, threads and descriptors. */
+static inline int entries(const char *path)
+{
+    DIR *open = opendir(path);
+    int count = 0;
+
+    CHECK(open != NULL);
+    while (readdir(open)) {
+        count++;
+    }
+    closedir(open);
+    return count;
+}
+
+/* Once the last one is gone there are as many as before. */
+static inline void returns_to(const char *path, int count)
+{
+    time_t deadline = time(NULL) + PATIENCE_MS / 1000;
+    struct timespec pause = {0, 10000000};
+
+    while (entries(path) > count) {
+        if (time(NULL) >= deadline) {
+            fprintf(stderr, "%s: %d, and %d at first\n", path, entries(path), count);
+        }
+        CHECK(time(NULL) < deadline);
+        nanosleep(&pause, NULL);
     }
 }
 

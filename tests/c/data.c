@@ -30,7 +30,8 @@ struct end {
     int pauses, done, code;
 };
 
-static struct end begin(void)
+/* Of the whole file, or of a range of it. */
+static struct end begin(const char *range)
 {
     struct end end = {NULL, NULL, NULL, 0, 0, 0, 0};
     pdtp_request *request;
@@ -38,6 +39,10 @@ static struct end begin(void)
     CHECK_CODE(pdtp_client_new(&end.client, NULL), 0);
     CHECK_CODE(pdtp_session_open(&end.session, end.client, uri, NULL), 0);
     CHECK_CODE(pdtp_request_new(&request, end.session, uri), 0);
+    CHECK_CODE(pdtp_request_set(request, "range", "7-3"), PDTP_E_OPTION);
+    CHECK_CODE(pdtp_request_set(request, "deadline-rate", "fast"), PDTP_E_OPTION);
+    CHECK_CODE(pdtp_request_set(request, "range", range), 0);
+    CHECK_CODE(pdtp_request_set(request, "deadline_rate", "500K"), 0);
     CHECK_CODE(pdtp_request_to_events(request), 0);
     CHECK_CODE(pdtp_request_start(&end.transfer, request, &size), 0);
     return end;
@@ -80,21 +85,51 @@ static void look_at(struct end *end, const pdtp_event *event)
     end->next += data->length;
 }
 
-static void test_pulled(void)
+static void pull(struct end *end)
 {
-    struct end end = begin();
     int resumed = 0;
 
-    while (!end.done) {
-        const pdtp_event *event = pdtp_client_next_event(end.client, 100);
+    while (!end->done) {
+        const pdtp_event *event = pdtp_client_next_event(end->client, 100);
         if (event) {
-            look_at(&end, event);
-        } else if (end.pauses > resumed) {
-            resumed = end.pauses;
-            CHECK_CODE(pdtp_transfer_resume(end.transfer), 0);
+            look_at(end, event);
+        } else if (end->pauses > resumed) {
+            resumed = end->pauses;
+            CHECK_CODE(pdtp_transfer_resume(end->transfer), 0);
         }
     }
+}
+
+static void test_pulled(void)
+{
+    struct end end = begin("");
+
+    pull(&end);
     CHECK(end.code == 0 && end.next == size && end.pauses == 4);
+    finish(&end);
+}
+
+static void test_range(void)
+{
+    struct end end = begin("12345-99999");
+    pdtp_progress progress;
+    pdtp_request *request;
+
+    end.next = 12345;
+    pull(&end);
+    CHECK(end.code == 0 && end.next == 100000);
+    CHECK_CODE(pdtp_transfer_progress(end.transfer, &progress, sizeof progress), 0);
+    CHECK(progress.done == progress.total && progress.total < size);
+    finish(&end);
+
+    end = begin("999999999-");
+    pull(&end);
+    CHECK(end.code == PDTP_E_ARGUMENT && end.next == 0);
+    /* A part of a file is no file. */
+    CHECK_CODE(pdtp_request_new(&request, end.session, uri), 0);
+    CHECK_CODE(pdtp_request_set(request, "range", "0-9"), 0);
+    CHECK_CODE(pdtp_request_to_file(request, "nothing"), 0);
+    CHECK_CODE(pdtp_request_start(NULL, request, NULL), PDTP_E_ARGUMENT);
     finish(&end);
 }
 
@@ -105,7 +140,7 @@ static void on_event(const pdtp_event *event, void *user_data)
 
 static void test_dispatched(void)
 {
-    struct end end = begin();
+    struct end end = begin("");
     int resumed = 0;
 
     CHECK_CODE(pdtp_client_set_event_callback(end.client, on_event, &end, NULL), 0);
@@ -133,7 +168,7 @@ static const pdtp_event *next_data(struct end *end)
 
 static void test_aborted(void)
 {
-    struct end end = begin();
+    struct end end = begin("");
 
     CHECK_CODE(pdtp_event_answer(next_data(&end), PDTP_DATA_ABORT), 0);
     while (!end.done) {
@@ -148,7 +183,7 @@ static void test_aborted(void)
 /* Bytes that the application still has in hand keep nobody. */
 static void test_freed(void)
 {
-    struct end end = begin();
+    struct end end = begin("");
     struct timespec begun, now;
 
     next_data(&end);
@@ -159,7 +194,7 @@ static void test_freed(void)
     end.client = NULL;
     finish(&end);
     /* Cancelled, with an event in hand. */
-    end = begin();
+    end = begin("");
     next_data(&end);
     CHECK_CODE(pdtp_transfer_cancel(end.transfer, PDTP_CANCEL_DELETE), 0);
     while (!end.done) {
@@ -178,6 +213,7 @@ static const struct {
     void (*run)(void);
 } tests[] = {
     TEST(pulled),
+    TEST(range),
     TEST(dispatched),
     TEST(aborted),
     TEST(freed),

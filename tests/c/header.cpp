@@ -29,6 +29,7 @@ template <class T> constexpr bool moves_only =
     !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T>;
 
 static_assert(moves_only<pdtp::config> && moves_only<pdtp::client> && moves_only<pdtp::session>);
+static_assert(moves_only<pdtp::reader> && moves_only<pdtp::share> && moves_only<pdtp::unfinished>);
 static_assert(moves_only<pdtp::request> && moves_only<pdtp::transfer> && moves_only<pdtp::listing>);
 static_assert(sizeof(pdtp::client) == sizeof(void *) && sizeof(pdtp::entry) == sizeof(void *));
 
@@ -69,6 +70,18 @@ void empty_handles()
     CHECK(pdtp::uri_part("http://x/", "host").error().code() == PDTP_E_ARGUMENT);
     CHECK(*pdtp::uri_part("pdtp://host/a%20b", "name") == "a b");
     CHECK(*pdtp::uri_format("host", 0, "/a b") == "pdtp://host/a%20b");
+    CHECK(pdtp::fingerprint("no key").error().code() == PDTP_E_ARGUMENT);
+    CHECK(pdtp::version_number() == PDTP_VERSION_NUMBER && !pdtp::has_feature("nonsense"));
+    CHECK(pdtp::reader().read(nullptr, 0).error().code() == PDTP_E_NULL && pdtp::reader().tell().error().code() != 0);
+    CHECK(pdtp::share().error().code() == PDTP_E_NULL && pdtp::unfinished().empty());
+    CHECK(!pdtp::session().watch("/") && !pdtp::client().metrics() && !pdtp::client().unfinished());
+    CHECK(pdtp::event(nullptr).answer(PDTP_DATA_CONTINUE).error().code() == PDTP_E_NULL);
+    int options = 0;
+    pdtp::for_each_option([&options](const pdtp_option &option) {
+        CHECK(option.name && option.help);
+        options++;
+    });
+    CHECK(options > 10);
     /* Longer than any buffer one would guess. */
     std::string path;
     for (int depth = 0; depth < 15; depth++) {
@@ -165,6 +178,86 @@ void transfers(const std::string &uri, const std::string &dir)
     CHECK(events_destroyed == 1);
 }
 
+/* What is beside downloads: reading, sharing, cache, log, unfinished downloads, changes. */
+void the_rest(const std::string &uri, const std::string &dir)
+{
+    int lines = 0, lines_destroyed = 0;
+    {
+        pdtp::config config;
+        CHECK(config.dirs(nullptr, (dir + "/state").c_str()) && config.seeding(PDTP_SEEDING_ALWAYS));
+        CHECK(config.set("allow_private", "yes"));
+        CHECK(config.log(PDTP_LOG_INFO, [&lines, held = held(&lines_destroyed)](int level, const char *target,
+                                                                                 const char *line) {
+            CHECK(level >= PDTP_LOG_ERROR && level <= PDTP_LOG_INFO && *target && *line);
+            lines++;
+        }));
+        auto client = pdtp::client::make(config);
+        CHECK(client && client->on_event([](pdtp::event) {}));
+        auto session = client->open(uri);
+        CHECK(session && session->wait(pdtp::milliseconds(60000)) && session->error().code() == PDTP_OK);
+
+        auto reader = session->open("/file.bin");
+        CHECK(reader && *reader->size() == 900000 && *reader->seek(-5, PDTP_SEEK_END) == 899995);
+        char bytes[16];
+        std::size_t count = 0;
+        while (const std::size_t some = *reader->read(bytes + count, sizeof bytes - count)) {
+            count += some;
+        }
+        CHECK(count == 5 && *reader->tell() == 900000 && reader->buffered()->second == 900000);
+        CHECK(reader->window(0) && reader->cancel());
+        CHECK(reader->read(bytes, 1).error().code() == PDTP_E_CANCELLED);
+        CHECK(session->open("/missing").error().code() == PDTP_E_NOT_FOUND);
+
+        auto listing = session->list("/", 1 | PDTP_LIST_RICH);
+        CHECK(listing && listing->rdl()->find("rdl") != std::string_view::npos);
+        for (auto entry : *listing) {
+            CHECK(!entry.attr("dc.nonsense"));
+            entry.for_each_attr([](const char *name, const char *value) { CHECK(name && value); });
+        }
+        CHECK(!session->list("/")->rdl());
+
+        auto file = session->download("/file.bin", dir + "/the_rest");
+        CHECK(file && file->rate(1 << 30) && file->priority(PDTP_PRIORITY_HIGH));
+        CHECK(file->wait(pdtp::milliseconds(60000)) && file->error().code() == PDTP_OK);
+        CHECK(client->cache()->files == 1 && session->pin("/file.bin") && client->purge());
+        CHECK(client->cache()->files == 1 && session->pin("/file.bin", false) && client->purge());
+        CHECK(client->cache()->files == 0);
+        CHECK(client->metrics()->find("# TYPE") != std::string::npos);
+
+        auto share = session->share("/file.bin", dir + "/the_rest");
+        CHECK(share && share->id() != 0);
+        while (share->state() == PDTP_SHARE_CHECKING) {
+            CHECK(client->dispatch(pdtp::milliseconds(100)));
+        }
+        CHECK(share->state() == PDTP_SHARE_OFFERED && share->error().code() == PDTP_OK);
+        CHECK(client->cache()->shares == 1);
+
+        CHECK(client->unfinished()->empty());
+        auto slow = session->request("/file.bin");
+        CHECK(slow && slow->to_file(dir + "/slow") && slow->set("rate", "1"));
+        auto under_way = slow->start();
+        CHECK(under_way);
+        auto list = client->unfinished();
+        while (list->empty()) {
+            CHECK(client->dispatch(pdtp::milliseconds(100)));
+            list = client->unfinished();
+        }
+        CHECK(list->size() == 1);
+        for (const auto &one : *list) {
+            CHECK(std::string(one.uri).find("/file.bin") != std::string::npos && one.active == 1);
+            CHECK(client->resume(one.id).error().code() == PDTP_E_LOCKED);
+            CHECK(client->forget("nonsense").error().code() == PDTP_E_NOT_FOUND);
+        }
+        CHECK(under_way->cancel(PDTP_CANCEL_DELETE));
+
+        auto watch = session->watch("/");
+        CHECK(watch && *watch != 0 && session->unwatch(*watch));
+        CHECK(session->start_list("/") && session->start_stat("/small"));
+        CHECK(client->dispatch(pdtp::milliseconds(0)));
+    }
+    CHECK(lines > 0 && lines_destroyed == 1);
+}
+
 } // namespace
 
 int main(int argc, char **argv)
@@ -174,5 +267,6 @@ int main(int argc, char **argv)
     empty_handles();
     config();
     transfers(argv[1], argv[2]);
+    the_rest(argv[1], argv[2]);
     return 0;
 }

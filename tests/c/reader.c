@@ -261,7 +261,7 @@ static void test_reentrant(void)
 static void test_fork(void)
 {
     struct end end = begin("0");
-    int status;
+    int status = 0;
     pid_t child = fork();
 
     if (child == 0) {

@@ -65,9 +65,9 @@ static void *use(void *data)
     void (*session_free)(pdtp_session *);
     int (*stat_it)(pdtp_listing **, pdtp_session *, const char *, int);
     void (*listing_free)(pdtp_listing *);
-    pdtp_client *client;
-    pdtp_session *session;
-    pdtp_listing *listing;
+    pdtp_client *client = NULL;
+    pdtp_session *session = NULL;
+    pdtp_listing *listing = NULL;
 
     (void)data;
     find(&client_new, "pdtp_client_new");

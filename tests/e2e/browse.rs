@@ -94,6 +94,20 @@ fn cat_writes_files_in_order() {
 }
 
 #[test]
+fn cat_writes_a_part_of_a_file() {
+    let served = make_tree(&[("a", 3_000_000)]);
+    let server = Pdtpd::start(served.path(), &[""; 0]);
+    let content = std::fs::read(served.path().join("a")).unwrap();
+    let run = pdtp(&["cat", "--range", "1000000-1999999", &server.uri("/a")]).expect(0);
+    assert!(run.stdout == content[1_000_000..2_000_000]);
+    let run = pdtp(&["cat", "--range", "2999990-", &server.uri("/a")]).expect(0);
+    assert!(run.stdout == content[2_999_990..]);
+    let run = pdtp(&["cat", "--range", "4000000-", &server.uri("/a")]).expect(2);
+    assert!(run.stdout.is_empty() && run.stderr.contains("3000000"), "{}", run.stderr);
+    pdtp(&["cat", "--range", "5-4", &server.uri("/a")]).expect(2);
+}
+
+#[test]
 fn a_failure_ends_cat_before_the_gap() {
     let served = make_tree(&[("a", 1000)]);
     let server = Pdtpd::start(served.path(), &[""; 0]);

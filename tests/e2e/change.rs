@@ -120,3 +120,33 @@ fn removed() {
     assert_one_version(client.finish(PATIENCE), &target, &[&old]);
     pdtp(&["get", &server.uri("/big"), "-o", here.path().join("late").to_str().unwrap()]).expect(4);
 }
+
+#[test]
+fn renames_without_end_leave_whole_versions_behind() {
+    let served = make_tree(&[("big", SIZE)]);
+    let (server, here) = (Pdtpd::start(served.path(), &[""; 0]), scratch());
+    let mut versions = vec![std::fs::read(served.path().join("big")).unwrap()];
+    versions.extend((0..4).map(|seed| content(100 + seed, SIZE / 2 + seed as usize * 1000)));
+    let targets: Vec<_> = (0..3).map(|number| here.path().join(number.to_string())).collect();
+    let mut clients: Vec<_> = targets.iter().map(|target| begun(&server, target)).collect();
+    // The name goes from version to version, comes and goes, and moves away and back, until all are done with it.
+    let (name, aside) = (served.path().join("big"), served.path().join("aside"));
+    for round in 0.. {
+        if !clients.iter_mut().any(Proc::is_running) {
+            break;
+        }
+        assert!(round < 20_000, "they never end");
+        replace(&server, &versions[round % versions.len()]);
+        std::fs::rename(&name, &aside).unwrap();
+        std::fs::rename(&aside, &name).unwrap();
+    }
+    let all: Vec<&[u8]> = versions.iter().map(Vec::as_slice).collect();
+    for (client, target) in clients.into_iter().zip(&targets) {
+        assert_one_version(client.finish(PATIENCE), target, &all);
+    }
+    // What is there now is what is listed and what comes.
+    replace(&server, &versions[0]);
+    let late = here.path().join("late");
+    pdtp(&["get", &server.uri("/big"), "-o", late.to_str().unwrap()]).expect(0);
+    assert!(std::fs::read(late).unwrap() == versions[0]);
+}

@@ -29,6 +29,40 @@ fn json_lines_are_events_that_add_up() {
 }
 
 #[test]
+fn a_file_has_the_users_defaults_and_arguments_win() {
+    let served = make_tree(&[("a", 6 << 20)]);
+    let (server, here) = (Pdtpd::start(served.path(), &[""; 0]), scratch());
+    let uri = server.uri("/a");
+    let seconds = |args: &[&str]| {
+        let all: Vec<&str> =
+            ["get", "--json", "--overwrite", "replace", &uri].iter().chain(args).copied().collect();
+        pdtp_in(here.path(), &all).expect(0).event("done")["seconds"].as_f64().unwrap()
+    };
+    std::fs::write(here.path().join("slow.toml"), "limit_down = \"3M\" # here\nlog-level = \"info\"\n")
+        .unwrap();
+    assert!(seconds(&["--config", "slow.toml"]) > 1.2);
+    assert!(seconds(&["--config", "slow.toml", "--limit-down", "2M"]) > 1.8);
+    let told = pdtp_in(here.path(), &["cat", "--range", "0-9", "--config", "slow.toml", &uri]).expect(0);
+    assert!(told.stderr.contains("transfer begins"), "the log is turned on: {}", told.stderr);
+    let quiet = ["cat", "--range", "0-9", "--config", "slow.toml", "-O", "log_level=off", &uri];
+    assert_eq!(pdtp_in(here.path(), &quiet).expect(0).stderr, "");
+
+    std::fs::write(here.path().join("wrong.toml"), "limt_down = 5\n").unwrap();
+    let wrong = pdtp_in(here.path(), &["ls", "--config", "wrong.toml", &server.uri("/")]).expect(2);
+    assert!(wrong.stderr.contains("wrong.toml") && wrong.stderr.contains("limit_down"), "{}", wrong.stderr);
+    let none = pdtp_in(here.path(), &["ls", "--config", "none.toml", &server.uri("/")]).expect(2);
+    assert!(none.stderr.contains("none.toml"), "{}", none.stderr);
+
+    // Where it is looked for unless it is named.
+    std::fs::create_dir(here.path().join("pdtp")).unwrap();
+    std::fs::rename(here.path().join("wrong.toml"), here.path().join("pdtp/pdtp.toml")).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pdtp"));
+    command.env("XDG_CONFIG_HOME", here.path()).args(["ls", &server.uri("/")]);
+    let wrong = Proc::spawn(command).finish(PATIENCE).expect(2);
+    assert!(wrong.stderr.contains("pdtp/pdtp.toml"), "{}", wrong.stderr);
+}
+
+#[test]
 fn the_rate_limit_holds() {
     let served = make_tree(&[("a", 6 << 20)]);
     let (server, here) = (Pdtpd::start(served.path(), &[""; 0]), scratch());

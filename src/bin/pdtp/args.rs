@@ -7,11 +7,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pdtp::client::{self, Config, Error, ErrorKind, LogLevel, OPTIONS, Seeding};
 use pdtp::content::trust::Policy;
-use pdtp::wire::{Digest, PdtpUri, UrlPath};
+use pdtp::wire::{ByteRange, Digest, PdtpUri, UrlPath};
 
 use crate::exit::{self, Failure};
 use crate::filter::Condition;
 use crate::generate::Generate;
+use crate::settings;
 
 /// Written as `--timeout 0`, and as `--seed-for forever`.
 pub(crate) const FOREVER: Duration = Duration::MAX;
@@ -488,6 +489,9 @@ pub(crate) struct Cat {
     /// pdtp://host[:port]/path[#root=HEX]
     #[arg(required = true)]
     pub(crate) uri: Vec<PdtpUri>,
+    /// Only these bytes of each file, the first one being 0: "0-99", or "1000-" for all from there on
+    #[arg(long, value_name = "FROM-TO", value_parser = byte_range)]
+    pub(crate) range: Option<ByteRange>,
     #[command(flatten)]
     pub(crate) signatures: Signatures,
     #[command(flatten)]
@@ -605,28 +609,18 @@ pub(crate) struct Fingerprint {
 impl TrustFile {
     /// The file named, or the usual one; `None` where there is no place for such files.
     pub(crate) fn path(&self) -> Option<PathBuf> {
-        self.trust.clone().or_else(usual_trust_file)
+        self.trust.clone().or_else(|| settings::directory().map(|dir| dir.join("trust")))
     }
-}
-
-#[cfg(not(windows))]
-fn usual_trust_file() -> Option<PathBuf> {
-    // XDG Base Directory Specification: a relative path counts as none.
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let config = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
-    config.map(|config| config.join("pdtp").join("trust"))
-}
-
-#[cfg(windows)]
-fn usual_trust_file() -> Option<PathBuf> {
-    std::env::var_os("APPDATA").map(|config| PathBuf::from(config).join("pdtp").join("trust"))
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
     /// pdtp://host[:port]/path
     pub(crate) uri: PdtpUri,
-    /// With size and date (UTC)
+    /// With size, date (UTC), and whether it is signed
+    ///
+    /// "signed": there are signatures beside it; "server": by the server's own key; "-": neither. What they are worth,
+    /// `pdtp stat` and `pdtp verify` tell.
     #[arg(short)]
     pub(crate) long: bool,
     /// Everything below, as relative paths
@@ -636,6 +630,10 @@ pub(crate) struct Ls {
     #[arg(short = 'h', long)]
     pub(crate) human: bool,
     /// Newest first
+    ///
+    /// What is sorted (-t, -S, -r) is held in memory until all of it has come: about 300 bytes an entry, and not more than
+    /// 4 million. Without these, entries are printed as they come, in the byte order of their paths, and a directory of
+    /// any size takes a few megabytes.
     #[arg(short = 't', conflicts_with = "by_size")]
     pub(crate) by_time: bool,
     /// Largest first
@@ -758,6 +756,9 @@ pub(crate) struct Network {
     /// Any option of the library; `pdtp get --help` lists them
     #[arg(short = 'O', value_name = "NAME=VALUE", help_heading = "Network")]
     option: Vec<String>,
+    /// Your defaults: options as for -O, as TOML (limit_up = "2M") [default: pdtp/pdtp.toml in the configuration directory]
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -791,13 +792,15 @@ impl Network {
     }
 }
 
-/// The configuration that the arguments ask for. Options by name come last, so that they win.
+/// The configuration that the user's own file and the arguments ask for. Options by name come last, so that they win.
 pub(crate) fn config(network: &Network, share: Option<&Share>, seeding: Seeding) -> Result<Config, Error> {
-    let mut config = Config {
-        agent: concat!("pdtp/", env!("CARGO_PKG_VERSION")).to_owned(),
-        seeding,
-        ..Config::default()
-    };
+    let mut config =
+        Config { agent: concat!("pdtp/", env!("CARGO_PKG_VERSION")).to_owned(), ..Config::default() };
+    settings::apply(&mut config, network.config.as_deref())?;
+    // Who never wants to give anything does not with this command either; else it knows better.
+    if share.is_none() || config.seeding != Seeding::Off {
+        config.seeding = seeding;
+    }
     let mut set = |name: &str, value: &Option<String>| match value {
         Some(value) => config.set(name, value),
         None => Ok(()),
@@ -848,6 +851,11 @@ fn bytes(text: &str) -> Result<u64, String> {
     let (digits, shift) = unit.map_or((text, 0), |(_, shift)| (&text[..text.len() - 1], shift));
     let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
     number.ok_or_else(|| "it takes bytes, or a number with K, M or G".to_owned())
+}
+
+/// Bytes of a file.
+fn byte_range(text: &str) -> Result<ByteRange, String> {
+    ByteRange::from_text(text).ok_or_else(|| "it takes FROM-TO or FROM-, in bytes".to_owned())
 }
 
 /// A path as in a URI, from the root.
@@ -954,7 +962,8 @@ mod tests {
 
     #[test]
     fn timeout_zero_means_never() {
-        let network = |timeout| Network { connect_timeout: None, timeout, dialect: None, option: vec![] };
+        let network =
+            |timeout| Network { connect_timeout: None, timeout, dialect: None, option: vec![], config: None };
         let minute = Duration::from_secs(60);
         assert_eq!(network(None).patience(minute), Some(minute));
         assert_eq!(network(Some(Duration::ZERO)).patience(minute), None);

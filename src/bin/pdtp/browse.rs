@@ -7,7 +7,7 @@ use std::time::Duration;
 use pdtp::client::{Error, ErrorKind, Seeding};
 use pdtp::content::rdl;
 use pdtp::content::trust::Verdict;
-use pdtp::wire::{Attribute, Attributes, Entry, EntryKind, PdtpUri, UrlPath};
+use pdtp::wire::{Attribute, Attributes, Entry, EntryKind, PdtpUri, SignedBy, UrlPath};
 use serde_json::json;
 
 use crate::args::{self, Ls, Stat};
@@ -310,7 +310,7 @@ fn words(attributes: &Attributes) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// Size and date before the name, in columns.
+/// What comes before the name, in columns.
 fn long(entry: &Entry, human: bool) -> String {
     let size = match entry.kind {
         EntryKind::Dir => "-".to_owned(),
@@ -318,7 +318,15 @@ fn long(entry: &Entry, human: bool) -> String {
         EntryKind::File => entry.size.to_string(),
     };
     let date = entry.mtime.map_or_else(|| "-".to_owned(), term::date);
-    if human { format!("{size:>10}  {date:<19}  ") } else { format!("{size:>14}  {date:<19}  ") }
+    let signed = match entry.signed_by {
+        Some(SignedBy::Server) => "server",
+        Some(SignedBy::Publisher) => "signed",
+        // A server that does not say by whom.
+        _ if entry.signed => "signed",
+        _ => "-",
+    };
+    let width = if human { 10 } else { 14 };
+    format!("{size:>width$}  {date:<19}  {signed:<6}  ")
 }
 
 /// The bytes of the name, relative to what was listed.
@@ -402,7 +410,9 @@ mod tests {
     fn columns() {
         let mut entry = entry("x", None);
         (entry.size, entry.mtime) = (1536, Some(0));
-        assert_eq!(long(&entry, true), "   1.5 KiB  1970-01-01 00:00:00  ");
-        assert_eq!(long(&entry, false), "          1536  1970-01-01 00:00:00  ");
+        assert_eq!(long(&entry, true), "   1.5 KiB  1970-01-01 00:00:00  -       ");
+        assert_eq!(long(&entry, false), "          1536  1970-01-01 00:00:00  -       ");
+        (entry.signed, entry.signed_by) = (true, Some(SignedBy::Server));
+        assert_eq!(long(&entry, true), "   1.5 KiB  1970-01-01 00:00:00  server  ");
     }
 }

@@ -4,7 +4,7 @@ use std::io::{ErrorKind as Io, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pdtp::client::{Error, ErrorKind, Event, EventBody, Flow, Overwrite, Request, Seeding, Target};
+use pdtp::client::{Error, ErrorKind, Event, EventBody, Flow, Overwrite, Request, Seeding, Target, Tuning};
 use pdtp::content::keys::Fingerprint;
 use pdtp::wire::PdtpUri;
 
@@ -26,10 +26,11 @@ pub(crate) fn run(args: &Cat) -> Result<(), Failure> {
     let mut config = args::config(&args.network, Some(&args.share), Seeding::Downloading)?;
     args.signatures.apply(&mut config, ask::can_ask())?;
     let app = App::start(config)?;
-    args.uri.iter().try_for_each(|uri| cat(&app, uri, args.network.patience(PATIENCE)))
+    let tuning = Tuning { range: args.range, ..Tuning::default() };
+    args.uri.iter().try_for_each(|uri| cat(&app, uri, &tuning, args.network.patience(PATIENCE)))
 }
 
-fn cat(app: &App, uri: &PdtpUri, patience: Option<Duration>) -> Result<(), Failure> {
+fn cat(app: &App, uri: &PdtpUri, tuning: &Tuning, patience: Option<Duration>) -> Result<(), Failure> {
     // Why standard output takes no more. Written by the library's thread, read when the transfer has ended.
     let failed: Arc<Mutex<Option<std::io::Error>>> = Arc::default();
     let write = {
@@ -54,7 +55,7 @@ fn cat(app: &App, uri: &PdtpUri, patience: Option<Duration>) -> Result<(), Failu
         expect_root: uri.root,
         verify: None,
         keys: uri.keys.iter().copied().map(Fingerprint).collect(),
-        tuning: Default::default(),
+        tuning: tuning.clone(),
     };
     let transfer = link.session.start(request, 0)?;
     let result = loop {

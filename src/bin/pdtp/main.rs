@@ -19,6 +19,7 @@ mod link;
 mod mirror;
 mod report;
 mod resume;
+mod settings;
 mod share;
 mod sign;
 mod signals;

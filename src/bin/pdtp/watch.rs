@@ -40,7 +40,11 @@ pub(crate) fn begin(link: &mut Link<'_>, uri: &PdtpUri) -> Result<u64, Failure> 
     let op = link.session.watch(&uri.path, 0)?;
     // A question asked later and answered: what was said before has arrived. There always is a root.
     let root = PdtpUri { path: UrlPath::root(), is_dir: true, root: None, ..uri.clone() };
-    link.stat(&root)?;
+    if let Err(failure) = link.stat(&root) {
+        // Of a server that knows nothing of watching it is known by now, and then that is what is wrong.
+        link.session.watch(&uri.path, 0)?;
+        return Err(failure);
+    }
     Ok(op)
 }
 

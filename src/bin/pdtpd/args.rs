@@ -188,9 +188,9 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "PATTERN")]
     pub(crate) exclude: Vec<String>,
 
-    /// Whether symbolic links to what is in DIR are served as what they lead to [default: yes]
+    /// Whether symbolic links to what is in DIR are served as what they lead to [default: no]
     ///
-    /// Those that lead out of it never are.
+    /// Otherwise they are left out. Those that lead out of DIR always are.
     #[arg(long, value_name = "yes|no", value_parser = parse_yes)]
     pub(crate) follow_symlinks: Option<bool>,
 
@@ -321,7 +321,7 @@ impl Settings {
                 &Some(args.exclude).filter(|all| !all.is_empty()).or(file.exclude).unwrap_or_default(),
             )
             .map_err(Failure::usage)?,
-            follow_symlinks: args.follow_symlinks.or(file.follow_symlinks).unwrap_or(true),
+            follow_symlinks: args.follow_symlinks.or(file.follow_symlinks).unwrap_or(false),
             hash_rate: args.hash_rate.or(file.hash_rate).unwrap_or(0),
             hash_threads: args.hash_threads.or(file.hash_threads).unwrap_or(0),
             settle: args.settle.or(file.settle),

@@ -52,6 +52,8 @@ impl Asking {
                 conn.send(wire::Unrequest { url: held.url.clone(), range, root: Some(held.root) }).await?;
             }
         }
+        // Only now: the server takes back what ends with that, and does not blame who sends it.
+        held.set_wanted(Some(view::near(&views, &held.layout)));
         let new = view::except(&wanted, &self.windows);
         let urgent = view::most_urgent(&views, &held.layout, &have);
         let mut asked = 0;
@@ -100,6 +102,7 @@ impl Asking {
         store: &PieceStore,
         source: Option<&Source>,
     ) -> Result<(), Gone> {
+        held.set_wanted(None);
         let Some(source) = source else {
             if self.aim.take().is_some()
                 && let Some(missing) = missing_in(0..held.layout.count(), &store.pieces()).next()
@@ -144,6 +147,7 @@ impl Asking {
             order: aim.map(|_| Order::Sequential),
             position: aim.map(|aim| aim.position),
             window: aim.map(|aim| aim.window.max(least)),
+            pace: None,
             early: None,
         })
         .await

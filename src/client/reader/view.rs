@@ -59,6 +59,12 @@ pub(super) fn wanted(views: &[View], layout: &Layout) -> Vec<Range<u32>> {
     merged
 }
 
+/// The same, and where each reader is: somebody who does not wait at the moment, and wants nothing ahead, looks again soon.
+pub(super) fn near(views: &[View], layout: &Layout) -> Vec<Range<u32>> {
+    let looking: Vec<_> = views.iter().map(|view| View { waits: true, ..*view }).collect();
+    wanted(&looking, layout)
+}
+
 /// What is in `from` and not in `without`; both as [`wanted`] gives them.
 pub(super) fn except(from: &[Range<u32>], without: &[Range<u32>]) -> Vec<Range<u32>> {
     let mut rest = Vec::new();
@@ -127,6 +133,11 @@ mod tests {
         assert_eq!(of(&[at(200, 16)]), []);
         assert_eq!(of(&[at(5, 0)]), [], "an idle one");
         assert_eq!(of(&[View { waits: true, ..at(5, 0) }]), alone(5..6), "only what is being read");
+    }
+
+    #[test]
+    fn what_an_idle_reader_looked_for_is_near() {
+        assert_eq!(near(&[at(5, 0), at(50, 16)], &layout()), [5..6, 50..66]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The piece store: one file being received, or complete and being given to others.
 //!
-//! Received bytes go straight to their place in `NAME.part`, but a piece counts only once its hash was right. What
+//! Received bytes go straight to their place in `NAME.part`, but a piece counts only once its hash was right. A small
+//! file of one piece is created and named by whoever receives its piece: of thousands of them, trips to the disk for that
+//! alone would be most of the work. What
 //! is on disk is never believed, only checked: a store opened again hashes what it finds, so that no kill, crash
 //! or other program's write can turn into a wrong byte. The state file beside it (see [`state_file`]) is there for
 //! people and for lists of unfinished downloads, not for trust.
@@ -18,7 +20,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::Overwrite;
@@ -31,6 +33,9 @@ use state_file::{State, part_path, state_path};
 /// Files of this size and more are flushed to the disk before they get their final name. For smaller ones a flush
 /// would cost more than fetching them again, and the next download of the same name checks them by hash anyway.
 const FLUSH_FROM: u64 = 1024 * 1024;
+
+/// Files of one piece are small up to this size.
+const SMALL_UP_TO: u64 = 256 * 1024;
 
 /// How often to look again when the part file was renamed away between opening and locking it.
 const LOCK_ATTEMPTS: u32 = 8;
@@ -67,10 +72,10 @@ pub enum StoreError {
 /// Is told bytes checked and bytes to check, and says whether to go on.
 pub(super) type Progress<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
 
-/// Whether a download to `target` would find anything to begin with: the file, or a part of it.
+/// Whether a download to `target` would find anything to begin with: the file, or what is left of an earlier one.
 pub(super) fn is_anything_here(target: &Path) -> bool {
     // What cannot be looked at is left to `open` to complain of.
-    [target, &part_path(target)].into_iter().any(|path| path.symlink_metadata().is_ok())
+    [target, &part_path(target), &state_path(target)].into_iter().any(|path| path.symlink_metadata().is_ok())
 }
 
 /// What is left of a download that was not finished.
@@ -106,7 +111,8 @@ impl StoreError {
 #[derive(Debug)]
 pub struct PieceStore {
     hashes: Arc<PieceHashes>,
-    file: Arc<File>,
+    /// Of a small file, not there before the first bytes come.
+    file: OnceLock<Arc<File>>,
     /// `None`: no name on disk.
     names: Option<Names>,
     /// Valid bytes when opened.
@@ -122,6 +128,31 @@ struct Names {
     uri: String,
 }
 
+impl Names {
+    /// The part file, with all in it, under its final name: with the modification time (Unix seconds), atomically, and
+    /// unlocked.
+    fn settle(&self, file: &File, mtime: Option<i64>) -> Result<Stamp, StoreError> {
+        if let Some(time) = mtime.and_then(system_time) {
+            // A file system that keeps no such times is no reason to fail.
+            let _ = file.set_modified(time);
+        }
+        std::fs::rename(&self.part, &self.target)
+            .map_err(StoreError::io(format!("cannot rename {} to", self.part.display()), &self.target))?;
+        // The part file has gone; its lock would only keep others from the finished file.
+        let _ = file.unlock();
+        Stamp::of(file).map_err(StoreError::io("cannot read", &self.target))
+    }
+
+    fn of(target: &Path, uri: &str) -> Self {
+        Self {
+            target: target.to_owned(),
+            part: part_path(target),
+            state: state_path(target),
+            uri: uri.to_owned(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     verified: PieceSet,
@@ -133,6 +164,14 @@ struct Inner {
     /// `verified_bytes` as in the state file.
     saved_bytes: Option<u64>,
     place: Place,
+    small: Option<Small>,
+}
+
+/// A small file, which gets its name when its piece was right.
+#[derive(Debug, Clone, Copy)]
+struct Small {
+    /// To be its modification time (Unix seconds).
+    mtime: Option<i64>,
 }
 
 /// Under which name the file is.
@@ -173,12 +212,7 @@ impl PieceStore {
         overwrite: Overwrite,
         progress: &mut (dyn FnMut(u64, u64) -> ControlFlow<()> + '_),
     ) -> Result<Self, StoreError> {
-        let names = Names {
-            target: target.to_owned(),
-            part: part_path(target),
-            state: state_path(target),
-            uri: uri.to_owned(),
-        };
+        let names = Names::of(target, uri);
         let layout = hashes.layout();
         let mut old = None;
         if let Some(file) = open_existing(target)? {
@@ -207,13 +241,32 @@ impl PieceStore {
             file.set_len(0).map_err(StoreError::io("cannot truncate", &part))?;
         }
         file.set_len(layout.size()).map_err(StoreError::io("cannot set the length of", &part))?;
-        let store = Self::partial(hashes, file, Some(names), verified);
+        let store = Self::partial(hashes, Some(file), Some(names), verified);
         if let Some((old, right)) = old {
             store.adopt(&old, &right).map_err(StoreError::io("cannot write", &part))?;
         }
         let store = Self { found: store.verified_bytes(), ..store };
         store.save_state()?;
         Ok(store)
+    }
+
+    /// For a small file of one piece, of which nothing is here ([`is_anything_here`]): the part file is created when the
+    /// first bytes come, and has its final name when the piece was right. `None` for other files. `mtime` is to be its
+    /// modification time. Does not block.
+    pub(super) fn small(
+        target: &Path,
+        uri: &str,
+        hashes: Arc<PieceHashes>,
+        mtime: Option<i64>,
+    ) -> Option<Self> {
+        let layout = hashes.layout();
+        if layout.count() != 1 || layout.size() > SMALL_UP_TO || !hashes.is_told() {
+            return None;
+        }
+        let names = Names::of(target, uri);
+        let mut store = Self::partial(hashes, None, Some(names), PieceSet::new(1));
+        store.inner.get_mut().unwrap_or_else(PoisonError::into_inner).small = Some(Small { mtime });
+        Some(store)
     }
 
     /// Opens a complete file for others, once its content was found right; never changes or creates anything. `progress`
@@ -232,22 +285,17 @@ impl PieceStore {
         if !right.is_full() || stamp.size != hashes.layout().size() {
             return Err(StoreError::Differs(target.to_owned()));
         }
-        let names = Names {
-            target: target.to_owned(),
-            part: part_path(target),
-            state: state_path(target),
-            uri: uri.to_owned(),
-        };
+        let names = Names::of(target, uri);
         Ok(Self::complete(hashes, file, names, stamp))
     }
 
     /// Reserves room on the disk for all of it, where the file system can.
     pub fn reserve(&self) -> Result<(), StoreError> {
-        let Some(names) = &self.names else { return Ok(()) };
+        let (Some(names), Some(file)) = (&self.names, self.file.get()) else { return Ok(()) };
         if self.is_complete() {
             return Ok(());
         }
-        positional::reserve(&self.file, self.hashes.layout().size())
+        positional::reserve(file, self.hashes.layout().size())
             .map_err(StoreError::io("cannot reserve room for", &names.part))
     }
 
@@ -267,7 +315,7 @@ impl PieceStore {
         let file = positional::unnamed_file(dir)
             .map_err(StoreError::io("cannot create a temporary file in", dir))?;
         file.set_len(layout.size()).map_err(StoreError::io("cannot enlarge a temporary file in", dir))?;
-        Ok(Self::partial(hashes, file, None, PieceSet::new(layout.count())))
+        Ok(Self::partial(hashes, Some(file), None, PieceSet::new(layout.count())))
     }
 
     fn complete(hashes: Arc<PieceHashes>, file: File, names: Names, stamp: Stamp) -> Self {
@@ -277,13 +325,18 @@ impl PieceStore {
             verified.insert(piece);
         });
         let found = layout.size();
-        let mut store = Self::partial(hashes, file, Some(names), verified);
+        let mut store = Self::partial(hashes, Some(file), Some(names), verified);
         store.found = found;
         store.inner.get_mut().unwrap_or_else(PoisonError::into_inner).place = Place::Final(stamp);
         store
     }
 
-    fn partial(hashes: Arc<PieceHashes>, file: File, names: Option<Names>, verified: PieceSet) -> Self {
+    fn partial(
+        hashes: Arc<PieceHashes>,
+        file: Option<File>,
+        names: Option<Names>,
+        verified: PieceSet,
+    ) -> Self {
         let layout = hashes.layout();
         let verified_bytes = verified.iter().map(|piece| length_of(&layout, piece)).sum();
         let inner = Inner {
@@ -297,8 +350,10 @@ impl PieceStore {
             },
             saved_bytes: None,
             place: Place::Part,
+            small: None,
         };
-        Self { hashes, file: Arc::new(file), names, found: verified_bytes, inner: Mutex::new(inner) }
+        let file = file.map_or_else(OnceLock::new, |file| OnceLock::from(Arc::new(file)));
+        Self { hashes, file, names, found: verified_bytes, inner: Mutex::new(inner) }
     }
 
     /// Copies the right pieces of an older file that are not yet here. Each is hashed again on the way: the older
@@ -391,21 +446,28 @@ impl PieceStore {
         if !pieces.clone().all(|piece| inner.verified.contains(piece)) {
             return None;
         }
+        let file = self.file.get()?;
         match inner.place {
             Place::Retired => return None,
-            Place::Final(stamp) if Stamp::of(&self.file).ok() != Some(stamp) => {
+            Place::Final(stamp) if Stamp::of(file).ok() != Some(stamp) => {
                 inner.place = Place::Retired;
                 return None;
             }
             _ => {}
         }
         let bytes = self.hashes.layout().bytes_of_run(pieces);
-        Some(FileSpan { file: Arc::clone(&self.file), offset: bytes.start, len: bytes.end - bytes.start })
+        Some(FileSpan { file: Arc::clone(file), offset: bytes.start, len: bytes.end - bytes.start })
     }
 
     /// Whether it has its final name.
     pub fn is_finished(&self) -> bool {
         matches!(self.inner().place, Place::Final(_))
+    }
+
+    /// Whether it is a small file that was received and has its final name.
+    pub(super) fn has_settled(&self) -> bool {
+        let inner = self.inner();
+        inner.small.is_some() && matches!(inner.place, Place::Final(_))
     }
 
     /// Whether it has no name, so that nobody else can want the file.
@@ -417,7 +479,7 @@ impl PieceStore {
     pub fn is_offerable(&self) -> bool {
         match self.inner().place {
             Place::Part => true,
-            Place::Final(stamp) => Stamp::of(&self.file).ok() == Some(stamp),
+            Place::Final(stamp) => self.file.get().and_then(|file| Stamp::of(file).ok()) == Some(stamp),
             Place::Retired => false,
         }
     }
@@ -436,7 +498,9 @@ impl PieceStore {
         }
         let end = layout.bytes_of_run(touched.start..touched.start + have).end.min(wanted.end);
         let length = (end - offset) as usize;
-        read_full_at(&self.file, &mut buffer[..length], offset)?;
+        // Pieces are verified only when they are in the file.
+        let Some(file) = self.file.get() else { return Ok(0) };
+        read_full_at(file, &mut buffer[..length], offset)?;
         Ok(length)
     }
 
@@ -472,36 +536,49 @@ impl PieceStore {
     /// All there: flushes, sets the modification time (Unix seconds), renames to the target atomically, removes the
     /// state file. The store goes on to serve reads. Does nothing when that is done already.
     pub fn finish(&self, mtime: Option<i64>) -> Result<(), StoreError> {
-        let Some(names) = &self.names else { return Ok(()) };
+        let (Some(names), Some(file)) = (&self.names, self.file.get()) else { return Ok(()) };
         if self.inner().place != Place::Part || !self.is_complete() {
             return Ok(());
         }
         if self.hashes.layout().size() >= FLUSH_FROM {
-            self.file.sync_data().map_err(StoreError::io("cannot flush", &names.part))?;
+            file.sync_data().map_err(StoreError::io("cannot flush", &names.part))?;
         }
-        if let Some(time) = mtime.and_then(system_time) {
-            // A file system that keeps no such times is no reason to fail.
-            let _ = self.file.set_modified(time);
-        }
-        std::fs::rename(&names.part, &names.target)
-            .map_err(StoreError::io(format!("cannot rename {} to", names.part.display()), &names.target))?;
-        let stamp = Stamp::of(&self.file).map_err(StoreError::io("cannot read", &names.target))?;
+        let stamp = names.settle(file, mtime)?;
         self.inner().place = Place::Final(stamp);
-        // The part file has gone; its lock would only keep others from the finished file.
-        let _ = self.file.unlock();
         remove_if_there(&names.state)
+    }
+
+    /// The file that bytes go to; that of a small file is created for the first of them.
+    fn file_to_write(&self) -> io::Result<&File> {
+        if let (None, Some(names)) = (self.file.get(), &self.names) {
+            let file = open_locked(&names.part).map_err(io_error)?;
+            if !is_empty(&file) {
+                // Somebody else's, from the time since it was looked for.
+                file.set_len(0)?;
+            }
+            // Whoever has claimed the only piece is alone here.
+            let _ = self.file.set(Arc::new(file));
+        }
+        self.file.get().map(AsRef::as_ref).ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    /// Gives a small file, whose piece was right, its name.
+    fn settle(&self, small: Small) -> io::Result<Option<Stamp>> {
+        match (&self.names, self.file.get()) {
+            (Some(names), Some(file)) => names.settle(file, small.mtime).map(Some).map_err(io_error),
+            _ => Ok(None),
+        }
     }
 
     /// Gives a file that was complete already the right modification time (Unix seconds), if it can have it.
     pub fn set_time(&self, mtime: Option<i64>) {
         let mut inner = self.inner();
         let Place::Final(before) = inner.place else { return };
-        let Some(time) = mtime.and_then(system_time).filter(|time| before.modified != Some(*time)) else {
-            return;
-        };
+        let time = mtime.and_then(system_time).filter(|time| before.modified != Some(*time));
+        let (Some(time), Some(file)) = (time, self.file.get()) else { return };
         // Somebody else's write, between the two looks, must not pass as our own.
-        if Stamp::of(&self.file).ok() == Some(before) && self.file.set_modified(time).is_ok() {
-            inner.place = Stamp::of(&self.file).map_or(Place::Retired, Place::Final);
+        if Stamp::of(file).ok() == Some(before) && file.set_modified(time).is_ok() {
+            inner.place = Stamp::of(file).map_or(Place::Retired, Place::Final);
         }
     }
 
@@ -542,13 +619,18 @@ impl PieceSink for PieceStore {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        write_all_at(&self.file, bytes, offset)
+        write_all_at(self.file_to_write()?, bytes, offset)
     }
 
     fn finish(&self, piece: u32, digest: Digest) -> io::Result<bool> {
         let right = self.hashes.is_right(piece, &digest);
+        let small = self.inner().small.filter(|_| right);
+        let settled = small.map(|small| self.settle(small)).transpose();
         let mut inner = self.inner();
         inner.busy.remove(piece);
+        if let Some(stamp) = settled?.flatten() {
+            inner.place = Place::Final(stamp);
+        }
         if right && inner.verified.insert(piece) {
             inner.verified_bytes += length_of(&self.hashes.layout(), piece);
         }
@@ -557,6 +639,14 @@ impl PieceSink for PieceStore {
 
     fn release(&self, piece: u32) {
         self.inner().busy.remove(piece);
+    }
+}
+
+/// For those to whom the name of the file is known.
+fn io_error(error: StoreError) -> io::Error {
+    match error {
+        StoreError::Io { source, .. } => source,
+        other => io::Error::other(other),
     }
 }
 

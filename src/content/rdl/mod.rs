@@ -16,7 +16,7 @@ mod xml;
 pub use dublin_core::package_of_epub;
 pub use dublin_core::parse_dublin_core;
 pub use parse::{Document, parse};
-pub use position::{XmlError, XmlProblem};
+pub use position::{XmlError, XmlProblem, text_of};
 pub use write::{begin, end, entry};
 
 /// Media type of a document.

@@ -27,6 +27,9 @@ pub enum XmlProblem {
     /// Another version of XML, or another encoding than UTF-8.
     #[error("not XML 1.0 in UTF-8")]
     Declaration,
+    /// Bytes that are no UTF-8.
+    #[error("not UTF-8")]
+    Encoding,
     /// There is a DTD.
     #[error("a document type declaration is not allowed")]
     Doctype,
@@ -66,6 +69,19 @@ pub enum XmlProblem {
     /// Metadata that is not taken.
     #[error("{0}: {1}")]
     Attribute(&'static str, AttributeError),
+}
+
+/// Bytes as the text of a document.
+///
+/// # Errors
+/// [`XmlProblem::Encoding`], at the first that are none.
+pub fn text_of(bytes: &[u8]) -> Result<&str, XmlError> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let good = error.valid_up_to();
+        let before =
+            bytes.get(..good).and_then(|before| std::str::from_utf8(before).ok()).unwrap_or_default();
+        XmlError::at(before, good, XmlProblem::Encoding)
+    })
 }
 
 impl XmlError {

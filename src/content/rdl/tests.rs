@@ -180,6 +180,51 @@ fn errors_say_where() {
 }
 
 #[test]
+fn hostile_documents_end_where_they_become_hostile() {
+    let title =
+        |inner: &str| around(&format!("<file path=\"a\"><size>1</size><dc:title>{inner}</dc:title></file>"));
+    // What is met only after all of it was read would be found behind it.
+    let flood = "x".repeat(500_000);
+    let begin = around("").find("</").unwrap();
+    for (what, text, problem, at) in [
+        ("a DTD", format!("<!DOCTYPE a [{flood}]>{}", around("")), XmlProblem::Doctype, 0),
+        ("a DTD inside", around(&format!("<!DOCTYPE a [{flood}]>")), XmlProblem::Doctype, begin),
+        (
+            "many levels",
+            around(&format!("<file path=\"a\"><size>1</size>{}", "<x>".repeat(100_000))),
+            XmlProblem::Depth,
+            begin + 29 + 3 * (limits::MAX_XML_DEPTH - 2),
+        ),
+        (
+            "an attribute without end",
+            around(&format!("<dir path=\"{flood}\"/>")),
+            XmlProblem::Text(limits::MAX_XML_VALUE),
+            begin,
+        ),
+        ("an entity", title(&format!("&a;{flood}")), XmlProblem::Entity("a".to_owned()), begin + 39),
+    ] {
+        let error = parse(&text).expect_err(what);
+        assert_eq!(error.problem, problem, "{what}");
+        assert_eq!((error.line, error.column), (1, at + 1), "{what}");
+    }
+    let error = text_of(b"<a>\n \xc3\xa9<b>\xff</b></a>").unwrap_err();
+    assert_eq!((error.problem, error.line, error.column), (XmlProblem::Encoding, 2, 6));
+    // What only looks like markup is text, and what only looks like text is none.
+    let read = parse(&title("<![CDATA[<!DOCTYPE a>&lol;]]>")).unwrap();
+    let about = read.entries[0].about.as_ref().unwrap();
+    assert_eq!(about.attributes.get(Attribute::Title), Some("<!DOCTYPE a>&lol;"));
+    let read = parse(&title("<?php &x; ?>T<?xml-stylesheet href='file:///etc/passwd'?>")).unwrap();
+    assert_eq!(read.entries[0].about.as_ref().unwrap().attributes.get(Attribute::Title), Some("T"));
+    // Cut anywhere, it is an error that says where, and never half a listing.
+    let whole = title("é &amp; <![CDATA[x]]><!-- c -->");
+    for (at, _) in whole.char_indices() {
+        let error = parse(&whole[..at]).expect_err(&whole[..at]);
+        assert!(error.line == 1 && error.column <= at + 1, "{at}: {error}");
+    }
+    parse(&whole).unwrap();
+}
+
+#[test]
 fn everything_has_a_bound() {
     let file = |inner: &str| around(&format!("<file path=\"a\"><size>1</size>{inner}</file>"));
     let title = |length| file(&format!("<dc:title>{}</dc:title>", "x".repeat(length)));

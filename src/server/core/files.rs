@@ -524,10 +524,7 @@ impl Core {
         let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) else { return };
         session.outstanding = session.outstanding.saturating_sub(1);
         match result {
-            Ok(mut listing) => {
-                self.censor(conn, &url, &mut listing.entries);
-                self.send(conn, Listing { url, id, ..listing });
-            }
+            Ok(listing) => self.send(conn, Listing { url, id, ..listing }),
             Err(error) => self.no_listing(conn, code_of(&error), error.to_string(), url, id),
         }
     }
@@ -595,7 +592,11 @@ impl Core {
         }
         let peer = session.peer;
         let order = m.order.unwrap_or_default();
+        let pace = m.pace.filter(|_| window.is_some());
         self.tell_swarm(Event::Request { peer, file, pieces, order, window });
+        if let Some(rate) = pace {
+            self.tell_swarm(Event::ReaderPace { peer, file, rate });
+        }
     }
 
     fn take_provide(&mut self, conn: ConnId, m: wire::Provide, version: &Arc<FileVersion>) {

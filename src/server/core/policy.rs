@@ -6,7 +6,7 @@ use super::client::{Client, Session};
 use super::{ConnId, Core};
 use crate::server::rules::Rules;
 use crate::swarm::{Event, FileId, WaitReason};
-use crate::wire::{self, Entry, ErrorCode, Message, UrlPath, limits, path_of_url};
+use crate::wire::{self, ErrorCode, Message, UrlPath, limits, path_of_url};
 
 /// How often it is looked whether somebody who waits for a place can have it, microseconds.
 const PLACES_US: u64 = 100_000;
@@ -97,17 +97,6 @@ impl Core {
     /// Whether a client may know of a path.
     pub(super) fn may_know(&self, conn: ConnId, path: &UrlPath) -> bool {
         self.clients.get(&conn).is_some_and(|client| self.rules.admits(client.remote.ip(), path))
-    }
-
-    /// Takes out of a listing what is not for a client.
-    pub(super) fn censor(&self, conn: ConnId, url: &str, entries: &mut Vec<Entry>) {
-        if self.rules.admit_all() {
-            return;
-        }
-        let Some(client) = self.clients.get(&conn) else { return };
-        if let Ok(dir) = path_of_url(url) {
-            self.rules.censor(client.remote.ip(), &dir, entries);
-        }
     }
 
     /// Tells the swarm what the operator wants of a file it was just told of.

@@ -581,6 +581,17 @@ fn what_is_said_while_a_file_is_hashed_keeps_its_order() {
 }
 
 #[test]
+fn a_pace_is_nothing_without_a_place() {
+    let mut rig = Rig::new(&[("f", 40 * PIECE)]);
+    rig.join_v3(A, "a");
+    rig.say(A, wire::Request { pace: Some(u64::MAX), ..request("f") });
+    let (position, window) = (Some(PIECE as u64), Some(u64::MAX));
+    rig.say(A, wire::Request { pace: Some(u64::MAX), position, window, ..request("f") });
+    rig.say(A, wire::Request { pace: Some(0), position, window, ..request("f") });
+    assert_eq!(rig.take_all(A, "f")["the-server"], 40 * PIECE as u64);
+}
+
+#[test]
 fn ranges_of_all_kinds() {
     let mut rig = Rig::new(&[("f", 3 * PIECE), ("empty", 0)]);
     rig.join_v3(A, "a");

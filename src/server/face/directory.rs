@@ -7,11 +7,11 @@ use super::html;
 use super::negotiate::{Form, preferred};
 use super::order::Order;
 use crate::content::rdl;
-use crate::hub::{Hub, HubError, RdlView};
+use crate::hub::{self, Audience, Hub, HubError, View};
 use crate::peer::head::RequestHead;
 use crate::peer::serve::{Body, Response};
 use crate::wire::limits::MAX_LIST_ENTRIES;
-use crate::wire::{Entry, Listing, PdtpUri, UrlPath, file_url};
+use crate::wire::{Listing, PdtpUri, UrlPath, file_url};
 
 /// Most entries of a page.
 const PAGE_ENTRIES: usize = MAX_LIST_ENTRIES;
@@ -25,8 +25,7 @@ pub(super) fn answer(
     head: &RequestHead,
     path: &UrlPath,
     uri: &PdtpUri,
-    censor: &dyn Fn(&mut Vec<Entry>),
-    may_know: &dyn Fn(&UrlPath) -> bool,
+    audience: &dyn Audience,
 ) -> Result<Response, HubError> {
     let form = preferred(&head.fields);
     let is_html = form == Form::Html;
@@ -40,20 +39,15 @@ pub(super) fn answer(
     };
     let wanted = head.query_value("sort").filter(|_| is_html && cursor.is_none());
     let mut order = wanted.as_deref().map_or(Order::BY_NAME, Order::parse);
-    let mut listing = match form {
-        Form::Rdl => {
-            let view = RdlView { is_bare: true, may_know };
-            hub.list_rdl(path, depth, cursor.as_deref(), PAGE_ENTRIES, PAGE_BYTES, view)?
-        }
-        _ => hub.list(path, depth, cursor.as_deref(), PAGE_ENTRIES, PAGE_BYTES)?,
-    };
+    let listed = if form == Form::Rdl { hub::Form::Rdl } else { hub::Form::Entries };
+    let view = View { form: listed, audience };
+    let mut listing = hub.list(path, depth, cursor.as_deref(), PAGE_ENTRIES, PAGE_BYTES, view)?;
     if order != Order::BY_NAME {
-        match sorted(hub, path, &listing, order)? {
+        match sorted(hub, path, &listing, order, view)? {
             Some(all) => listing = all,
             None => order = Order::BY_NAME,
         }
     }
-    censor(&mut listing.entries);
     let next = listing.next.as_ref().map(|next| {
         let depth = if depth == 1 { String::new() } else { format!("&depth={depth}") };
         format!("?cursor={}{depth}", utf8_percent_encode(next, NON_ALPHANUMERIC))
@@ -66,14 +60,14 @@ pub(super) fn answer(
         ("application/json", json)
     } else {
         let is_part = cursor.is_some() || next.is_some();
-        let view = html::View {
+        let shown = html::View {
             order,
             is_sortable: !is_part,
             is_unsorted: is_part && wanted.is_some(),
             is_later_page: cursor.is_some(),
             next: next.as_deref(),
         };
-        let page = html::page(uri, &listing.entries, view);
+        let page = html::page(uri, &listing.entries, shown);
         ("text/html; charset=utf-8", page.into_bytes())
     };
     let mut response = Response::empty(200)
@@ -90,10 +84,16 @@ pub(super) fn answer(
 }
 
 /// All of a directory whose first page is `first`, sorted; `None` when it is too large for that.
-fn sorted(hub: &Hub, path: &UrlPath, first: &Listing, order: Order) -> Result<Option<Listing>, HubError> {
+fn sorted(
+    hub: &Hub,
+    path: &UrlPath,
+    first: &Listing,
+    order: Order,
+    view: View<'_>,
+) -> Result<Option<Listing>, HubError> {
     let mut all = first.clone();
     while let Some(next) = all.next.take() {
-        let page = hub.list(path, 1, Some(&next), PAGE_ENTRIES, PAGE_BYTES)?;
+        let page = hub.list(path, 1, Some(&next), PAGE_ENTRIES, PAGE_BYTES, view)?;
         all.entries.extend(page.entries);
         if all.entries.len() > MAX_SORTED {
             return Ok(None);

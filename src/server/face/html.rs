@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 
 use super::order::{Column, Order};
 use crate::content::hash_piece;
-use crate::wire::{Entry, EntryKind, PdtpUri, UrlPath};
+use crate::wire::{Entry, EntryKind, PdtpUri, SignedBy, UrlPath};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark}
@@ -23,7 +23,7 @@ th{font-size:.85rem;font-weight:600}
 td:first-child{overflow-wrap:anywhere}
 .n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 th a{color:inherit}
-.m{color:inherit;opacity:.6;font-size:.85rem}
+.m,.s{color:inherit;opacity:.6;font-size:.85rem}
 code{font-family:ui-monospace,monospace;overflow-wrap:anywhere}
 footer{font-size:.85rem;margin-top:1.5rem}
 @media(max-width:40rem){body{margin:1rem auto}.t,.m{display:none}}
@@ -162,8 +162,10 @@ fn write_entry(out: &mut String, dir: &PdtpUri, entry: &Entry) -> fmt::Result {
         let uri = PdtpUri { path, is_dir: false, root: entry.root, ..dir.clone() }.to_string();
         write!(out, " <a class=\"m\" href=\"{}\">pdtp</a>", Text(&uri))?;
     }
-    if entry.signed {
-        out.write_str(" <span class=\"m\">signed</span>")?;
+    match entry.signed_by {
+        Some(SignedBy::Server) => out.write_str(" <span class=\"s\">signed by the server</span>")?,
+        _ if entry.signed => out.write_str(" <span class=\"s\">signed</span>")?,
+        _ => {}
     }
     match entry.kind {
         EntryKind::Dir => out.write_str("<td>")?,

@@ -21,7 +21,8 @@ struct Site {
 impl Site {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let hub = Hub::open(dir.path(), HubConfig::default()).unwrap();
+        let config = HubConfig { follow_symlinks: true, ..HubConfig::default() };
+        let hub = Hub::open(dir.path(), config).unwrap();
         let face = Face::new(hub, "files.example.org".into(), RateLimiter::new(0));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         Self { dir, face, runtime }

@@ -163,7 +163,7 @@ impl Sizes {
                     url: url(),
                     root,
                     range,
-                    peer_id: peer_id.clone(),
+                    peer_id,
                     token: Some(format!("1800000000.{mac}")),
                     proof: Some(mac),
                     reason: Some(Reason::Rarest),
@@ -172,16 +172,7 @@ impl Sizes {
                 .into(),
             ),
             completed: size(
-                wire::Completed {
-                    id,
-                    url: url(),
-                    range,
-                    peer_id,
-                    bytes: Some(1 << 20),
-                    ms: Some(1234),
-                    ..Default::default()
-                }
-                .into(),
+                wire::Completed { id, bytes: Some(1 << 20), ms: Some(1234), ..Default::default() }.into(),
             ),
             progress: size(wire::Progress { id: 1 << 24, pieces: vec![1234, 1235] }.into()),
             request: size(wire::Request { url: url(), root, ..Default::default() }.into()),

@@ -150,6 +150,26 @@ fn a_reader_gets_its_window_first() {
 }
 
 #[test]
+fn a_reader_who_says_that_it_is_fast_gets_more_in_order() {
+    let urgent = |rate: Option<u64>| {
+        let mut world = world_with(500);
+        world.join(1, peer());
+        let (peer, file) = (PeerId(1), FileId(0));
+        let (pieces, order, window) = (0..500, Order::Sequential, Some(0..400));
+        world.send(Event::Request { peer, file, pieces, order, window });
+        if let Some(rate) = rate {
+            world.send(Event::ReaderPace { peer, file, rate });
+        }
+        world.complete_all();
+        let urgent = world.starts.iter().filter(|a| a.reason == Reason::Deadline);
+        urgent.map(|a| a.pieces.len()).sum::<usize>()
+    };
+    let (learned, told) = (urgent(None), urgent(Some(1 << 40)));
+    assert!(learned < 200 && told >= 400, "{learned}, {told}");
+    assert!(urgent(Some(1)) <= learned);
+}
+
+#[test]
 fn the_side_that_can_be_dialled_is_dialled() {
     let mut world = world();
     world.add_file(0, 1);
@@ -234,6 +254,32 @@ fn a_failure_is_retried_elsewhere_at_once_and_there_later() {
     world.flights.keys().copied().collect::<Vec<_>>().into_iter().for_each(|t| world.complete(t));
     world.pass(1_500_000);
     assert!(world.starts[before..].iter().all(|a| a.giver != again.giver));
+}
+
+#[test]
+fn one_that_has_changed_its_mind_is_sent_what_it_wants_now_and_by_the_same_giver() {
+    let mut world = world();
+    world.add_file(0, 40);
+    world.join(1, peer());
+    world.provide(1, 0, 0..40);
+    world.join(2, peer());
+    world.request_pieces(2, 0, 0..8);
+    let first = world.starts[0].clone();
+    assert!(first.pieces.end <= 8);
+    world.send(Event::Unrequest { peer: PeerId(2), file: FileId(0), pieces: 0..8 });
+    world.request_pieces(2, 0, 20..28);
+    let before = world.starts.len();
+    for transfer in world.flights.keys().copied().collect::<Vec<_>>() {
+        world.end(transfer, Err(FailureKind::Cancelled));
+    }
+    let start = &world.starts[before..];
+    assert!(!start.is_empty() && start.iter().all(|start| start.pieces.start >= 20), "{start:?}");
+    // Who does not want what he asked for is another matter: those two are left alone for a while.
+    let before = world.starts.len();
+    for transfer in world.flights.keys().copied().collect::<Vec<_>>() {
+        world.end(transfer, Err(FailureKind::Cancelled));
+    }
+    assert_eq!(world.starts.len(), before);
 }
 
 #[test]

@@ -168,7 +168,7 @@ impl World {
                 self.files.entry(file.0).or_insert(size.div_ceil(u64::from(*piece_size)) as u32);
             }
             // They say who comes first, and nothing here says who does.
-            Event::FileRules { .. } => {}
+            Event::FileRules { .. } | Event::ReaderPace { .. } => {}
             Event::FileRemoved { file } => {
                 self.files.remove(&file.0);
                 for peer in self.peers.values_mut() {

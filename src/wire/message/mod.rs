@@ -195,7 +195,7 @@ impl Message {
             Self::Transfer(m) => &m.url,
             Self::AskVerify(m) => &m.url,
             Self::TellVerify(m) => &m.url,
-            Self::Completed(m) => &m.url,
+            Self::Completed(m) => Some(&m.url).filter(|url| !url.is_empty())?,
             Self::HashVerify(m) => &m.url,
             Self::Waiting(m) => &m.url,
             Self::Redirect(m) => m.url.as_deref()?,
@@ -221,6 +221,9 @@ impl Message {
                 m.chunk_size = members_of::<files::DraftTellInfo>("tell_info", members)?.chunk_size;
             }
             Self::Transfer(m) if m.host.is_empty() => m.host = m.peer.clone().unwrap_or_default(),
+            Self::Completed(m) if m.id.is_none() => {
+                members_of::<transfers::UnnumberedCompleted>("completed", members)?;
+            }
             Self::TellVerify(m) => {
                 // An explicit no stays a no, whatever the other name says.
                 let usual = members_of::<transfers::UsualVerdict>("tell_verify", members)?.is_authorized;

@@ -54,14 +54,15 @@ pub(super) fn each_type() -> Vec<BoxedStrategy<Message>> {
             },
         )),
         message(
-            (url(), of(range()), of(digest()), of(order()), any::<[Option<u64>; 2]>(), of("[!-~]{1,80}"))
-                .prop_map(|(url, range, root, order, [position, window], early)| Request {
+            (url(), of(range()), of(digest()), of(order()), any::<[Option<u64>; 3]>(), of("[!-~]{1,80}"))
+                .prop_map(|(url, range, root, order, [position, window, pace], early)| Request {
                     url,
                     range,
                     root,
                     order,
                     position,
                     window,
+                    pace,
                     early,
                 }),
         ),
@@ -298,7 +299,12 @@ fn transfer() -> BoxedStrategy<Message> {
 fn completed() -> BoxedStrategy<Message> {
     let usual = (url(), range(), text(), of(text()), of(text()));
     let more = (any::<[Option<u64>; 3]>(), of(failure_kind()));
-    message((usual, more).prop_map(|((url, range, peer_id, peer, hash), ([id, bytes, ms], error))| {
+    // Without a number the others have to be there, and what is empty or the whole file is not written.
+    let is_complete = |m: &Completed| {
+        m.id.is_some() || !(m.url.is_empty() || m.peer_id.is_empty() || m.range == ByteRange::default())
+    };
+    let all = (usual, more).prop_map(|((url, range, peer_id, peer, hash), ([id, bytes, ms], error))| {
         Completed { id, url, range, peer_id, peer, hash, bytes, ms, error }
-    }))
+    });
+    message(all.prop_filter("nothing says which transfer", is_complete))
 }

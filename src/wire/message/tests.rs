@@ -529,6 +529,9 @@ fn version_two_sees_only_members_it_knows() {
         written(Completed { url: url.clone(), range, peer_id: "p".into(), ..Completed::default() }.into()),
         json!(["completed", {"url": url, "range": {"min": 0, "max": 4999}, "peer_id": "p"}])
     );
+    let numbered = Completed { id: Some(7), bytes: Some(5), ms: Some(1), ..Completed::default() };
+    assert_eq!(written(numbered.clone().into()), json!(["completed", {"id": 7, "bytes": 5, "ms": 1}]));
+    assert_eq!(parse(json!(["completed", {"id": 7, "bytes": 5, "ms": 1}])).unwrap(), numbered.into());
 }
 
 /// Sends `stream` through a reader in portions of the given sizes (the last repeats) and parses what comes out.

@@ -26,6 +26,9 @@ pub struct Request {
     /// What it needs soon, bytes from `position`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<u64>,
+    /// How fast the reader reads, bytes a second, if it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pace: Option<u64>,
     /// Names an early GET, which waits at the origin for the first transfer from there: at most
     /// [`crate::wire::limits::MAX_TOKEN`] visible ASCII characters that nobody else can guess.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -194,14 +197,17 @@ pub(super) struct UsualVerdict {
 /// client: a transfer has ended on my side. From both sides; what the taker says counts.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Completed {
-    /// Version 3: the transfer.
+    /// Version 3: the transfer. The next three are then not needed, and not written if empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
     /// File.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub url: String,
     /// Bytes of the transfer.
+    #[serde(default, skip_serializing_if = "is_whole")]
     pub range: ByteRange,
     /// The other side.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub peer_id: String,
     /// Its address (version 2).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -218,6 +224,21 @@ pub struct Completed {
     /// Version 3: how it failed; absent = well.
     #[serde(default, deserialize_with = "failure", skip_serializing_if = "Option::is_none")]
     pub error: Option<FailureKind>,
+}
+
+/// What `completed` cannot do without where transfers have no numbers.
+#[derive(Deserialize)]
+pub(super) struct UnnumberedCompleted {
+    #[serde(rename = "url")]
+    _url: String,
+    #[serde(rename = "range")]
+    _range: ByteRange,
+    #[serde(rename = "peer_id")]
+    _peer_id: String,
+}
+
+fn is_whole(range: &ByteRange) -> bool {
+    *range == ByteRange::default()
 }
 
 /// A failure for reasons unheard of is still a failure.
