@@ -21,12 +21,16 @@ declare -A package=(
   [clang]=clang [valgrind]=valgrind [ffmpeg]=ffmpeg [nginx]=nginx-light [ip]=iproute2 [ld.lld]=lld
   [xmllint]=libxml2-utils
   [abidiff]=abigail-tools [strings]=binutils [xz]=xz-utils [systemd-analyze]=systemd
+  [mpv]=mpv [cvlc]='vlc-bin vlc-plugin-base' [runuser]=util-linux
+  [gst-launch-1.0]='gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav'
   [clang-rt]=libclang-rt-dev [glib-2.0]=libglib2.0-dev [Qt6Core]=qt6-base-dev
 )
 
 missing=()
 for program in "$@"; do
-  is_there "$program" || missing+=("${package[$program]:-$program}")
+  # One program may take several packages.
+  # shellcheck disable=SC2206
+  is_there "$program" || missing+=(${package[$program]:-$program})
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 

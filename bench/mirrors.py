@@ -5,7 +5,7 @@
 
 Each mirror is a network namespace of its own, each uplink and downlink has the same rate. Two trees: 2,000 files of 16 KiB,
 and 20 files of 4 MiB. What counts is when the last mirror is complete; each copy is compared with the tree. Besides,
-how many processors were busy meanwhile, with whatever. One mirror alone,
+the processor time of the mirrors and of the server (and, little, of setting up the network). One mirror alone,
 on loopback without a limit, is in bench/trees.py. Needs root, release builds (`make`), rsync, wget, iproute2 and ethtool
 (Debian packages of these names). Result: JSON on standard output.
 """
@@ -13,6 +13,7 @@ on loopback without a limit, is in bench/trees.py. Needs root, release builds (`
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -35,11 +36,10 @@ def make(tree, count, size):
             f.write(os.urandom(size))
 
 
-def busy():
-    """Seconds that all processors of this machine together have worked."""
-    with open("/proc/stat") as f:
-        user, nice, system, idle, iowait, irq, softirq, *_ = (int(field) for field in f.readline().split()[1:])
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+def processor_seconds():
+    """Of all processes that were started and have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def answers(host, *command):
@@ -79,12 +79,11 @@ def serve(name, args, origin, tree, scratch):
 
 def once(name, args, tree, scratch):
     """Seconds until the last mirror is complete, bytes the origin sent for each byte of the tree, processor seconds."""
-    rate = args.mbit * 1_000_000
+    rate, used_before = args.mbit * 1_000_000, processor_seconds()
     with Network([(rate, rate)] * (args.mirrors + 1)) as network:
         origin, *mirrors = network.hosts
         command = serve(name, args, origin, tree, scratch)
         sent_before, begin, running = origin.traffic()[0], time.monotonic(), []
-        busy_before = busy()
         for mirror in mirrors:
             here = os.path.join(scratch, f"m{mirror.index}")
             os.mkdir(here)
@@ -98,12 +97,12 @@ def once(name, args, tree, scratch):
                 if process.wait() != 0:
                     sys.exit(f"mirrors: {' '.join(command)} ended with {process.returncode}")
         took, sent = time.monotonic() - begin, origin.traffic()[0] - sent_before
-        worked = busy() - busy_before
-        for _, here, _ in running:
-            if subprocess.run(["diff", "-rq", "-x", "index.html*", tree, f"{here}/copy"]).returncode != 0:
-                sys.exit(f"mirrors: {name}: {here} is not like the tree")
+    used = processor_seconds() - used_before
+    for _, here, _ in running:
+        if subprocess.run(["diff", "-rq", "-x", "index.html*", tree, f"{here}/copy"]).returncode != 0:
+            sys.exit(f"mirrors: {name}: {here} is not like the tree")
     size = sum(os.path.getsize(os.path.join(at, file)) for at, _, files in os.walk(tree) for file in files)
-    return took, sent / size, worked
+    return took, sent / size, used
 
 
 def compare(args):
@@ -124,8 +123,7 @@ def compare(args):
             "seconds": {name: round(took, 2) for name, took in middle.items()},
             "copies_from_origin": {
                 name: round(statistics.median(c for _, c, _ in all), 2) for name, all in rounds.items()},
-            "processors_busy": {
-                name: round(statistics.median(w / took for took, _, w in all), 2) for name, all in rounds.items()},
+            "processor_s": {name: round(statistics.median(used for _, _, used in all), 1) for name, all in rounds.items()},
             "times_faster": {
                 name: round(took / middle["pdtp mirror"], 2) for name, took in middle.items() if "pdtp mirror" in middle},
             # Kumar & Ross 2006, with equal links.

@@ -194,7 +194,7 @@ fn random_sequences_of_calls_break_nothing() {
     let program = compile("cc", "tests/c/fuzz.c");
     for seed in ["1", "2"] {
         let dir = scratch();
-        program.run(&[seed, "300", &server.uri("/"), dir.path().to_str().unwrap()]).expect(0);
+        program.run(&[seed, "300", "1", &server.uri("/"), dir.path().to_str().unwrap()]).expect(0);
     }
 }
 

@@ -238,6 +238,34 @@ fn signatures_are_told_in_xml_and_in_json() {
     }
 }
 
+/// The tag of 1996, at the end of an MP3.
+fn id3v1(title: &str) -> Vec<u8> {
+    let field = |text: &str, length: usize| {
+        let mut field: Vec<u8> = text.bytes().take(length).collect();
+        field.resize(length, 0);
+        field
+    };
+    let fields =
+        [field(title, 30), field("Somebody", 30), field("An Album", 30), field("1999", 4), field("", 30)];
+    [b"TAG".as_slice(), &fields.concat(), &[255]].concat()
+}
+
+#[test]
+fn of_two_tags_in_a_song_the_fuller_one_counts() {
+    let served = scratch();
+    let title = "A title of rather more than thirty characters, written out";
+    write(served.path(), "both.mp3", [song(title), id3v1(title)].concat());
+    let untagged = song("")[song("").len() - 417 * 40..].to_vec();
+    write(served.path(), "old.mp3", [untagged, id3v1("Short")].concat());
+    let server = Pdtpd::start(served.path(), NONE);
+    wait_for(&server, "/both.mp3", "dc.title", Some(title));
+    wait_for(&server, "/both.mp3", "dc.creator", Some("Ada"));
+    // Only the other says this.
+    wait_for(&server, "/both.mp3", "dc.relation", Some("An Album"));
+    wait_for(&server, "/old.mp3", "dc.title", Some("Short"));
+    wait_for(&server, "/old.mp3", "dc.creator", Some("Somebody"));
+}
+
 #[test]
 fn sidecar_before_attributes_before_tags_and_all_of_it_live() {
     let served = scratch();

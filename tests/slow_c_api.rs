@@ -31,15 +31,15 @@ fn long_random_sequences_of_calls_break_nothing() {
     let served = make_tree(&[("file.bin", 3_000_000), ("small", 300), ("empty", 0), ("sub/x", 900_000)]);
     let server = Pdtpd::start(served.path(), &[] as &[&str]);
     let program = c::compile("cc", "tests/c/fuzz.c");
-    let seeds = match std::env::var("PDTP_SEED") {
-        Ok(seed) => vec![seed],
-        Err(_) => (100..120).map(|seed| seed.to_string()).collect(),
+    // Many short ones, each from nothing, and a few long ones.
+    let plans: Vec<[String; 3]> = match std::env::var("PDTP_SEED") {
+        Ok(seed) => vec![[seed, "3000".into(), "1".into()]],
+        Err(_) => [["1000", "150", "2000"], ["100", "3000", "20"]].map(|plan| plan.map(str::to_owned)).into(),
     };
-    for seed in seeds {
+    for [seed, steps, sequences] in plans {
         let dir = scratch();
-        eprintln!("seed {seed}");
         let mut command = Command::new(program.path());
-        command.args([&seed, "3000", &server.uri("/"), dir.path().to_str().unwrap()]);
+        command.args([&seed, &steps, &sequences, &server.uri("/"), dir.path().to_str().unwrap()]);
         Proc::spawn(command).finish(LONG_PATIENCE).expect(0);
     }
 }

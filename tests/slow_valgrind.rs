@@ -4,10 +4,15 @@
 
 #![cfg(unix)]
 
+#[path = "common/abi.rs"]
+pub mod abi;
 #[path = "common/c.rs"]
 pub mod c;
 pub mod common;
+#[path = "common/nonsense.rs"]
+pub mod nonsense;
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -26,11 +31,14 @@ fn skip() -> bool {
 }
 
 fn memcheck(file: &str, args: &[&str]) {
-    let program = c::compile("cc", file);
+    run(&c::compile("cc", file), args, scratch().path());
+}
+
+fn run(program: &c::CProgram, args: &[&str], dir: &Path) {
     let mut command = Command::new("valgrind");
     command.args(["--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
     command.args(["--show-leak-kinds=definite", "--quiet", "--fair-sched=yes"]);
-    command.arg(program.path()).args(args);
+    command.arg(program.path()).args(args).current_dir(dir);
     Proc::spawn(command).finish(VALGRIND_PATIENCE).expect(0);
 }
 
@@ -109,6 +117,19 @@ fn verify() {
 #[test]
 fn nulls() {
     with_server(|_, _| memcheck("tests/c/nulls.c", &[]));
+}
+
+/// Whatever is in the header, by types alone: see `tests/c_api.rs`.
+#[test]
+fn every_combination_of_nonsense() {
+    with_server(|server, _| {
+        let header = std::fs::read_to_string(c::source("include/pdtp.h")).unwrap();
+        let dir = scratch();
+        let text = dir.path().join("nonsense.c");
+        std::fs::write(&text, nonsense::program(&abi::Abi::of_header(&header))).unwrap();
+        let include = format!("-I{}", c::source("tests/c").display());
+        run(&c::compile_with("cc", &text, &[include]), &[&server.uri("/")], dir.path());
+    });
 }
 
 #[test]

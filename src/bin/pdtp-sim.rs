@@ -123,6 +123,11 @@ fn print(name: &str, seed: u64, s: &Summary) {
         s.mean,
         s.mean / s.best
     );
+    print!("  at best: T* = {:.2} s in a fluid", s.best);
+    match s.best_in_pieces {
+        Some(best) => println!(", {best:.2} s in pieces from an origin with a line like theirs"),
+        None => println!(),
+    }
     println!(
         "  p50 {:.2}, p95 {:.2}, p99 {:.2}, p99.9 {:.2} s; {} of {} done",
         s.p50, s.p95, s.p99, s.p999, s.finished, s.takers

@@ -60,7 +60,7 @@ pub struct Config {
     pub allow_private: bool,
     /// See [`DialectChoice`].
     pub dialect: DialectChoice,
-    /// Files of a tree downloaded at once.
+    /// Files of a tree downloaded at once. Of small ones (up to 64 KiB) 32 count as one.
     pub parallel_files: u32,
     /// Events held for the application before droppable ones are dropped.
     pub event_queue: u32,
@@ -201,7 +201,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "parallel_files",
         kind: OptionKind::Number,
-        help: "files of a tree downloaded at once",
+        help: "files of a tree downloaded at once; 32 small ones count as one",
         runtime: false,
     },
     OptionSpec {

@@ -498,10 +498,10 @@ async fn attempt(job: &Arc<Job>, path: &UrlPath, place: Place, version: &Version
     };
     // What was signed is compared with all of it before it has its name.
     let is_signed = verdict.as_ref().is_some_and(|verdict| verdict.sha256.is_some());
-    let whole = target.as_ref().filter(|_| is_new && !is_signed).and_then(|target| {
-        PieceStore::whole(target, &job.link.uri(path), Arc::clone(&hashes), version.mtime)
+    let small = target.as_ref().filter(|_| is_new && !is_signed).and_then(|target| {
+        PieceStore::small(target, &job.link.uri(path), Arc::clone(&hashes), version.mtime)
     });
-    let store = match whole {
+    let store = match small {
         Some(store) => Arc::new(store),
         None => match open_store(job, path, target.clone(), hashes, overwrite).await {
             Ok(store) => store,
@@ -805,8 +805,8 @@ async fn finish(
         }
         Ok(())
     };
-    // What is written in one go got its name when its piece came.
-    let finished = if store.was_written_whole() { Ok(()) } else { blocking(finish).await? };
+    // A small file got its name when its piece came.
+    let finished = if store.has_settled() { Ok(()) } else { blocking(finish).await? };
     if let Err(error) = finished {
         forget(job, held).await;
         return Err(store_error(&error));

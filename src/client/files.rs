@@ -348,13 +348,21 @@ pub(super) struct Files {
     table: Mutex<Table>,
     /// What is to be kept, whatever the bounds.
     pinned: Mutex<HashSet<UrlPath>>,
-    turns: Mutex<HashMap<UrlPath, Weak<tokio::sync::Mutex<()>>>>,
+    turns: Mutex<Turns>,
     /// How many downloads wait for their turn.
     waiting: Mutex<HashMap<UrlPath, usize>>,
     /// What is being read.
     sources: Mutex<HashMap<UrlPath, Weak<reader::Source>>>,
     /// Counts whenever a file is put in.
     changes: watch::Sender<u64>,
+}
+
+/// Whose turn it is with a path.
+#[derive(Debug, Default)]
+struct Turns {
+    turns: HashMap<UrlPath, Weak<tokio::sync::Mutex<()>>>,
+    /// How many are looked through for those that are over.
+    clean_at: usize,
 }
 
 /// Counts among those who wait for their turn for as long as it lives.
@@ -450,9 +458,11 @@ impl Files {
 
     fn turn_of(&self, path: &UrlPath) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let Turns { turns, clean_at } = &mut *turns;
         // Now and then forget those that nobody holds or waits for.
-        if turns.len() >= 64 && turns.len().is_power_of_two() {
+        if turns.len() >= *clean_at {
             turns.retain(|_, turn| turn.strong_count() > 0);
+            *clean_at = (2 * turns.len()).max(64);
         }
         let known = turns.get(path).and_then(Weak::upgrade);
         known.unwrap_or_else(|| {

@@ -148,6 +148,15 @@ impl Queue {
         receiver
     }
 
+    /// Adds an event that is never dropped. Where many wait already, what comes back completes when this one was taken: to
+    /// be waited for before there is another.
+    pub(super) fn push_in_full(&self, user_data: usize, body: EventBody) -> Option<oneshot::Receiver<()>> {
+        let is_crowded = self.state().slots.len() >= self.capacity / 2;
+        let (sender, receiver) = oneshot::channel();
+        self.insert(Event { user_data, body }, Some(sender));
+        is_crowded.then_some(receiver)
+    }
+
     fn insert(&self, event: Event, taken: Option<oneshot::Sender<()>>) {
         self.insert_into(self.state(), event, taken);
     }

@@ -233,9 +233,11 @@ async fn tell_done(job: &Job, path: &UrlPath, size: u64) -> Result<(), Error> {
         return Ok(());
     }
     // What a mirror does is told in full.
-    let taken = job.inner.queue.push_and_wait(job.shared.user_data, done);
-    // An error: nobody wants to know.
-    job.shared.unless_cancelled(taken).await.map(drop)
+    match job.inner.queue.push_in_full(job.shared.user_data, done) {
+        // An error: nobody wants to know.
+        Some(taken) => job.shared.unless_cancelled(taken).await.map(drop),
+        None => Ok(()),
+    }
 }
 
 /// Looks on the disk for what is listed.

@@ -1,29 +1,63 @@
-//! Large buffers, kept for the next transfer: fresh ones of this size come from the system page by page, which costs
-//! more than filling them does.
+//! Buffers, kept for the next transfer: fresh ones come from the system page by page, which costs more than filling them
+//! does.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Size of a large buffer; a transfer has two. Half of a common second-level cache, so that hashing and writing find
 /// the bytes where reading the socket left them. Measured by benches/peer.rs, processor time of giver and taker together
 /// per GiB: 2.0 s with 64 KiB, 1.9 with 128, 1.7 with 256, 1.6 with 512 and with 1024.
 pub(super) const BUFFER: usize = 512 * 1024;
-/// Buffers kept while nobody uses them: 4 MiB.
-const MAX_SPARE: usize = 8;
+/// Up to this size, a large buffer would be a waste.
+const MEDIUM: usize = BUFFER / 2;
+/// Size of a small buffer: for all of a file of one piece.
+const SMALL: usize = 64 * 1024;
 
-static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+/// Those of one size that nobody uses.
+struct Shelf {
+    size: usize,
+    /// Most that are kept: 4 MiB of either.
+    most: usize,
+    spare: Mutex<Vec<Vec<u8>>>,
+}
 
-/// An empty vector with room; large ones go back to the shelf when dropped.
+static SHELVES: [Shelf; 2] = [
+    Shelf { size: SMALL, most: 64, spare: Mutex::new(Vec::new()) },
+    Shelf { size: BUFFER, most: 8, spare: Mutex::new(Vec::new()) },
+];
+
+impl Shelf {
+    fn take(&self) -> Vec<u8> {
+        self.spare().pop().unwrap_or_else(|| Vec::with_capacity(self.size))
+    }
+
+    fn put(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let mut spare = self.spare();
+        if spare.len() < self.most {
+            spare.push(buffer);
+        }
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An empty vector with room; it goes back to its shelf when dropped.
 #[derive(Debug)]
 pub(super) struct Buffer(Vec<u8>);
 
 impl Buffer {
     /// With room for `bytes`, but at most for [`BUFFER`].
     pub(super) fn with_room(bytes: u64) -> Self {
-        match usize::try_from(bytes) {
-            Ok(bytes) if bytes <= BUFFER / 2 => Self(Vec::with_capacity(bytes)),
-            _ => Self(shelf().pop().unwrap_or_else(|| Vec::with_capacity(BUFFER))),
-        }
+        let [small, large] = &SHELVES;
+        Self(match usize::try_from(bytes) {
+            Ok(0) => Vec::new(),
+            Ok(..=SMALL) => small.take(),
+            Ok(bytes @ ..=MEDIUM) => Vec::with_capacity(bytes),
+            _ => large.take(),
+        })
     }
 
     /// Bytes that fit in without moving.
@@ -34,13 +68,9 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut buffer = std::mem::take(&mut self.0);
-        if buffer.capacity() == BUFFER {
-            buffer.clear();
-            let mut shelf = shelf();
-            if shelf.len() < MAX_SPARE {
-                shelf.push(buffer);
-            }
+        let buffer = std::mem::take(&mut self.0);
+        if let Some(shelf) = SHELVES.iter().find(|shelf| shelf.size == buffer.capacity()) {
+            shelf.put(buffer);
         }
     }
 }
@@ -57,8 +87,4 @@ impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut Vec<u8> {
         &mut self.0
     }
-}
-
-fn shelf() -> std::sync::MutexGuard<'static, Vec<Vec<u8>>> {
-    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
 }

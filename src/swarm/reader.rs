@@ -63,6 +63,11 @@ impl Reader {
         self.window.start
     }
 
+    /// What it stands still without: the piece where it is, of which it may have read a part already, and the next.
+    pub(super) fn wants_now(&self) -> Range<u32> {
+        self.first(0, 1)
+    }
+
     /// What it will need soon, in order. From where it was last heard to be: if something is missing there, it has come
     /// no farther.
     pub(super) fn soon(&self, now: Time, piece_size: u32) -> Range<u32> {

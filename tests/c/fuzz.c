@@ -1,8 +1,9 @@
 /*
- * Random sequences of calls, also from callbacks and from several threads: fuzz SEED STEPS URI DIR
+ * Random sequences of calls, also from callbacks and from several threads: fuzz SEED STEPS SEQUENCES URI DIR
  *
  * Whatever the order, no call may answer that something is broken inside, nothing may crash or hang, and when all handles
- * are freed, no thread and no descriptor may be left. The same seed makes the same calls (what they meet varies).
+ * are freed, no thread and no descriptor may be left. The same seed makes the same calls (what they meet varies);
+ * each sequence has the next one, and says which.
  */
 #include "check.h"
 
@@ -11,6 +12,8 @@
 #define THREADS 3
 
 static const char *uri, *dir;
+/* Descriptors and threads while nothing is used. */
+static int fds, tasks;
 
 /* What one thread has. Handles are not shared between threads here: tests/c/hammer.c does that. */
 struct world {
@@ -523,26 +526,19 @@ static void *run(void *user_data)
     return NULL;
 }
 
-int main(int argc, char **argv)
+/* One sequence for each thread. */
+static void play(uint64_t seed, int steps)
 {
+    static const struct counter counter = COUNTER;
     static struct world worlds[THREADS];
     pthread_t threads[THREADS];
-    pdtp_client *warm;
-    int i, fds, tasks;
+    int i;
 
-    CHECK(argc == 5);
-    uri = argv[3];
-    dir = argv[4];
-    /* What the library needs once is not left behind. */
-    CHECK_CODE(pdtp_client_new(&warm, NULL), 0);
-    pdtp_client_free(warm);
-    fds = entries("/proc/self/fd");
-    tasks = entries("/proc/self/task");
     for (i = 0; i < THREADS; i++) {
-        static const struct counter counter = COUNTER;
+        memset(&worlds[i], 0, sizeof worlds[i]);
         worlds[i].destroyed = counter;
-        worlds[i].random = strtoull(argv[1], NULL, 10) * 0x9e3779b97f4a7c15u + 0x1234567u + (uint64_t)i * 7919u;
-        worlds[i].steps = atoi(argv[2]);
+        worlds[i].random = seed * 0x9e3779b97f4a7c15u + 0x1234567u + (uint64_t)i * 7919u;
+        worlds[i].steps = steps;
         worlds[i].id = i;
         CHECK(pthread_create(&threads[i], NULL, run, &worlds[i]) == 0);
     }
@@ -554,8 +550,28 @@ int main(int argc, char **argv)
     for (i = 0; i < THREADS; i++) {
         if (counter_get(&worlds[i].destroyed) != worlds[i].given) {
             fprintf(stderr, "%d destroyed of %d\n", counter_get(&worlds[i].destroyed), worlds[i].given);
-            return 1;
+            exit(1);
         }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    pdtp_client *warm;
+    uint64_t seed, end;
+
+    CHECK(argc == 6);
+    uri = argv[4];
+    dir = argv[5];
+    /* What the library needs once is not left behind. */
+    CHECK_CODE(pdtp_client_new(&warm, NULL), 0);
+    pdtp_client_free(warm);
+    fds = entries("/proc/self/fd");
+    tasks = entries("/proc/self/task");
+    seed = strtoull(argv[1], NULL, 10);
+    for (end = seed + strtoull(argv[3], NULL, 10); seed < end; seed++) {
+        fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
+        play(seed, atoi(argv[2]));
     }
     return 0;
 }

@@ -48,12 +48,12 @@ struct state {
     pdtp_session *session;
     pdtp_transfer *transfer;
     FILE *copy;
-    struct counter calls, done, destroyed, stream_ended, go_on;
+    struct counter calls, done, destroyed, stream_ended, go_on, started;
     int after_free, code, pauses;
     uint64_t next;
 };
 
-static const struct state fresh = {NULL, NULL, NULL, NULL, COUNTER, COUNTER, COUNTER, COUNTER, COUNTER,
+static const struct state fresh = {NULL, NULL, NULL, NULL, COUNTER, COUNTER, COUNTER, COUNTER, COUNTER, COUNTER,
                                    0, 0, 0, 0};
 
 static void destroy(void *user_data)
@@ -186,6 +186,7 @@ static void start_stream(struct state *state, pdtp_data_callback function)
     CHECK_CODE(pdtp_request_new(&request, state->session, uri), 0);
     CHECK_CODE(pdtp_request_to_callback(request, function, state, end_stream), 0);
     CHECK_CODE(pdtp_request_start(&state->transfer, request, state), 0);
+    counter_add(&state->started);
 }
 
 static int on_data_count(uint64_t offset, const void *data, size_t length, void *user_data)
@@ -360,6 +361,8 @@ static int on_data(uint64_t offset, const void *data, size_t length, void *user_
 {
     struct state *state = user_data;
 
+    /* On a thread of the library it may come before the handle has. */
+    CHECK(counter_reaches(&state->started, 1));
     CHECK(counter_get(&state->stream_ended) == 0);
     CHECK(offset == state->next && length > 0);
     if (offset > 100000 && state->pauses < 3) {

@@ -76,6 +76,8 @@ const AFTER: &str = r#"
 const HANDLES: &[&str] =
     &["config", "client", "session", "request", "transfer", "reader", "share", "listing", "resume", "entry"];
 
+const FILES: &[&str] = &["NULL", "\"\"", "\"\\xff\\xfe\"", "\"other\"", "long_text"];
+
 /// Functions that take over what they are given, or end it: never with the ones that others still need.
 fn takes_over(function: &str) -> bool {
     function.ends_with("_free") || function == "pdtp_request_start"
@@ -103,6 +105,9 @@ fn nonsense(function: &str, kind: &str, name: &str) -> Vec<String> {
         ("uint16_t", _) => &["0", "65535"],
         ("uint64_t", _) => &["0", "1", "UINT64_MAX"],
         ("int64_t", _) => &["0", "-1", "INT64_MIN", "INT64_MAX"],
+        // Names of files: none outside of the directory in which it runs.
+        ("const char *", "local" | "file" | "cache_dir" | "state_dir") => FILES,
+        ("const char *", "name") if function.starts_with("pdtp_request_to_") => FILES,
         ("const char *", _) => &["NULL", "\"\"", "\"\\xff\\xfe\"", "\"/file.bin\"", "long_text"],
         // A string that is to be freed.
         ("char *", "string") => &["NULL"],

@@ -90,6 +90,11 @@ impl Link<'_> {
         }
     }
 
+    /// Whether no event waits to be taken.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.app.client.stats().queued_events == 0
+    }
+
     /// Whether it shows that something goes on.
     fn look_at(&mut self, body: &EventBody) -> Result<(), Error> {
         match body {

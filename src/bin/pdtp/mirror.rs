@@ -27,6 +27,8 @@ const QUIET: Duration = Duration::from_millis(200);
 const LONGEST_GATHERING: Duration = Duration::from_secs(2);
 /// How long to wait before the whole is looked at again after something failed.
 const RETRY: Duration = Duration::from_secs(10);
+/// How long events are left to gather while files are fetched.
+const NAP: Duration = Duration::from_millis(3);
 /// More changes than this, and the whole is looked at.
 const MAX_CHANGES: usize = 20_000;
 
@@ -134,6 +136,10 @@ impl Run<'_> {
         tally: &mut Tally,
     ) -> Result<Box<Progress>, Failure> {
         loop {
+            if link.is_idle() {
+                // Small files come by the thousand, and to be woken for each would cost as much as to receive it.
+                std::thread::sleep(NAP);
+            }
             let Some(event) = link.next()? else { continue };
             match event.body {
                 EventBody::Done { transfer: of, result, progress, .. } if of == transfer.id() => {

@@ -1,8 +1,8 @@
 //! The piece store: one file being received, or complete and being given to others.
 //!
 //! Received bytes go straight to their place in `NAME.part`, but a piece counts only once its hash was right. A small
-//! file of one piece is held in memory until its hash was right, then written and named in one go: of thousands of
-//! them, the trips to the disk would be most of the work. What
+//! file of one piece is created and named by whoever receives its piece: of thousands of them, trips to the disk for that
+//! alone would be most of the work. What
 //! is on disk is never believed, only checked: a store opened again hashes what it finds, so that no kill, crash
 //! or other program's write can turn into a wrong byte. The state file beside it (see [`state_file`]) is there for
 //! people and for lists of unfinished downloads, not for trust.
@@ -34,8 +34,8 @@ use state_file::{State, part_path, state_path};
 /// would cost more than fetching them again, and the next download of the same name checks them by hash anyway.
 const FLUSH_FROM: u64 = 1024 * 1024;
 
-/// Files of one piece are held in memory up to this size until they are whole.
-const WHOLE_UP_TO: u64 = 256 * 1024;
+/// Files of one piece are small up to this size.
+const SMALL_UP_TO: u64 = 256 * 1024;
 
 /// How often to look again when the part file was renamed away between opening and locking it.
 const LOCK_ATTEMPTS: u32 = 8;
@@ -111,7 +111,7 @@ impl StoreError {
 #[derive(Debug)]
 pub struct PieceStore {
     hashes: Arc<PieceHashes>,
-    /// Not there before the file is whole, if it is written in one go.
+    /// Of a small file, not there before the first bytes come.
     file: OnceLock<Arc<File>>,
     /// `None`: no name on disk.
     names: Option<Names>,
@@ -164,14 +164,12 @@ struct Inner {
     /// `verified_bytes` as in the state file.
     saved_bytes: Option<u64>,
     place: Place,
-    whole: Option<Whole>,
+    small: Option<Small>,
 }
 
-/// A file that is written in one go, when it is whole.
-#[derive(Debug)]
-struct Whole {
-    /// What has come of it.
-    bytes: Vec<u8>,
+/// A small file, which gets its name when its piece was right.
+#[derive(Debug, Clone, Copy)]
+struct Small {
     /// To be its modification time (Unix seconds).
     mtime: Option<i64>,
 }
@@ -252,23 +250,22 @@ impl PieceStore {
         Ok(store)
     }
 
-    /// For a small file of one piece, of which nothing is here ([`is_anything_here`]): on the disk there is nothing of it
-    /// before it is whole, and then it has its name. `None` for other files. `mtime` is to be its modification time. Does
-    /// not block.
-    pub(super) fn whole(
+    /// For a small file of one piece, of which nothing is here ([`is_anything_here`]): the part file is created when the
+    /// first bytes come, and has its final name when the piece was right. `None` for other files. `mtime` is to be its
+    /// modification time. Does not block.
+    pub(super) fn small(
         target: &Path,
         uri: &str,
         hashes: Arc<PieceHashes>,
         mtime: Option<i64>,
     ) -> Option<Self> {
         let layout = hashes.layout();
-        if layout.count() != 1 || layout.size() > WHOLE_UP_TO || !hashes.is_told() {
+        if layout.count() != 1 || layout.size() > SMALL_UP_TO || !hashes.is_told() {
             return None;
         }
         let names = Names::of(target, uri);
         let mut store = Self::partial(hashes, None, Some(names), PieceSet::new(1));
-        store.inner.get_mut().unwrap_or_else(PoisonError::into_inner).whole =
-            Some(Whole { bytes: Vec::new(), mtime });
+        store.inner.get_mut().unwrap_or_else(PoisonError::into_inner).small = Some(Small { mtime });
         Some(store)
     }
 
@@ -353,7 +350,7 @@ impl PieceStore {
             },
             saved_bytes: None,
             place: Place::Part,
-            whole: None,
+            small: None,
         };
         let file = file.map_or_else(OnceLock::new, |file| OnceLock::from(Arc::new(file)));
         Self { hashes, file, names, found: verified_bytes, inner: Mutex::new(inner) }
@@ -467,9 +464,10 @@ impl PieceStore {
         matches!(self.inner().place, Place::Final(_))
     }
 
-    /// Whether it was received, written in one go, and has its final name.
-    pub(super) fn was_written_whole(&self) -> bool {
-        self.found == 0 && self.hashes.layout().count() == 1 && self.is_finished()
+    /// Whether it is a small file that was received and has its final name.
+    pub(super) fn has_settled(&self) -> bool {
+        let inner = self.inner();
+        inner.small.is_some() && matches!(inner.place, Place::Final(_))
     }
 
     /// Whether it has no name, so that nobody else can want the file.
@@ -550,29 +548,26 @@ impl PieceStore {
         remove_if_there(&names.state)
     }
 
-    /// Writes a file that is whole, and gives it its name.
-    fn write_whole(&self, whole: &Whole) -> io::Result<Stamp> {
-        let Some(names) = &self.names else { return Err(io::ErrorKind::Unsupported.into()) };
-        // What this is about, whoever receives the piece says.
-        let cause = |error| match error {
-            StoreError::Io { source, .. } => source,
-            other => io::Error::other(other),
-        };
-        let file = open_locked(&names.part).map_err(cause)?;
-        let settled = match file.metadata()?.len() {
-            0 => Ok(()),
-            // Somebody else's, from the time since it was looked.
-            _ => file.set_len(0),
+    /// The file that bytes go to; that of a small file is created for the first of them.
+    fn file_to_write(&self) -> io::Result<&File> {
+        if let (None, Some(names)) = (self.file.get(), &self.names) {
+            let file = open_locked(&names.part).map_err(io_error)?;
+            if !is_empty(&file) {
+                // Somebody else's, from the time since it was looked for.
+                file.set_len(0)?;
+            }
+            // Whoever has claimed the only piece is alone here.
+            let _ = self.file.set(Arc::new(file));
         }
-        .and_then(|()| write_all_at(&file, &whole.bytes, 0))
-        .and_then(|()| names.settle(&file, whole.mtime).map_err(cause));
-        if settled.is_err() {
-            // A part of one piece is of use to nobody.
-            let _ = std::fs::remove_file(&names.part);
+        self.file.get().map(AsRef::as_ref).ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    /// Gives a small file, whose piece was right, its name.
+    fn settle(&self, small: Small) -> io::Result<Option<Stamp>> {
+        match (&self.names, self.file.get()) {
+            (Some(names), Some(file)) => names.settle(file, small.mtime).map(Some).map_err(io_error),
+            _ => Ok(None),
         }
-        let stamp = settled?;
-        let _ = self.file.set(Arc::new(file));
-        Ok(stamp)
     }
 
     /// Gives a file that was complete already the right modification time (Unix seconds), if it can have it.
@@ -624,39 +619,17 @@ impl PieceSink for PieceStore {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if let Some(file) = self.file.get() {
-            return write_all_at(file, bytes, offset);
-        }
-        let mut inner = self.inner();
-        let Some(whole) = &mut inner.whole else { return Err(io::ErrorKind::Unsupported.into()) };
-        if offset == 0 {
-            // What an earlier attempt has left was not right.
-            whole.bytes.clear();
-        }
-        if whole.bytes.len() as u64 != offset {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        whole.bytes.extend_from_slice(bytes);
-        Ok(())
+        write_all_at(self.file_to_write()?, bytes, offset)
     }
 
     fn finish(&self, piece: u32, digest: Digest) -> io::Result<bool> {
         let right = self.hashes.is_right(piece, &digest);
-        let whole = if right { self.inner().whole.take() } else { None };
-        let written = whole.as_ref().map(|whole| self.write_whole(whole)).transpose();
+        let small = self.inner().small.filter(|_| right);
+        let settled = small.map(|small| self.settle(small)).transpose();
         let mut inner = self.inner();
         inner.busy.remove(piece);
-        match written {
-            Ok(Some(stamp)) => inner.place = Place::Final(stamp),
-            Ok(None) => {
-                if let Some(whole) = &mut inner.whole {
-                    whole.bytes = Vec::new();
-                }
-            }
-            Err(error) => {
-                inner.whole = whole;
-                return Err(error);
-            }
+        if let Some(stamp) = settled?.flatten() {
+            inner.place = Place::Final(stamp);
         }
         if right && inner.verified.insert(piece) {
             inner.verified_bytes += length_of(&self.hashes.layout(), piece);
@@ -665,12 +638,15 @@ impl PieceSink for PieceStore {
     }
 
     fn release(&self, piece: u32) {
-        let mut inner = self.inner();
-        inner.busy.remove(piece);
-        if let Some(whole) = &mut inner.whole {
-            // Not to be kept for as long as it takes until somebody else sends it.
-            whole.bytes = Vec::new();
-        }
+        self.inner().busy.remove(piece);
+    }
+}
+
+/// For those to whom the name of the file is known.
+fn io_error(error: StoreError) -> io::Error {
+    match error {
+        StoreError::Io { source, .. } => source,
+        other => io::Error::other(other),
     }
 }
 

@@ -294,6 +294,82 @@ fn a_planted_symlink_is_not_written_through() {
     assert_eq!(std::fs::read(scratch.path("victim")).unwrap(), b"precious");
 }
 
+fn small(scratch: &Scratch, content: &[u8]) -> PieceStore {
+    PieceStore::small(&scratch.path("file"), "pdtp://host/file", hashes_of(content), Some(1_000_000_000))
+        .unwrap()
+}
+
+#[test]
+fn a_small_file_has_its_name_as_soon_as_its_piece_was_right() {
+    let (scratch, content) = (Scratch::new(), content(1000));
+    let store = small(&scratch, &content);
+    assert_eq!(scratch.names(), [] as [&str; 0], "nothing before the first bytes");
+    assert!(!store.is_complete() && !store.has_settled());
+    // Wrong bytes never get the name, and are overwritten by the right ones.
+    assert_eq!(store.claim(0), Claim::Granted);
+    store.write_at(0, &[9; 1000]).unwrap();
+    assert!(!PieceSink::finish(&store, 0, hash_piece(&[9; 1000])).unwrap());
+    assert_eq!(scratch.names(), ["file.part"]);
+    assert!(!store.has_settled() && store.span(0..1).is_none());
+    // In portions, given up and begun anew.
+    assert_eq!(store.claim(0), Claim::Granted);
+    store.write_at(0, &content[..300]).unwrap();
+    store.release(0);
+    put(&store, &content, 0);
+    assert!(store.is_complete() && store.has_settled() && store.is_offerable());
+    assert_eq!(scratch.names(), ["file"]);
+    assert_eq!(std::fs::read(scratch.path("file")).unwrap(), content);
+    let modified = scratch.path("file").metadata().unwrap().modified().unwrap();
+    assert_eq!(modified.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs(), 1_000_000_000);
+    store.finish(None).unwrap();
+    assert_eq!(store.span(0..1).unwrap().len, 1000);
+    assert!(
+        scratch.open(&hashes_of(&content), Overwrite::Never).unwrap().is_complete(),
+        "nobody holds it locked"
+    );
+}
+
+#[test]
+fn what_a_small_file_meets_on_the_disk() {
+    let (scratch, content) = (Scratch::new(), content(1000));
+    // What has come between the look and the first byte: a longer part, which is nobody's.
+    std::fs::write(scratch.path("file.part"), vec![1; 5000]).unwrap();
+    put(&small(&scratch, &content), &content, 0);
+    assert_eq!(std::fs::read(scratch.path("file")).unwrap(), content);
+    // Or one that somebody writes to.
+    std::fs::remove_file(scratch.path("file")).unwrap();
+    let other = scratch.open(&hashes_of(&content), Overwrite::Resume).unwrap();
+    let store = small(&scratch, &content);
+    assert_eq!(store.claim(0), Claim::Granted);
+    let error = store.write_at(0, &content).unwrap_err();
+    assert!(error.to_string().contains("another download"), "{error}");
+    drop(other);
+    // Or a symlink somebody has put there.
+    #[cfg(unix)]
+    {
+        std::fs::remove_file(scratch.path("file.part")).unwrap();
+        std::fs::write(scratch.path("victim"), "precious").unwrap();
+        std::os::unix::fs::symlink(scratch.path("victim"), scratch.path("file.part")).unwrap();
+        assert!(store.write_at(0, &content).is_err());
+        assert_eq!(std::fs::read(scratch.path("victim")).unwrap(), b"precious");
+    }
+    // Called off before anything came: nothing is left.
+    let scratch = Scratch::new();
+    let store = small(&scratch, &content);
+    store.save_state().unwrap();
+    store.discard().unwrap();
+    assert_eq!(scratch.names(), [] as [&str; 0]);
+}
+
+#[test]
+fn only_a_file_of_one_piece_is_small() {
+    let target = Scratch::new().path("file");
+    for (size, is_small) in [(0, false), (1, true), (PIECE as usize, true), (PIECE as usize + 1, false)] {
+        let store = PieceStore::small(&target, "", hashes_of(&content(size)), None);
+        assert_eq!(store.is_some(), is_small, "{size}");
+    }
+}
+
 #[test]
 fn holes_of_a_sparse_file_count_when_zeros_are_right() {
     let scratch = Scratch::new();

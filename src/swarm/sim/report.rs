@@ -65,8 +65,10 @@ pub struct Summary {
     pub takers: usize,
     /// Those of them that did.
     pub finished: usize,
-    /// The fluid optimum, where there is one.
+    /// The fluid optimum: see [`best`].
     pub best: f64,
+    /// Where all uplinks but the origins' are equal: see [`best_in_pieces`], for one file.
+    pub best_in_pieces: Option<f64>,
     /// Until the last was done.
     pub makespan: f64,
     /// Of the times from coming to having all.
@@ -120,6 +122,7 @@ impl Outcome {
             takers: of().count(),
             finished: times.len(),
             best: best(setup),
+            best_in_pieces: best_in_pieces_of(setup),
             makespan: self.makespan as f64 / 1e6,
             mean: times.iter().sum::<f64>() / times.len() as f64,
             p50: at(0.5),
@@ -171,6 +174,17 @@ pub fn best(setup: &Setup) -> f64 {
     (bytes / origins).max(bytes / slowest).max(takers().count() as f64 * bytes / up)
 }
 
+/// [`best_in_pieces`] for a setup of which it speaks: one file, everybody else with the same uplink.
+fn best_in_pieces_of(setup: &Setup) -> Option<f64> {
+    let [file] = setup.files[..] else { return None };
+    let mut peers = setup.hosts.iter().filter(|host| !host.is_origin);
+    let first = peers.next()?.up;
+    let count = 1 + peers.clone().count() as u64;
+    peers
+        .all(|host| host.up == first)
+        .then(|| best_in_pieces(count, u64::from(file.pieces()), file.size, first))
+}
+
 /// The same for equal uplinks, all pieces sent whole one after the other: (1 + ⌊log2 N⌋/M)·F/u with M pieces (Mundinger,
 /// Weber and Weiss, "Optimal scheduling of peer-to-peer file dissemination", 2008). N counts peers, the origin is one
 /// more of the same rate. Seconds.
@@ -196,5 +210,10 @@ mod tests {
         assert!((best(&setup(peers(2, 100.0, 5.0))) - bits / 5.0).abs() < 1e-9);
         assert!((best_in_pieces(16, 100, 1000, 10.0) - 104.0).abs() < 1e-9);
         assert!((best_in_pieces(15, 100, 1000, 10.0) - 103.0).abs() < 1e-9);
+        let (equal, unequal) = (peers(16, 10.0, 50.0), [peers(1, 10.0, 50.0), peers(1, 9.0, 50.0)].concat());
+        let pieces = f64::from(FileSpec::of(32 * MIB).pieces());
+        let found = best_in_pieces_of(&setup(equal)).expect("equal uplinks");
+        assert!((found - (1.0 + 4.0 / pieces) * bits / 10.0).abs() < 1e-9);
+        assert_eq!(best_in_pieces_of(&setup(unequal)), None);
     }
 }

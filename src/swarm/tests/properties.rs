@@ -1,24 +1,11 @@
-//! What holds after every event, for random swarms: `PDTP_SEEDS=FIRST..END` plays others, and more of them (`make check-slow` does).
+//! What holds after every event, for random swarms.
 
 use super::world::{World, origin, peer};
+use super::{for_all, seeds};
 use crate::swarm::dice::Dice;
 use crate::swarm::slab::Key;
 use crate::swarm::state::Peer;
 use crate::swarm::*;
-
-/// The seeds to play.
-fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
-    let Ok(text) = std::env::var("PDTP_SEEDS") else { return usual };
-    let (first, end) = text.split_once("..").expect("PDTP_SEEDS=FIRST..END");
-    first.parse().expect("a number")..end.parse().expect("a number")
-}
-
-fn for_all(usual: std::ops::Range<u64>, play: impl Fn(u64) + std::panic::RefUnwindSafe) {
-    for seed in seeds(usual) {
-        let result = std::panic::catch_unwind(|| play(seed));
-        assert!(result.is_ok(), "seed {seed}: PDTP_SEEDS={seed}..{} repeats it", seed + 1);
-    }
-}
 
 /// A few peers with random lines and habits, who come and go; [`World`] checks every assignment.
 struct Crowd {
@@ -87,7 +74,7 @@ impl Crowd {
 
 #[test]
 fn nobody_is_idle_while_somebody_needs_what_it_has() {
-    for_all(0..300, |seed| {
+    for_all(seeds(0..300), |seed| {
         let reachable = [100, 60, 20][seed as usize % 3];
         let mut crowd = Crowd::new(seed, reachable);
         for step in 0..400 {
@@ -107,7 +94,7 @@ fn nobody_is_idle_while_somebody_needs_what_it_has() {
 
 #[test]
 fn who_gives_more_than_it_gets_comes_first() {
-    for_all(0..300, |seed| {
+    for_all(seeds(0..300), |seed| {
         let mut crowd = Crowd::new(seed, 100);
         for _ in 0..300 {
             let (known, cancelled) = (crowd.world.starts.len(), crowd.world.cancelled.len());
@@ -186,6 +173,6 @@ impl Swarm {
         let peer = &self.state.peers[taker];
         let bytes = (peer.taken + peer.down.in_flight - promised) as f64 - peer.given as f64;
         let balance = (bytes * 1e6 / now.since(peer.joined).max(1_000_000) as f64) as i64;
-        (false, peer.down.transfers > u32::from(promised > 0), balance)
+        (false, peer.down.transfers > u16::from(promised > 0), balance)
     }
 }
