@@ -55,11 +55,13 @@ fn a_frugal_origin_sends_about_one_copy() {
 }
 
 /// Kraken's published test reached p50 10 s, p99 18 s, p99.9 22 s. 10 s is what one host's line takes, and both directions
-/// of all lines are needed for all of that time. The goal for p50 is 10.5 s, and missed: see docs/scheduler.md.
+/// of all lines are needed for all of that time.
 #[test]
 fn a_data_centre() {
-    let summary = play("kraken", 1);
-    assert!(summary.p50 <= 10.8 && summary.p99 <= 12.0 && summary.p999 <= 13.0, "{summary:?}");
+    for seed in 1..=2 {
+        let summary = play("kraken", seed);
+        assert!(summary.p50 <= 10.5 && summary.p99 <= 12.0 && summary.p999 <= 13.0, "{summary:?}");
+    }
 }
 
 #[test]
