@@ -2,14 +2,39 @@
 //!
 //! `cargo bench --bench swarm`. Peers have a random half of a file of 4,096 pieces and want the rest; transfers end in
 //! the order in which they began, at 10 Mbit/s for each peer. Only the calls of the swarm are timed. Memory is what the
-//! process grew by, where /proc tells.
+//! swarm has on the heap, counted by the allocator.
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::VecDeque;
 use std::hint::black_box;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pdtp::swarm::{Command, Config, Event, FileId, Order, PeerId, PeerInfo, Swarm, Time, TransferId};
+
+/// Counts the bytes that are allocated.
+struct Counting;
+
+static HEAP: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: all is done by the system's allocator, with the arguments as they came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        HEAP.fetch_add(layout.size(), Relaxed);
+        // SAFETY: as promised by the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        HEAP.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as promised by the caller.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 const PIECES: u32 = 4096;
 const PIECE_SIZE: u32 = 64 * 1024;
@@ -100,21 +125,19 @@ impl Busy {
     }
 }
 
-/// Resident memory of this process, bytes.
-fn resident() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    Some(statm.split_whitespace().nth(1)?.parse::<u64>().ok()? * 4096)
-}
-
 fn assignments(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("assignment");
     group.sample_size(10).measurement_time(Duration::from_secs(3)).throughput(Throughput::Elements(1));
     for peers in [100, 1000, 10_000, 100_000] {
-        let before = resident();
+        let before = HEAP.load(Relaxed);
         let mut busy = Busy::new(peers);
-        if let Some(grown) = before.zip(resident()).map(|(before, after)| after.saturating_sub(before)) {
-            println!("{peers} peers: {} bytes each", grown / u64::from(peers));
-        }
+        let own = busy.under_way.capacity() * size_of::<(TransferId, PeerId, f64)>();
+        let heap = HEAP.load(Relaxed).saturating_sub(before + own) as f64 / f64::from(peers);
+        let under_way = busy.under_way.len() as f64 / f64::from(peers);
+        let bits = PIECES / 8;
+        println!(
+            "{peers} peers: {heap:.0} bytes each, of which {bits} say which pieces it has; {under_way:.1} transfers under way"
+        );
         // A third of what there is to do; then everything begins anew.
         let most = u64::from(peers) * u64::from(PIECES) / 6;
         group.bench_function(BenchmarkId::from_parameter(peers), |bencher| {

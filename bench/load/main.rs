@@ -1,23 +1,24 @@
 //! `pdtp-load`: what thousands of clients cost `pdtpd`.
 //!
 //! ```text
-//! cargo run --profile sim --example pdtp-load -- [CLIENTS] [--pdtpd PATH] [--json]
+//! cargo run --profile sim --example pdtp-load -- [CLIENTS] [--processes N] [--pdtpd PATH] [--json]
 //! ```
 //!
 //! Starts `pdtpd`, has 20,000 clients on addresses of 127.0.0.0/8 connect, register, download a file of 16 KiB, check it
 //! and hold on, and tells what that cost the server: memory for each client, processor time for each download. Then
 //! four clients download 1 GiB in pieces of 4 MiB, and the bytes of their control connections are counted.
-//! Needs a descriptor for each client and 10,000 more, and raises the limit itself where it may (root, mostly).
+//! The clients are spread over several processes, so that it is the number of descriptors of `pdtpd` that limits them;
+//! where that is too small for all, as many come as it lets in.
 
 mod clients;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clients::{Crowd, Totals, start};
@@ -77,7 +78,104 @@ impl Drop for Server {
     }
 }
 
+/// What the clients of one process have done, told as a line of numbers.
+#[derive(Debug, Default, Clone)]
+struct Told {
+    holding: usize,
+    failed: usize,
+    why: String,
+}
+
+/// Clients in a process of their own, which holds on until its standard input is closed.
+struct Worker {
+    child: Child,
+    told: Arc<Mutex<Told>>,
+}
+
+impl Worker {
+    fn start(crowd: &Crowd, first: usize) -> Self {
+        let mut child = Command::new(std::env::current_exe().expect("a program"))
+            .arg("--worker")
+            .args([first, crowd.clients, crowd.at_once].map(|number| number.to_string()))
+            .args([&crowd.server.to_string(), &crowd.path])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("another process");
+        let told = Arc::new(Mutex::new(Told::default()));
+        let (lines, latest) =
+            (BufReader::new(child.stdout.take().expect("piped")).lines(), Arc::clone(&told));
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let mut words = line.splitn(3, ' ');
+                let mut number = || words.next().and_then(|word| word.parse().ok()).unwrap_or_default();
+                let (holding, failed) = (number(), number());
+                let why = words.next().unwrap_or_default().to_owned();
+                *latest.lock().unwrap() = Told { holding, failed, why };
+            }
+        });
+        Self { child, told }
+    }
+
+    fn told(&self) -> Told {
+        self.told.lock().unwrap().clone()
+    }
+
+    /// What such a process does.
+    fn work(arguments: &[String]) {
+        let number = |at: usize| arguments[at].parse::<usize>().expect("a number");
+        let (first, clients, at_once) = (number(0), number(1), number(2));
+        let (server, path) = (arguments[3].parse().expect("an address"), arguments[4].clone());
+        raise_descriptor_limit(0);
+        let (end, stay) = watch::channel(true);
+        std::thread::spawn(move || {
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            let _ = end.send(false);
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let totals = Arc::new(Totals::default());
+            let mut ended = stay.clone();
+            start(&Crowd { server, path, clients, at_once }, first, &totals, &stay);
+            let mut said = String::new();
+            while *ended.borrow_and_update() {
+                let why = totals.errors.lock().unwrap().join("; ");
+                let (holding, failed) = (totals.holding.load(Relaxed), totals.failed.load(Relaxed));
+                let line = format!("{holding} {failed} {why}");
+                if line != said {
+                    println!("{line}");
+                    said = line;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
 /// Waits until so many hold on; stops at the first failure.
+async fn wait_for_workers(workers: &[Worker], count: usize) {
+    let deadline = Instant::now() + Duration::from_secs(600);
+    loop {
+        let told: Vec<_> = workers.iter().map(Worker::told).collect();
+        let failed: usize = told.iter().map(|told| told.failed).sum();
+        assert!(failed == 0, "{failed} clients failed: {told:#?}");
+        let holding: usize = told.iter().map(|told| told.holding).sum();
+        if holding >= count {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{holding} of {count} after 10 minutes");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The same in this process.
 async fn wait_for(totals: &Totals, count: usize) {
     let deadline = Instant::now() + Duration::from_secs(600);
     while totals.holding.load(Relaxed) < count {
@@ -106,30 +204,44 @@ fn raise_descriptor_limit(want: u64) -> u64 {
 }
 
 fn main() {
+    /// Before anything is measured: buffers, threads, the hash of the file.
+    const WARM: usize = 200;
+    /// Downloads at once, each of which has a connection more.
+    const AT_ONCE: usize = 128;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == "--worker") {
+        return Worker::work(&arguments[1..]);
+    }
     let mut clients = 20_000;
+    let mut processes = 2;
     let mut as_json = false;
     // target/PROFILE/examples/pdtp-load
     let mut program = std::env::current_exe()
         .ok()
         .and_then(|own| Some(own.parent()?.parent()?.join("pdtpd")))
         .unwrap_or_else(|| PathBuf::from("pdtpd"));
-    let mut args = std::env::args().skip(1);
+    let mut args = arguments.into_iter();
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--pdtpd" => program = args.next().expect("--pdtpd PATH").into(),
             "--json" => as_json = true,
+            "--processes" => {
+                processes =
+                    args.next().and_then(|n| n.parse().ok()).filter(|&n| n > 0).expect("--processes N")
+            }
             number => {
                 clients = number.parse().unwrap_or_else(|_| panic!("{number}: not a number of clients"))
             }
         }
     }
-    // pdtpd keeps 8,192 for files; and downloads have a connection more each.
-    let needed = clients as u64 + 8192 + 1000;
-    let allowed = raise_descriptor_limit(needed);
-    if allowed < needed {
-        let possible = usize::try_from(allowed.saturating_sub(9192)).unwrap_or_default().max(200);
+    // What pdtpd keeps for files, and some for its own use.
+    let for_files = |descriptors: u64| (descriptors / 16).clamp(512, 8192) + 50;
+    let allowed = raise_descriptor_limit(clients as u64 * 16 / 15 + 1000);
+    let possible =
+        usize::try_from(allowed - for_files(allowed)).unwrap_or_default().saturating_sub(WARM + AT_ONCE);
+    if possible < clients {
         eprintln!(
-            "{allowed} descriptors are allowed here (ulimit -Hn): {possible} clients instead of {clients}"
+            "pdtpd may have {allowed} descriptors here (ulimit -Hn): {possible} clients instead of {clients}"
         );
         clients = possible;
     }
@@ -140,27 +252,26 @@ fn main() {
     fs::write(served.path().join("large"), large).expect("write");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let report = runtime.block_on(async {
-        let (end, stay) = watch::channel(true);
-        let totals = Arc::new(Totals::default());
         let server = Server::start(&program, served.path(), &[]);
-        let mut crowd =
-            Crowd { server: server.address, path: "/small".to_owned(), clients: 200, at_once: 100 };
-        // Warm: buffers, threads, the hash of the file.
-        start(&crowd, 0, &totals, &stay);
-        wait_for(&totals, 200).await;
+        let crowd =
+            |clients, at_once| Crowd { server: server.address, path: "/small".to_owned(), clients, at_once };
+        let mut workers = vec![Worker::start(&crowd(WARM, AT_ONCE), 0)];
+        wait_for_workers(&workers, WARM).await;
         let (memory, cpu, began) = (server.memory_kib(), server.cpu_s(), Instant::now());
-        crowd.clients = clients;
-        crowd.at_once = 500;
-        start(&crowd, 200, &totals, &stay);
-        wait_for(&totals, clients + 200).await;
+        let mut first = WARM;
+        for process in 0..processes {
+            let part = (clients + WARM - first) / (processes - process);
+            workers.push(Worker::start(&crowd(part, (AT_ONCE / processes).max(1)), first));
+            first += part;
+        }
+        wait_for_workers(&workers, clients + WARM).await;
         let seconds = began.elapsed().as_secs_f64();
         let cpu_us = (server.cpu_s() - cpu) * 1e6 / clients as f64;
         let kib = server.memory_kib().saturating_sub(memory) as f64 / clients as f64;
         // They hold on.
         tokio::time::sleep(Duration::from_secs(5)).await;
-        wait_for(&totals, clients + 200).await;
-        let _ = end.send(false);
-        drop(server);
+        wait_for_workers(&workers, clients + WARM).await;
+        drop((workers, server));
 
         let (end, stay) = watch::channel(true);
         let totals = Arc::new(Totals::default());
@@ -173,6 +284,7 @@ fn main() {
         let _ = end.send(false);
         serde_json::json!({
             "clients": clients,
+            "processes": processes,
             "seconds": seconds,
             "pdtpd_kib_per_client": kib,
             "pdtpd_cpu_us_per_download": cpu_us,

@@ -5,10 +5,10 @@ use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Fewest descriptors that are kept, whatever the process is allowed.
-const MIN_KEPT: usize = 64;
-/// Most descriptors that are kept.
+/// Descriptors that are kept, at most; fewer where the process may have few.
 const MAX_KEPT: usize = 4096;
+const USUALLY_KEPT: usize = 256;
+const MIN_KEPT: usize = 64;
 /// Of the descriptors that are kept, as many more are held for versions that were replaced.
 const PINNED_SHARE: usize = 2;
 
@@ -54,10 +54,12 @@ impl Drop for Pin {
 }
 
 impl Handles {
-    /// Keeps a quarter of the descriptors that the process may have: the rest is for connections.
+    /// Keeps one in thirty-two of the descriptors that the process may have, or 256 if that is no more than a quarter: the
+    /// rest is for connections.
     pub(super) fn for_this_process() -> Self {
         let allowed = super::sys::descriptor_limit().unwrap_or(0);
-        Self::new(usize::try_from(allowed / 4).unwrap_or(MAX_KEPT).clamp(MIN_KEPT, MAX_KEPT))
+        let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
+        Self::new((allowed / 32).clamp(USUALLY_KEPT, MAX_KEPT).min(allowed / 4).max(MIN_KEPT))
     }
 
     pub(super) fn new(limit: usize) -> Self {

@@ -93,6 +93,11 @@ impl Admission {
         self.lock().total
     }
 
+    /// Whether nobody else can be let in, from wherever.
+    pub(crate) fn is_full(&self) -> bool {
+        self.total() >= self.limits.total
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

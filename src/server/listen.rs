@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,6 +20,26 @@ use super::status::Counters;
 const BACKLOG: i32 = 1024;
 /// Wait after the system refused a connection for want of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// What may happen many times a second is said again after this.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
+
+/// Says now and then what happens often, and how often it did.
+#[derive(Debug, Default)]
+struct Seldom {
+    said: Option<Instant>,
+    times: u64,
+}
+
+impl Seldom {
+    fn happens(&mut self, say: impl FnOnce(u64)) {
+        self.times += 1;
+        if self.said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
+            say(std::mem::take(&mut self.times));
+            self.said = Some(Instant::now());
+        }
+    }
+}
 
 /// Listens on an address. `[::]` takes IPv4, too; where there is no IPv6 it becomes `0.0.0.0`.
 pub(super) fn open(address: SocketAddr) -> io::Result<TcpListener> {
@@ -76,6 +96,7 @@ pub(super) async fn accept(
     busy: mpsc::Sender<()>,
 ) {
     let mut connections = JoinSet::new();
+    let (mut full, mut exhausted) = (Seldom::default(), Seldom::default());
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -86,11 +107,22 @@ pub(super) async fn accept(
                         let (conn, shared, busy) = (ids.next(), shared.clone(), busy.clone());
                         connections.spawn(connection::serve(stream, conn, ticket, shared, busy));
                     }
-                    None => Counters::add(&shared.counters.refused_connections, 1),
+                    None => {
+                        Counters::add(&shared.counters.refused_connections, 1);
+                        if admission.is_full() {
+                            full.happens(|times| tracing::warn!(
+                                times,
+                                connections = admission.total(),
+                                "as many connections as descriptors allow: others are refused (the hard limit decides: ulimit -Hn, LimitNOFILE=)"
+                            ));
+                        }
+                    }
                 },
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept connections");
+                    exhausted.happens(|times| tracing::warn!(
+                        %error, times, connections = admission.total(), "cannot accept connections: they wait"
+                    ));
                     tokio::time::sleep(EXHAUSTED_PAUSE).await;
                 }
             },

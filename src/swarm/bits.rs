@@ -5,8 +5,6 @@
 
 use std::ops::Range;
 
-use smallvec::SmallVec;
-
 /// Pieces in one word.
 pub(super) const WORD: u32 = u64::BITS;
 
@@ -35,29 +33,22 @@ pub(super) fn touched(range: &Range<u32>) -> Range<usize> {
 /// beginning or at the end.
 #[derive(Debug, Clone)]
 pub(super) struct Pieces {
-    bits: Bits,
+    /// Empty while the set is empty or full.
+    words: Box<[u64]>,
     len: u32,
     ones: u32,
-}
-
-#[derive(Debug, Clone)]
-enum Bits {
-    None,
-    All,
-    Few(u64),
-    Many(Box<[u64]>),
 }
 
 impl Pieces {
     /// None of `len` pieces.
     pub(super) fn new(len: u32) -> Self {
-        Self { bits: Bits::None, len, ones: 0 }
+        Self { words: Box::default(), len, ones: 0 }
     }
 
     /// All of `len` pieces.
     #[cfg(any(test, feature = "sim"))]
     pub(super) fn full(len: u32) -> Self {
-        Self { bits: if len == 0 { Bits::None } else { Bits::All }, len, ones: len }
+        Self { words: Box::default(), len, ones: len }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -75,18 +66,16 @@ impl Pieces {
 
     /// 64 pieces from `64 * index` on; pieces that do not exist are not in the set.
     pub(super) fn word(&self, index: usize) -> u64 {
-        match &self.bits {
-            Bits::None => 0,
-            Bits::All => mask(&(0..self.len), index),
-            Bits::Few(word) => {
-                if index == 0 {
-                    *word
-                } else {
-                    0
-                }
-            }
-            Bits::Many(words) => words.get(index).copied().unwrap_or(0),
+        match self.words.get(index) {
+            Some(&word) => word,
+            None if self.ones == self.len => mask(&(0..self.len), index),
+            None => 0,
         }
+    }
+
+    /// The words there are: all of them, or none where the set is empty or full.
+    pub(super) fn words(&self) -> &[u64] {
+        &self.words
     }
 
     /// Adds `piece`; whether it is new.
@@ -94,12 +83,12 @@ impl Pieces {
         if piece >= self.len || self.contains(piece) {
             return false;
         }
-        self.ones += 1;
-        if self.ones == self.len {
-            self.bits = Bits::All;
+        if self.ones + 1 == self.len {
+            self.words = Box::default();
         } else {
             *self.word_mut(piece) |= 1 << (piece % WORD);
         }
+        self.ones += 1;
         true
     }
 
@@ -108,12 +97,12 @@ impl Pieces {
         if !self.contains(piece) {
             return false;
         }
-        self.ones -= 1;
-        if self.ones == 0 {
-            self.bits = Bits::None;
+        if self.ones == 1 {
+            self.words = Box::default();
         } else {
             *self.word_mut(piece) &= !(1 << (piece % WORD));
         }
+        self.ones -= 1;
         true
     }
 
@@ -124,20 +113,10 @@ impl Pieces {
     }
 
     fn word_mut(&mut self, piece: u32) -> &mut u64 {
-        let full = matches!(self.bits, Bits::All);
-        if full || matches!(self.bits, Bits::None) {
-            let word = |index| if full { mask(&(0..self.len), index) } else { 0 };
-            self.bits = if self.len <= WORD {
-                Bits::Few(word(0))
-            } else {
-                Bits::Many((0..words_for(self.len)).map(word).collect())
-            };
+        if self.words.is_empty() {
+            self.words = (0..words_for(self.len)).map(|index| self.word(index)).collect();
         }
-        match &mut self.bits {
-            Bits::Few(word) => word,
-            Bits::Many(words) => &mut words[(piece / WORD) as usize],
-            Bits::None | Bits::All => unreachable!("spelled out above"),
-        }
+        &mut self.words[(piece / WORD) as usize]
     }
 }
 
@@ -151,20 +130,51 @@ pub(super) fn ones(word: u64) -> impl Iterator<Item = u32> {
 /// A set of pieces as sorted, disjoint, not touching ranges: what a standing request asks for. How many there may
 /// be is the driver's limit (`wire::limits`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Ranges(SmallVec<[Range<u32>; 2]>);
+pub(super) struct Ranges(Kept);
+
+/// 16 bytes, of which a vector would take 24.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum Kept {
+    #[default]
+    None,
+    One(Range<u32>),
+    #[expect(clippy::box_collection, reason = "most are one")]
+    Many(Box<Vec<Range<u32>>>),
+}
 
 impl Ranges {
+    fn as_slice(&self) -> &[Range<u32>] {
+        match &self.0 {
+            Kept::None => &[],
+            Kept::One(range) => std::slice::from_ref(range),
+            Kept::Many(ranges) => ranges,
+        }
+    }
+
+    /// The ranges `from..to` make way for others.
+    fn splice(&mut self, from: usize, to: usize, new: impl IntoIterator<Item = Range<u32>>) {
+        let old = self.as_slice();
+        let ranges: Vec<_> =
+            old[..from].iter().cloned().chain(new).chain(old[to..].iter().cloned()).collect();
+        self.0 = match <[_; 1]>::try_from(ranges) {
+            Ok([range]) => Kept::One(range),
+            Err(ranges) if ranges.is_empty() => Kept::None,
+            Err(ranges) => Kept::Many(Box::new(ranges)),
+        };
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.as_slice().is_empty()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Range<u32>> {
-        self.0.iter()
+        self.as_slice().iter()
     }
 
     pub(super) fn contains(&self, piece: u32) -> bool {
-        let next = self.0.partition_point(|range| range.end <= piece);
-        self.0.get(next).is_some_and(|range| range.start <= piece)
+        let ranges = self.as_slice();
+        let next = ranges.partition_point(|range| range.end <= piece);
+        ranges.get(next).is_some_and(|range| range.start <= piece)
     }
 
     /// Adds a range, merging what touches.
@@ -172,16 +182,16 @@ impl Ranges {
         if range.is_empty() {
             return;
         }
-        let from = self.0.partition_point(|r| r.end < range.start);
-        let to = self.0.partition_point(|r| r.start <= range.end);
-        if let Some(first) = self.0[from..to].first() {
+        let ranges = self.as_slice();
+        let from = ranges.partition_point(|r| r.end < range.start);
+        let to = ranges.partition_point(|r| r.start <= range.end);
+        if let Some(first) = ranges[from..to].first() {
             range.start = range.start.min(first.start);
         }
-        if let Some(last) = self.0[from..to].last() {
+        if let Some(last) = ranges[from..to].last() {
             range.end = range.end.max(last.end);
         }
-        self.0.drain(from..to);
-        self.0.insert(from, range);
+        self.splice(from, to, [range]);
     }
 
     /// Takes a range out.
@@ -189,20 +199,20 @@ impl Ranges {
         if range.is_empty() {
             return;
         }
-        let from = self.0.partition_point(|r| r.end <= range.start);
-        let to = self.0.partition_point(|r| r.start < range.end);
+        let ranges = self.as_slice();
+        let from = ranges.partition_point(|r| r.end <= range.start);
+        let to = ranges.partition_point(|r| r.start < range.end);
         if from >= to {
             return;
         }
-        let left = self.0[from].start..range.start;
-        let right = range.end..self.0[to - 1].end;
-        self.0.drain(from..to);
-        self.0.insert_many(from, [left, right].into_iter().filter(|r| r.start < r.end));
+        let left = ranges[from].start..range.start;
+        let right = range.end..ranges[to - 1].end;
+        self.splice(from, to, [left, right].into_iter().filter(|r| r.start < r.end));
     }
 
     /// Nothing, and no memory for it.
     pub(super) fn clear(&mut self) {
-        self.0 = SmallVec::new();
+        self.0 = Kept::None;
     }
 }
 
@@ -229,10 +239,10 @@ mod tests {
     fn empty_and_full_sets_take_no_heap() {
         let mut set = Pieces::new(1000);
         (0..1000).for_each(|p| assert!(set.insert(p)));
-        assert!(matches!(set.bits, Bits::All));
+        assert!(set.is_full() && set.words.is_empty());
         assert!(!set.insert(1000));
         (0..1000).for_each(|p| assert!(set.remove(p)));
-        assert!(matches!(set.bits, Bits::None));
+        assert!(set.is_empty() && set.words.is_empty());
     }
 
     proptest! {
@@ -264,7 +274,7 @@ mod tests {
                     (start..start + len).for_each(|p| { model.remove(&p); });
                 }
                 prop_assert!(set.iter().flat_map(|r| r.clone()).eq(model.iter().copied()));
-                prop_assert!(set.0.windows(2).all(|w| w[0].end < w[1].start));
+                prop_assert!(set.as_slice().windows(2).all(|w| w[0].end < w[1].start));
             }
         }
     }

@@ -4,27 +4,28 @@
 //! and refuses more. So in a large swarm everybody keeps to a circle of acquaintances that grows slowly. Between two
 //! that have met, pieces go in both directions, whoever has dialled.
 
+use super::cache::fetch;
 use super::slab::Key;
 use super::state::Peer;
 use super::types::Time;
 
 /// Strangers that a peer may dial at once, and the time in which one more is allowed, microseconds. A client allows 64
 /// in any 10 s, so half of that at once and the other half over the 10 s is always within.
-const STRANGERS: u32 = 32;
+const STRANGERS: u16 = 32;
 const ONE_MORE_US: u64 = 10_000_000 / 32;
 /// Acquaintances kept.
 pub(super) const MOST: usize = 64;
-/// Memory for them is taken in steps of so many.
-const STEP: usize = 16;
 
 /// The acquaintances of one peer.
 #[derive(Debug, Default)]
-#[repr(C)]
 pub(super) struct Friends {
-    /// Strangers dialled and not yet made up for, and when that was right.
+    /// Those after `len` are 0. One block from the start: in a swarm where there are any, there will be many.
+    met: Option<Box<[Friend; MOST]>>,
+    /// When `dialled` was right.
     at: Time,
-    dialled: u32,
-    met: Vec<Friend>,
+    /// Strangers dialled and not yet made up for.
+    dialled: u16,
+    len: u16,
 }
 
 /// Which of two has dialled the other.
@@ -37,7 +38,7 @@ pub(super) struct Met {
 }
 
 /// The key of a peer, and in the two highest bits, [`Met`]: many of these are looked through.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Friend(u32);
 
 impl Friend {
@@ -56,20 +57,29 @@ impl Friend {
 
 impl Friends {
     pub(super) fn len(&self) -> usize {
-        self.met.len()
+        usize::from(self.len)
+    }
+
+    fn met_so_far(&self) -> &[Friend] {
+        self.met.as_deref().map_or(&[], |met| &met[..self.len()])
     }
 
     pub(super) fn at(&self, place: usize) -> Key<Peer> {
-        self.met[place].peer()
+        self.met_so_far()[place].peer()
+    }
+
+    /// Will be looked through soon.
+    pub(super) fn fetch(&self) {
+        fetch(self.met_so_far(), 4);
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Key<Peer>> + '_ {
-        self.met.iter().map(|friend| friend.peer())
+        self.met_so_far().iter().map(|friend| friend.peer())
     }
 
     /// Who of the two has dialled the other.
     pub(super) fn met(&self, other: Key<Peer>) -> Met {
-        let known = self.met.iter().find(|friend| friend.is(other)).map_or(0, |friend| friend.0);
+        let known = self.met_so_far().iter().find(|friend| friend.is(other)).map_or(0, |friend| friend.0);
         Met { out: known & Friend::OUT != 0, back: known & Friend::BACK != 0 }
     }
 
@@ -78,22 +88,28 @@ impl Friends {
         self.made_up_for(now) > 0 || self.dialled < STRANGERS
     }
 
-    fn made_up_for(&self, now: Time) -> u32 {
-        u32::try_from(now.since(self.at) / ONE_MORE_US).unwrap_or(u32::MAX).min(self.dialled)
+    fn made_up_for(&self, now: Time) -> u16 {
+        if self.dialled == 0 {
+            return 0;
+        }
+        u16::try_from(now.since(self.at) / ONE_MORE_US).unwrap_or(u16::MAX).min(self.dialled)
     }
 
     /// Notes that this side dials `other`, or is dialled by it.
     pub(super) fn meet(&mut self, other: Key<Peer>, dials: bool, now: Time) {
         let bit = if dials { Friend::OUT } else { Friend::BACK };
-        let known = self.met.iter_mut().find(|friend| friend.is(other));
+        let len = self.len();
+        let met = self.met.get_or_insert_with(|| Box::new([Friend::default(); MOST]));
+        let known = met[..len].iter_mut().find(|friend| friend.is(other));
         let is_news = dials && known.as_ref().is_none_or(|friend| friend.0 & Friend::OUT == 0);
         match known {
             Some(friend) => friend.0 |= bit,
+            None if len == MOST => {
+                debug_assert!(false, "nobody is brought together with one who knows that many")
+            }
             None => {
-                if self.met.len() == self.met.capacity() {
-                    self.met.reserve_exact(STEP);
-                }
-                self.met.push(Friend(other.number() | bit));
+                met[len] = Friend(other.number() | bit);
+                self.len += 1;
             }
         }
         if is_news {
@@ -107,8 +123,12 @@ impl Friends {
 
     /// `other` is gone.
     pub(super) fn forget(&mut self, other: Key<Peer>) {
-        if let Some(place) = self.met.iter().position(|friend| friend.is(other)) {
-            self.met.swap_remove(place);
+        if let Some(place) = self.met_so_far().iter().position(|friend| friend.is(other)) {
+            self.len -= 1;
+            let len = self.len();
+            if let Some(met) = &mut self.met {
+                met[place] = met[len];
+            }
         }
     }
 }
@@ -129,6 +149,7 @@ mod tests {
             while !(1000..2500).contains(&step) && friends.may_dial(now) {
                 let key = keys.insert(0);
                 friends.meet(Key::cast(key), true, now);
+                friends.forget(Key::cast(key));
                 dialled.push(now);
             }
         }

@@ -15,9 +15,11 @@
 //! (`schedule`) and what events mean (`policy`).
 
 mod bits;
+mod cache;
 mod dice;
 mod friends;
 mod pairs;
+mod places;
 mod policy;
 mod rarity;
 mod rates;

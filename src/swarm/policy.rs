@@ -6,7 +6,7 @@ use super::dice::Dice;
 use super::reader::Reader;
 use super::rules::Rules;
 use super::slab::Key;
-use super::state::{Alarm, File, Finding, MAX_DOUBLINGS, Member, Peer, State, Transfer};
+use super::state::{Alarm, Alarmed, File, Finding, MAX_DOUBLINGS, Member, Peer, State, Transfer};
 use super::types::*;
 
 /// Alarms looked at in one call; the rest makes [`Swarm::next_timeout`] due at once.
@@ -14,11 +14,11 @@ const ALARMS: usize = 256;
 /// After the giver said that a transfer failed, its taker may still say otherwise for this long, microseconds.
 const GIVER_SAID_US: u64 = 2_000_000;
 /// In a row this often not to be dialled: not dialled any more until it is found reachable again.
-const MAX_UNDIALLED: u32 = 3;
+const MAX_UNDIALLED: u16 = 3;
 /// The pause of a file that fails at the origin doubles at most this often.
 const MAX_PAUSES: u8 = 5;
 /// Who accuses more different givers than this is no longer believed.
-const MAX_ACCUSED: u32 = 4;
+const MAX_ACCUSED: u16 = 4;
 
 /// The scheduler of one server.
 #[derive(Debug)]
@@ -50,11 +50,13 @@ impl Swarm {
     /// Takes an event in and appends what is to be done to `out`. Events about peers, files and transfers that do
     /// not exist (any more) are ignored: they cross with commands on the wire.
     pub fn handle(&mut self, event: Event, now: Time, out: &mut Vec<Command>) {
+        self.fetch_for(&event);
         // An event about what does not exist says nothing. What has happened comes before what was feared.
         self.hear(&event, now);
         let _ = self.take_in(event, now, out);
         self.wake(now, out);
         self.schedule(now, out);
+        self.state.fetch_alarm();
     }
 
     /// When to send [`Event::Tick`] if nothing else happens before.
@@ -74,11 +76,11 @@ impl Swarm {
         Some(PeerStats {
             given: peer.given,
             taken: peer.taken,
-            up_rate: peer.up.rate,
-            down_rate: peer.down.rate,
-            giving: peer.up.transfers,
-            taking: peer.down.transfers,
-            wrong: peer.wrong,
+            up_rate: peer.up.rate(),
+            down_rate: peer.down.rate(),
+            giving: peer.up.transfers.into(),
+            taking: peer.down.transfers.into(),
+            wrong: peer.wrong.into(),
         })
     }
 
@@ -87,14 +89,22 @@ impl Swarm {
         self.state.file_ids.get(&file).is_some_and(|&file| !self.state.files[file].members.is_empty())
     }
 
-    /// The assignment of a transfer under way.
-    pub fn transfer(&self, transfer: TransferId) -> Option<&Assignment> {
-        self.state.transfer(transfer).map(|key| &self.state.transfers[key].assignment)
+    /// Whether a transfer is under way.
+    pub fn is_under_way(&self, transfer: TransferId) -> bool {
+        self.state.transfer(transfer).is_some()
     }
 
     /// Whether nothing is left of peers, files and transfers, nor any memory of them.
     pub fn is_empty(&self) -> bool {
         self.state.is_empty() && self.sweep_at.is_none()
+    }
+
+    /// Has the processor get what an event of a transfer is about: see `cache`.
+    fn fetch_for(&self, event: &Event) {
+        let (Event::Progress { transfer, .. } | Event::Completed { transfer, .. }) = event else { return };
+        if let Some(key) = self.state.transfer(*transfer) {
+            self.state.fetch_sides(key);
+        }
     }
 
     /// Whoever says something is there.
@@ -117,7 +127,7 @@ impl Swarm {
     /// Something was heard of a peer.
     fn is_there(&mut self, key: Key<Peer>, now: Time) {
         self.state.peers[key].heard = now;
-        if std::mem::take(&mut self.state.peers[key].silences) > 0 {
+        if std::mem::take(&mut self.state.peers[key].info.silences) > 0 {
             self.state.set_rest(key, None);
             self.touched.push(key);
         }
@@ -155,13 +165,13 @@ impl Swarm {
                 m.order = order;
                 let window = window.filter(|window| !window.is_empty());
                 let reads = window.is_some();
-                m.reader = match (window, m.reader.take()) {
-                    (Some(window), Some(mut reader)) => {
-                        reader.moved(window, now, self.state.files[file].piece_size);
-                        Some(reader)
-                    }
-                    (window, _) => window.map(|window| Box::new(Reader::new(window, now))),
-                };
+                if reads || m.reader().is_some() {
+                    let piece_size = self.state.files[file].piece_size;
+                    m.specially(|special| match (window, &mut special.reader) {
+                        (Some(window), Some(reader)) => reader.moved(window, now, piece_size),
+                        (window, reader) => *reader = window.map(|window| Reader::new(window, now)),
+                    });
+                }
                 self.changed(member);
                 if reads
                     && self.state.part(key, file).is_some_and(|member| self.state.members[member].open > 0)
@@ -172,7 +182,9 @@ impl Swarm {
             Event::ReaderPace { peer, file, rate } => {
                 let (key, file, _) = self.part_of(peer, file, 0..0)?;
                 let member = self.state.part(key, file)?;
-                self.state.members[member].reader.as_mut()?.paced(rate);
+                let m = &mut self.state.members[member];
+                m.reader()?;
+                m.specially(|special| special.reader.as_mut().map(|reader| reader.paced(rate)))?;
             }
             Event::Unrequest { peer, file, pieces } => {
                 let (key, file, pieces) = self.part_of(peer, file, pieces)?;
@@ -195,10 +207,10 @@ impl Swarm {
             Event::Progress { transfer, peer, pieces } => {
                 let key = self.state.transfer(transfer)?;
                 let t = &self.state.transfers[key];
-                if t.assignment.taker != peer {
+                let (giver, taker) = (t.giver, t.taker);
+                if self.id_of(self.state.members[taker].peer) != peer {
                     return None;
                 }
-                let (giver, taker) = (t.giver, t.taker);
                 let mut news = false;
                 for piece in pieces {
                     news |= self.state.verified(key, piece, now);
@@ -229,8 +241,8 @@ impl Swarm {
     ) -> Option<()> {
         let key = self.state.transfer(transfer)?;
         let t = &self.state.transfers[key];
-        if t.assignment.taker != peer {
-            if t.assignment.giver == peer {
+        if self.id_of(self.state.members[t.taker].peer) != peer {
+            if self.id_of(t.giver) == peer {
                 let patience = if result.is_ok() { self.state.config.stall_us } else { GIVER_SAID_US };
                 self.state.hurry(key, now.plus(patience));
             }
@@ -241,9 +253,9 @@ impl Swarm {
                 let (giver, taker, dialled) =
                     (t.giver, self.state.members[t.taker].peer, t.acceptor(&self.state));
                 let total = now.since(t.started);
-                let late = t.expected.map(|at| now.since(at));
+                let late = t.expected.get().map(|at| now.since(at));
                 let member = t.taker;
-                for piece in t.assignment.pieces.clone() {
+                for piece in t.pieces.clone() {
                     self.state.verified(key, piece, now);
                 }
                 self.state.peers[giver].up.learn_lag(total, ms.saturating_mul(1000));
@@ -253,7 +265,9 @@ impl Swarm {
                     self.state.peers[taker].down.learn_late(late);
                 }
                 self.state.peers[giver].trust(true);
-                self.state.members[member].pauses = 0;
+                if self.state.members[member].pause() > Time::default() {
+                    self.state.members[member].specially(|special| special.pauses = 0);
+                }
                 self.is_there(giver, now);
                 self.end(key);
                 self.state.stats.succeeded += 1;
@@ -277,7 +291,7 @@ impl Swarm {
         let t = &self.state.transfers[key];
         let (giver, taker, acceptor) = (t.giver, self.state.members[t.taker].peer, t.acceptor(&self.state));
         let file = self.state.members[t.taker].file;
-        self.state.stats.wasted_bytes += bytes.min(t.bytes).saturating_sub(t.bytes_done);
+        self.state.stats.wasted_bytes += bytes.min(t.bytes.into()).saturating_sub(t.bytes_done.into());
         self.state.stats.failed += 1;
         let missing: Vec<u32> = t.missing().collect();
         self.end(key);
@@ -319,16 +333,19 @@ impl Swarm {
         let Some(member) = self.state.part(taker, file) else { return };
         let m = &mut self.state.members[member];
         // Those that were under way together fail together: that is one failure.
-        if now >= m.pause {
-            m.pause = now.plus(self.state.config.retry_us << m.pauses.min(MAX_PAUSES));
-            m.pauses = m.pauses.saturating_add(1);
-        }
+        let retry = self.state.config.retry_us;
+        m.specially(|special| {
+            if now >= special.pause {
+                special.pause = now.plus(retry << special.pauses.min(MAX_PAUSES));
+                special.pauses = special.pauses.saturating_add(1);
+            }
+        });
     }
 
     /// One that cannot be dialled again and again will not be dialled.
     fn undialled(&mut self, acceptor: Key<Peer>) {
         let peer = &mut self.state.peers[acceptor];
-        peer.undialled += 1;
+        peer.undialled = peer.undialled.saturating_add(1);
         if peer.undialled >= MAX_UNDIALLED && !peer.is_origin() {
             peer.info.reachable = false;
         }
@@ -346,13 +363,15 @@ impl Swarm {
             .get_mut(giver, taker)
             .is_some_and(|pair| !std::mem::replace(&mut pair.accused, true));
         let accuser = &mut self.state.peers[taker];
-        accuser.accused += u32::from(first);
+        accuser.accused = accuser.accused.saturating_add(first.into());
         if accuser.accused > MAX_ACCUSED {
             return;
         }
         let peer = &mut self.state.peers[giver];
-        peer.wrong += 1;
-        if peer.wrong >= self.state.config.max_wrong && !std::mem::replace(&mut peer.distrusted, true) {
+        peer.wrong = peer.wrong.saturating_add(1);
+        if u32::from(peer.wrong) >= self.state.config.max_wrong
+            && !std::mem::replace(&mut peer.info.is_distrusted, true)
+        {
             out.push(Command::Distrusted { peer: peer.id });
             let members: Vec<_> = peer.members.iter().collect();
             for member in members {
@@ -398,8 +417,8 @@ impl Swarm {
     /// Nothing is heard of a peer any more: others do what it should have done, and it is tried again later.
     fn silent(&mut self, peer: Key<Peer>, now: Time, out: &mut Vec<Command>) {
         let p = &mut self.state.peers[peer];
-        let rest = self.state.config.silence_us << p.silences.min(MAX_DOUBLINGS);
-        p.silences += 1;
+        let rest = self.state.config.silence_us << u32::from(p.info.silences).min(MAX_DOUBLINGS);
+        p.info.silences = p.info.silences.saturating_add(1);
         self.state.set_rest(peer, Some(now.plus(rest.max(1))));
         let transfers = self.transfers_of(peer);
         self.cancel(transfers, out);
@@ -407,7 +426,7 @@ impl Swarm {
 
     /// What a peer gives and takes.
     fn transfers_of(&self, peer: Key<Peer>) -> Vec<Key<Transfer>> {
-        let mut transfers: Vec<_> = self.state.peers[peer].giving.iter().collect();
+        let mut transfers: Vec<_> = self.state.giving(peer).collect();
         for member in self.state.peers[peer].members.iter() {
             transfers.extend(self.state.members[member].flights.iter().map(|flight| flight.transfer));
         }
@@ -420,8 +439,7 @@ impl Swarm {
 
     /// Takes a transfer back.
     pub(super) fn call_off(&mut self, key: Key<Transfer>, out: &mut Vec<Command>) {
-        let Assignment { transfer, giver, taker, .. } = self.state.transfers[key].assignment;
-        out.push(Command::Cancel { transfer, giver, taker });
+        out.push(self.state.cancel_of(key));
         self.state.stats.failed += 1;
         self.end(key);
     }
@@ -441,7 +459,7 @@ impl Swarm {
             match alarm {
                 Alarm::Watch(giver) => {
                     for (transfer, key) in self.state.due_to_look_at(giver, now) {
-                        let is_there = |t: &Transfer| t.assignment.transfer == transfer;
+                        let is_there = |t: &Transfer| t.id == transfer;
                         if self.state.transfers.get(key).is_some_and(is_there) {
                             self.look_after(key, now, out);
                         }
@@ -449,11 +467,11 @@ impl Swarm {
                     self.state.watch_again(giver);
                 }
                 Alarm::Feed(peer) => {
-                    self.state.peers[peer].feed = None;
+                    self.state.peers[peer].feed = Alarmed::NEVER;
                     self.touched.push(peer);
                 }
                 Alarm::Rest(peer) => {
-                    self.state.peers[peer].rests = None;
+                    self.state.peers[peer].rests = Alarmed::NEVER;
                     self.touched.push(peer);
                 }
                 Alarm::Pair(giver, taker) => {
@@ -475,8 +493,7 @@ impl Swarm {
             Finding::Fine => {}
             Finding::Silent(peer) => self.silent(peer, now, out),
             Finding::Stalled => {
-                let Assignment { transfer, giver, taker, .. } = self.state.transfers[key].assignment;
-                out.push(Command::Cancel { transfer, giver, taker });
+                out.push(self.state.cancel_of(key));
                 self.failed(key, FailureKind::Timeout, 0, now, out);
             }
         }
@@ -487,6 +504,10 @@ impl Swarm {
         self.touched.push(self.state.members[member].peer);
         self.state.recount(member, &mut self.words);
         self.state.settle(member);
+    }
+
+    fn id_of(&self, peer: Key<Peer>) -> PeerId {
+        self.state.peers[peer].id
     }
 
     fn peer_or_origin(&self, peer: PeerId) -> Option<Key<Peer>> {

@@ -24,45 +24,73 @@ const FALL: u64 = 8;
 
 /// The lag is taken for no longer than this, microseconds: what a stranger says must not make us send without end.
 const LONGEST_LAG: u64 = 500_000;
-/// How late transfers are is taken for no more than this, microseconds.
-const LATEST: u64 = 60_000_000;
+/// How late transfers are is taken for no more than this, milliseconds.
+const LATEST: u64 = 60_000;
 /// Lags in the cover: the order and the news are one (each half a round trip, or a whole one between the two), a
 /// request is up to one more, and dialling another.
 const LAGS: u64 = 3;
 
-/// One direction of one peer's line.
+/// One direction of one peer's line. Hundreds of thousands are kept, and looked at in no order: no field is wider than it
+/// must be.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(super) struct Link {
-    /// Learned, bytes a second; 0 = nothing yet.
-    pub(super) rate: u64,
     /// Promised to pass and not verified yet.
     pub(super) in_flight: u64,
-    /// Transfers under way.
-    pub(super) transfers: u32,
+    /// When the line should have sent all that it was told to, were it a little faster than was learned.
+    dry_at: Time,
+    /// Learned, bytes a second; 0 = nothing yet.
+    learned: f32,
     /// Bytes of a piece, as of the latest transfer.
     pub(super) unit: u32,
     /// Learned: from a decision to the news of its end, less the time that the bytes took, microseconds; 0 = nothing
     /// yet.
     lag: u32,
-    /// Learned: how much later than expected transfers end, microseconds, and by how much that differs; see
+    /// The odometer, which begins anew every 4 GiB: only differences are asked for, of one transfer's time.
+    passed: u32,
+    /// Learned: how much later than expected transfers end, milliseconds, and by how much that differs; see
     /// [`latest`](Self::latest). The deviation is 0 until something was learned.
-    late: u32,
-    late_deviation: u32,
-    /// The odometer.
-    passed: u64,
-    /// When the line should have sent all that it was told to, were it a little faster than was learned.
-    dry_at: Time,
+    late: u16,
+    late_deviation: u16,
+    /// Transfers under way.
+    pub(super) transfers: u16,
     /// Whether the latest samples were well above what was learned before: then it is still to be found out what the
     /// line carries.
     grows: bool,
 }
 
+/// The most that somebody wants a line to carry, bytes a second. What is more than four thousand million is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limit(u32);
+
+impl Limit {
+    pub(super) const NONE: Self = Self(u32::MAX);
+
+    pub(super) fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+
+    fn bytes(self) -> u64 {
+        if self.is_none() { u64::MAX } else { u64::from(self.0) }
+    }
+}
+
+impl From<Option<u64>> for Limit {
+    fn from(limit: Option<u64>) -> Self {
+        limit.and_then(|limit| u32::try_from(limit).ok()).map_or(Self::NONE, Self)
+    }
+}
+
 /// The odometer of a [`Link`] when a transfer started.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Mark(u64);
+pub(super) struct Mark(u32);
 
 impl Link {
+    /// What the line carries, bytes a second, as far as was learned; 0 = nothing yet.
+    pub(super) fn rate(&self) -> u64 {
+        self.learned as u64
+    }
+
     /// A transfer of `bytes` in pieces of `unit` starts.
     pub(super) fn begin(&mut self, bytes: u64, unit: u32, at: Time) -> Mark {
         self.in_flight += bytes;
@@ -74,22 +102,23 @@ impl Link {
 
     /// `bytes` of a transfer that started at `since` were verified; `budget` is what [`budget`](Self::budget) said.
     pub(super) fn passed(&mut self, bytes: u64, mark: Mark, since: Time, now: Time, budget: u64) {
-        self.passed += bytes;
+        self.passed = self.passed.wrapping_add(bytes as u32);
         let micros = now.since(since).max(SHORTEST_SAMPLE);
-        let sample = (self.passed - mark.0).saturating_mul(1_000_000) / micros;
+        let sample = u64::from(self.passed.wrapping_sub(mark.0)).saturating_mul(1_000_000) / micros;
         let had_enough_to_do = self.in_flight >= budget / 2;
-        if self.rate == 0 || sample > self.rate / 4 * 5 {
+        let rate = self.rate();
+        if rate == 0 || sample > rate / 4 * 5 {
             self.grows = true;
         } else if had_enough_to_do {
             self.grows = false;
         }
-        if self.rate == 0 {
-            self.rate = sample;
-        } else if sample > self.rate {
-            self.rate += (sample - self.rate).div_ceil(2).min(self.rate * (GROWTH - 1));
-        } else if had_enough_to_do {
-            self.rate -= (self.rate - sample) / FALL;
-        }
+        let rate = match () {
+            () if rate == 0 => sample,
+            () if sample > rate => rate + (sample - rate).div_ceil(2).min(rate * (GROWTH - 1)),
+            () if had_enough_to_do => rate - (rate - sample) / FALL,
+            () => rate,
+        };
+        self.learned = rate as f32;
         self.in_flight = self.in_flight.saturating_sub(bytes);
         self.dry_at = self.dry_at.min(now.plus(self.pace_of(self.in_flight)));
     }
@@ -98,7 +127,7 @@ impl Link {
     /// it would never be seen to be faster than was learned. 0 while nothing is known of it.
     fn pace_of(&self, bytes: u64) -> u64 {
         let (faster, than) = if self.grows { (2, 1) } else { (5, 4) };
-        let time = bytes.saturating_mul(1_000_000 * than).checked_div(self.rate.saturating_mul(faster));
+        let time = bytes.saturating_mul(1_000_000 * than).checked_div(self.rate().saturating_mul(faster));
         time.unwrap_or(0)
     }
 
@@ -119,9 +148,9 @@ impl Link {
     }
 
     /// The rate to reckon with: as learned, `assumed` before that, and no more than its owner wants.
-    pub(super) fn rate_or(&self, assumed: u64, limit: Option<u64>) -> u64 {
-        let rate = if self.rate == 0 { assumed } else { self.rate };
-        rate.min(limit.unwrap_or(u64::MAX)).max(1)
+    pub(super) fn rate_or(&self, assumed: u64, limit: Limit) -> u64 {
+        let rate = if self.learned == 0.0 { assumed } else { self.rate() };
+        rate.min(limit.bytes()).max(1)
     }
 
     /// A transfer took `total_us` from the decision to the news, of which the bytes took `bytes_us`.
@@ -133,7 +162,7 @@ impl Link {
     /// A transfer ended `late_us` later than expected. Mean and mean deviation, as Jacobson has it ("Congestion avoidance
     /// and control", 1988).
     pub(super) fn learn_late(&mut self, late_us: u64) {
-        let sample = late_us.min(LATEST) as u32;
+        let sample = (late_us / 1000).min(LATEST) as u16;
         if self.late_deviation == 0 {
             (self.late, self.late_deviation) = (sample, (sample / 2).max(1));
         } else {
@@ -146,7 +175,7 @@ impl Link {
     /// Later than this after it was expected, the end of a transfer hardly ever comes, microseconds; `None` while nothing
     /// is known.
     pub(super) fn latest(&self) -> Option<u64> {
-        (self.late_deviation > 0).then(|| u64::from(self.late) + 4 * u64::from(self.late_deviation))
+        (self.late_deviation > 0).then(|| 1000 * (u64::from(self.late) + 4 * u64::from(self.late_deviation)))
     }
 
     /// The time from a decision to the first byte, microseconds.
@@ -162,7 +191,7 @@ impl Link {
     }
 
     /// How many bytes to have in flight, so that `cover_us` of time are covered.
-    pub(super) fn budget(&self, assumed: u64, limit: Option<u64>, cover_us: u64, config: &Config) -> u64 {
+    pub(super) fn budget(&self, assumed: u64, limit: Limit, cover_us: u64, config: &Config) -> u64 {
         // Asked of every candidate. What overflows here is far above the limit.
         let bytes =
             self.rate_or(assumed, limit).saturating_mul(cover_us) / 1_000_000 + 2 * u64::from(self.unit);
@@ -170,8 +199,8 @@ impl Link {
     }
 
     /// How long what is in flight will take, microseconds; `None` while nothing is known of the line.
-    pub(super) fn queue_us(&self, limit: Option<u64>) -> Option<u64> {
-        let rate = (self.rate > 0).then(|| self.rate_or(1, limit))?;
+    pub(super) fn queue_us(&self, limit: Limit) -> Option<u64> {
+        let rate = (self.learned > 0.0).then(|| self.rate_or(1, limit))?;
         Some(self.in_flight.saturating_mul(1_000_000) / rate)
     }
 }
@@ -186,7 +215,7 @@ mod tests {
         let mut now = from;
         while now < until {
             let config = Config::default();
-            let budget = link.budget(1 << 20, None, link.cover(&config), &config);
+            let budget = link.budget(1 << 20, Limit::NONE, link.cover(&config), &config);
             while link.in_flight < budget {
                 free = free.max(now.0 + latency) + (65_536 * 1_000_000) / rate;
                 queue.push_back((Time(free), link.begin(65_536, 65_536, now), now));
@@ -204,8 +233,8 @@ mod tests {
         for rate in [60_000, 1_250_000, 12_500_000, 120_000_000] {
             let mut link = Link::default();
             drive(&mut link, rate, 20_000, Time(0), Time(30_000_000));
-            let error = link.rate as f64 / rate as f64;
-            assert!((0.8..1.25).contains(&error), "{rate}: learned {}", link.rate);
+            let error = link.rate() as f64 / rate as f64;
+            assert!((0.8..1.25).contains(&error), "{rate}: learned {}", link.rate());
         }
     }
 
@@ -214,7 +243,7 @@ mod tests {
         let mut link = Link::default();
         drive(&mut link, 12_500_000, 20_000, Time(0), Time(5_000_000));
         drive(&mut link, 1_250_000, 20_000, Time(5_000_000), Time(60_000_000));
-        assert!(link.rate < 1_700_000, "{}", link.rate);
+        assert!(link.rate() < 1_700_000, "{}", link.rate());
     }
 
     #[test]
@@ -223,7 +252,7 @@ mod tests {
         let mut now = Time(0);
         let mut transfers = 0;
         let config = Config::default();
-        while link.budget(4 << 20, None, config.alone_us, &config) < config.in_flight.end {
+        while link.budget(4 << 20, Limit::NONE, config.alone_us, &config) < config.in_flight.end {
             let bytes = 512 << 10;
             let mark = link.begin(bytes, 65_536, now);
             let since = now;
@@ -245,16 +274,16 @@ mod tests {
         assert!(punctual.latest().unwrap() < 50_000, "{punctual:?}");
         assert!(erratic.latest().unwrap() > 2_000_000, "{erratic:?}");
         erratic.learn_late(u64::MAX);
-        assert!(erratic.latest().unwrap() < 2 * LATEST, "{erratic:?}");
+        assert!(erratic.latest().unwrap() < 2000 * LATEST, "{erratic:?}");
     }
 
     #[test]
     fn too_little_to_do_says_nothing_about_the_rate() {
-        let mut link = Link { rate: 10_000_000, ..Link::default() };
+        let mut link = Link { learned: 1e7, ..Link::default() };
         let mark = link.begin(65_536, 65_536, Time(0));
         let config = Config::default();
-        let budget = link.budget(1, None, config.alone_us, &config);
+        let budget = link.budget(1, Limit::NONE, config.alone_us, &config);
         link.passed(65_536, mark, Time(0), Time(1_000_000), budget);
-        assert_eq!(link.rate, 10_000_000);
+        assert_eq!(link.rate(), 10_000_000);
     }
 }

@@ -17,7 +17,6 @@
 //! Not responsible for bookkeeping (`state`) nor for what events mean (`policy`).
 
 use std::cmp::Reverse;
-use std::net::IpAddr;
 use std::ops::Range;
 
 use smallvec::SmallVec;
@@ -42,12 +41,17 @@ const FILES: usize = 32;
 const ROUNDS: usize = 3;
 /// Files of a peer looked at for somebody to help.
 const HELP: usize = 4;
+/// Of so many, one taken at random is hardly ever an acquaintance.
+const MANY: usize = 16 * friends::MOST;
 /// With so few peers nobody can meet too many strangers.
 const FEW: usize = 32;
 /// The same for an origin, of readers and of all: what it gives is what all others have to pass on.
 const ORIGIN_SAMPLE: usize = 16;
 /// Files of a taker compared before the origin sends it something.
 const ORIGIN_FILES: usize = 4;
+/// Of what is kept of a candidate, and of its part in a file, so many lines of the cache are looked at.
+const PEER_LINES: usize = 3;
+const MEMBER_LINES: usize = 1;
 /// Candidate pairs looked at for one peer in one go.
 const WORK: usize = 256;
 /// Peers in need looked at in one sweep.
@@ -87,6 +91,8 @@ impl Swarm {
             let mut touched = std::mem::take(&mut self.touched);
             touched.sort_unstable();
             touched.dedup();
+            touched.iter().for_each(|&peer| self.state.peers.fetch(peer, 4));
+            touched.iter().for_each(|&peer| self.state.fetch_offer(peer));
             for &peer in &touched {
                 self.serve_giver(peer, now, out);
             }
@@ -188,6 +194,9 @@ impl Swarm {
                 takers.push((self.claim(taker, now), taker, dials));
             }
         }
+        if let Some(&(_, taker, _)) = takers.iter().min() {
+            self.state.fetch_needs(taker);
+        }
         takers.sort_unstable();
         takers.into_iter().any(|(_, taker, dials)| {
             self.state.need(taker, &mut self.words);
@@ -242,7 +251,13 @@ impl Swarm {
                 let peer = &self.state.peers[giver];
                 let load = peer.up.in_flight * STEPS / self.state.up_budget(giver).max(1);
                 let turn = self.dice.next() as u32;
-                givers.push((load, distance(&peer.info, &self.state.peers[to].info), turn, offer, dials));
+                givers.push((
+                    load,
+                    peer.info.place.distance(self.state.peers[to].info.place),
+                    turn,
+                    offer,
+                    dials,
+                ));
             }
         }
         if givers.is_empty() {
@@ -267,8 +282,8 @@ impl Swarm {
     /// is room: a line where several pieces are under way takes several times as long for each of them.
     fn rush(&mut self, taker: Key<Member>, now: Time, work: &mut usize, out: &mut Vec<Command>) -> bool {
         let m = &self.state.members[taker];
-        let (to, file, pause) = (m.peer, m.file, m.pause);
-        let Some(wanted) = m.reader.as_ref().map(|reader| reader.wants_now()) else { return false };
+        let (to, file, pause) = (m.peer, m.file, m.pause());
+        let Some(wanted) = m.reader().map(|reader| reader.wants_now()) else { return false };
         let peer = &self.state.peers[to];
         if m.have.contains(wanted.start) || !peer.can_receive_one_more(&self.state.config) {
             return false;
@@ -347,7 +362,7 @@ impl Swarm {
         let state = &self.state;
         let peer = &state.peers[taker];
         let has_rules = state.has_priorities || !state.spent.is_empty();
-        let may_ask = |member: &Key<Member>| state.members[*member].pause <= now;
+        let may_ask = |member: &Key<Member>| state.members[*member].pause() <= now;
         if !has_rules {
             let alone = peer.needs.first().filter(|_| state.needy.len() == 1);
             if let Some(first) = peer.urgent.filter(may_ask).or(alone.filter(may_ask)) {
@@ -403,9 +418,9 @@ impl Swarm {
     fn may_be_filled(&self, origin: Key<Peer>, taker: Key<Peer>) -> bool {
         let (state, t) = (&self.state, &self.state.peers[taker]);
         state.has_priorities
-            && t.silences == 0
-            && t.down.transfers < state.config.max_transfers_per_peer
-            && t.down.in_flight < state.up_budget(origin).min(t.down.rate / FILL)
+            && t.info.silences == 0
+            && u32::from(t.down.transfers) < state.config.max_transfers_per_peer
+            && t.down.in_flight < state.up_budget(origin).min(t.down.rate() / FILL)
     }
 
     /// Whether the taker is to dial; `None` if neither side can, or may now.
@@ -461,17 +476,27 @@ impl Swarm {
             return sample_of(ALL, bag, &mut self.dice, work).collect();
         }
         let friends = &state.peers[peer].friends;
+        // Who knows so many that it may meet no stranger need not look at any.
+        let may_meet = friends.len() < friends::MOST || bag.len() < MANY;
         let start = self.dice.below(friends.len());
         let looked_at = friends.len().min(SAMPLE).min(*work);
         *work -= looked_at;
-        // All are looked up before any is looked at, so that what is not in the cache is fetched for many at once.
-        let parts: Found<_> = (0..looked_at)
-            .filter_map(|step| state.part(friends.at((start + step) % friends.len()), file))
-            .collect();
+        // One after the other they would have to be waited for: see `cache`.
+        let friends: Found<_> =
+            (0..looked_at).map(|step| friends.at((start + step) % friends.len())).collect();
+        friends.iter().for_each(|&friend| state.peers.fetch(friend, PEER_LINES));
+        let start = self.dice.below(bag.len());
+        let stranger = |step| bag.at((start + step) % bag.len());
+        let most = if may_meet { *work } else { 0 };
+        let strangers: Found<_> = (0..STRANGERS.min(most)).map(stranger).collect();
+        strangers.iter().for_each(|&stranger| state.members.fetch(stranger, MEMBER_LINES));
+        let parts: Found<_> = friends.into_iter().filter_map(|friend| state.part(friend, file)).collect();
+        parts.iter().for_each(|&member| state.members.fetch(member, MEMBER_LINES));
+        strangers.iter().for_each(|&stranger| state.peers.fetch(state.members[stranger].peer, PEER_LINES));
         let mut found: Found<_> = parts.into_iter().filter(|&member| is_in(&state.members[member])).collect();
-        let mut strangers = (*work).min(if found.is_empty() { SAMPLE } else { STRANGERS });
+        let strangers = most.min(if found.is_empty() { SAMPLE } else { STRANGERS });
         *work -= strangers;
-        found.extend(sample(bag, &mut self.dice, &mut strangers));
+        found.extend((0..strangers.min(bag.len())).map(stranger));
         found
     }
 
@@ -535,7 +560,7 @@ impl Swarm {
                 }
                 let left = self.left_us(t, now);
                 if best.is_none_or(|best| best.0 < left)
-                    && left >= self.worth_us(giver, t.bytes - t.bytes_done)
+                    && left >= self.worth_us(giver, u64::from(t.bytes - t.bytes_done))
                 {
                     best = Some((left, flight, taker));
                 }
@@ -556,7 +581,7 @@ impl Swarm {
     /// How much longer a transfer will take, microseconds, as far as is known. The longer one is overdue, the longer it
     /// will take.
     fn left_us(&self, t: &Transfer, now: Time) -> u64 {
-        match t.expected {
+        match t.expected.get() {
             Some(at) if at > now => at.since(now),
             Some(at) => now.since(at),
             None => now.since(t.started),
@@ -604,7 +629,7 @@ impl Swarm {
     /// Whether something that a reader needs at once is neither had nor under way.
     fn needs_soon(&self, member: Key<Member>, now: Time) -> bool {
         let m = &self.state.members[member];
-        let Some(reader) = &m.reader else { return false };
+        let Some(reader) = m.reader() else { return false };
         let range = reader.at_once(now, self.state.files[m.file].piece_size);
         touched(&range).any(|index| {
             let coming = m.flights.iter().fold(0, |word, flight| word | mask(&flight.pieces, index));
@@ -628,7 +653,7 @@ impl Swarm {
         let candidates = |index: usize| words[index] & have.map_or(u64::MAX, |have| have.word(index));
         let is_candidate = |piece: u32| candidates((piece / WORD) as usize) & (1 << (piece % WORD)) != 0;
 
-        let soon = m.reader.as_ref().and_then(|reader| {
+        let soon = m.reader().and_then(|reader| {
             // An origin is not to spend its line on what readers will get from peers in time.
             let range = match offer {
                 Some(_) if m.have.contains(reader.position()) => reader.soon(now, file.piece_size),
@@ -638,11 +663,11 @@ impl Swarm {
         });
         // While what it waits for is under way, nothing else is to share its line.
         let is_coming = |piece| m.flights.iter().any(|flight| flight.pieces.contains(&piece));
-        let waits_for = m.reader.as_ref().map(|reader| reader.position());
+        let waits_for = m.reader().map(|reader| reader.position());
         if soon.is_none() && waits_for.is_some_and(|piece| !m.have.contains(piece) && is_coming(piece)) {
             return None;
         }
-        let in_order = m.order == Order::Sequential && m.reader.is_none() || file.hungry.len() == 1;
+        let in_order = m.order == Order::Sequential && m.reader().is_none() || file.hungry.len() == 1;
         let piece = match soon {
             Some(piece) => piece,
             None if in_order => first(&(0..file.pieces), candidates)?,
@@ -674,7 +699,7 @@ impl Swarm {
         while (run.len() as u32) < longest && fits(run.end) {
             run.end += 1;
         }
-        let again = m.repair.as_ref().is_some_and(|repair| repair.contains(&piece));
+        let again = m.repair().is_some_and(|repair| repair.contains(&piece));
         let reason = match () {
             () if soon.is_some() => Reason::Deadline,
             () if again => Reason::Repair,
@@ -832,18 +857,4 @@ fn first(range: &Range<u32>, candidates: impl Fn(usize) -> u64) -> Option<u32> {
         let word = candidates(index) & mask(range, index);
         (word != 0).then(|| index as u32 * WORD + word.trailing_zeros())
     })
-}
-
-/// How far two peers seem to be from each other: 0 = same /24 or /48, 1 = same /16 or /32, 2 = no idea.
-fn distance(one: &PeerInfo, other: &PeerInfo) -> u8 {
-    let same = match (one.address, other.address) {
-        (Some(IpAddr::V4(a)), Some(IpAddr::V4(b))) => (a.to_bits() ^ b.to_bits()).leading_zeros() / 8,
-        (Some(IpAddr::V6(a)), Some(IpAddr::V6(b))) => (a.to_bits() ^ b.to_bits()).leading_zeros() / 16,
-        _ => 0,
-    };
-    match same {
-        0 | 1 => 2,
-        2 => 1,
-        _ => 0,
-    }
 }

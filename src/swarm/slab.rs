@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::marker::PhantomData;
+use std::num::NonZeroU32;
 use std::ops::{Index, IndexMut};
 
-use smallvec::SmallVec;
+use super::cache::fetch;
 
-/// The place of a `T` in its [`Slab`].
-pub(super) struct Key<T>(u32, PhantomData<fn() -> T>);
+/// The place of a `T` in its [`Slab`], and 1, so that an `Option` of it takes no more room.
+pub(super) struct Key<T>(NonZeroU32, PhantomData<fn() -> T>);
 
 impl<T> Clone for Key<T> {
     fn clone(&self) -> Self {
@@ -38,23 +39,27 @@ impl<T> Ord for Key<T> {
 }
 impl<T> Hash for Key<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u32(self.0);
+        state.write_u32(self.number());
     }
 }
 impl<T> Key<T> {
     /// As a number, for where many are kept.
     pub(super) fn number(self) -> u32 {
-        self.0
+        self.0.get() - 1
     }
 
     /// From [`number`](Self::number).
     pub(super) fn from_number(number: u32) -> Self {
-        Self(number, PhantomData)
+        Self(NonZeroU32::MIN.saturating_add(number), PhantomData)
+    }
+
+    fn place(self) -> usize {
+        self.number() as usize
     }
 }
 impl<T> fmt::Debug for Key<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}", self.0)
+        write!(f, "#{}", self.number())
     }
 }
 
@@ -66,73 +71,91 @@ impl<T> Key<T> {
     }
 }
 
-/// Values at stable places; places are used again.
+/// Values at stable places; places are used again. In blocks, so that a growing crowd is never moved, and no more room is
+/// kept than for one block too many.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
-    places: Vec<Option<T>>,
+    blocks: Vec<Box<[Option<T>; BLOCK]>>,
     free: Vec<u32>,
+    len: usize,
 }
+
+/// Places in a block.
+const BLOCK: usize = 128;
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self { blocks: Vec::new(), free: Vec::new(), len: 0 }
     }
 }
 
 impl<T> Slab<T> {
     pub(super) fn insert(&mut self, value: T) -> Key<T> {
-        let at = match self.free.pop() {
-            Some(at) => {
-                self.places[at as usize] = Some(value);
-                at
-            }
-            None => {
-                self.places.push(Some(value));
-                (self.places.len() - 1) as u32
-            }
-        };
-        Key(at, PhantomData)
+        let key = self.next();
+        self.free.pop();
+        if key.place() == self.blocks.len() * BLOCK {
+            self.blocks.push(Box::new(std::array::from_fn(|_| None)));
+        }
+        self.len += 1;
+        self.blocks[key.place() / BLOCK][key.place() % BLOCK] = Some(value);
+        key
     }
 
     /// Where the next value will be put.
     pub(super) fn next(&self) -> Key<T> {
-        Key(self.free.last().copied().unwrap_or(self.places.len() as u32), PhantomData)
+        Key::from_number(self.free.last().copied().unwrap_or(self.len as u32))
     }
 
     pub(super) fn remove(&mut self, key: Key<T>) -> Option<T> {
-        let value = self.places.get_mut(key.0 as usize)?.take()?;
-        self.free.push(key.0);
-        if self.free.len() == self.places.len() {
+        let value = self.place_mut(key)?.take()?;
+        self.free.push(key.number());
+        self.len -= 1;
+        if self.len == 0 {
             // Nothing left: give the memory of a crowd that has gone back.
             *self = Self::default();
         }
         Some(value)
     }
 
+    fn place(&self, key: Key<T>) -> Option<&Option<T>> {
+        self.blocks.get(key.place() / BLOCK).map(|block| &block[key.place() % BLOCK])
+    }
+
+    fn place_mut(&mut self, key: Key<T>) -> Option<&mut Option<T>> {
+        self.blocks.get_mut(key.place() / BLOCK).map(|block| &mut block[key.place() % BLOCK])
+    }
+
     /// The value, if it is still there; its place may belong to another one by now.
     pub(super) fn get(&self, key: Key<T>) -> Option<&T> {
-        self.places.get(key.0 as usize)?.as_ref()
+        self.place(key)?.as_ref()
+    }
+
+    /// The value's first lines will be looked at soon.
+    pub(super) fn fetch(&self, key: Key<T>, lines: usize) {
+        if let Some(place) = self.place(key) {
+            fetch(place, lines);
+        }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.len
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len == 0
     }
 }
 
 impl<T> Index<Key<T>> for Slab<T> {
     type Output = T;
     fn index(&self, key: Key<T>) -> &T {
-        self.places[key.0 as usize].as_ref().expect("keys die with their values")
+        self.get(key).expect("keys die with their values")
     }
 }
 
 impl<T> IndexMut<Key<T>> for Slab<T> {
     fn index_mut(&mut self, key: Key<T>) -> &mut T {
-        self.places[key.0 as usize].as_mut().expect("keys die with their values")
+        self.place_mut(key).and_then(Option::as_mut).expect("keys die with their values")
     }
 }
 
@@ -148,14 +171,71 @@ impl Seat {
     }
 }
 
-/// An unordered collection of keys that can be sampled at random. Each thing is in it at most once. Most hold a few, and
-/// take no heap.
+/// A list of keys, most of which hold a few and take no heap: 16 bytes, of which a vector would take 24.
 #[derive(Debug)]
-pub(super) struct Bag<T>(SmallVec<[Key<T>; 4]>);
+pub(super) struct Keys<T>(Kept<T>);
+
+#[derive(Debug)]
+enum Kept<T> {
+    Few(u8, [Key<T>; FEW]),
+    #[expect(clippy::box_collection, reason = "a third of the size, and there are few of them")]
+    Many(Box<Vec<Key<T>>>),
+}
+
+const FEW: usize = 3;
+
+impl<T> Default for Keys<T> {
+    fn default() -> Self {
+        Self(Kept::Few(0, [Key::from_number(0); FEW]))
+    }
+}
+
+impl<T> std::ops::Deref for Keys<T> {
+    type Target = [Key<T>];
+    fn deref(&self) -> &[Key<T>] {
+        match &self.0 {
+            Kept::Few(len, keys) => &keys[..usize::from(*len).min(FEW)],
+            Kept::Many(keys) => keys,
+        }
+    }
+}
+
+impl<T> Keys<T> {
+    pub(super) fn push(&mut self, key: Key<T>) {
+        match &mut self.0 {
+            Kept::Few(len, keys) if usize::from(*len) < FEW => {
+                keys[usize::from(*len)] = key;
+                *len += 1;
+            }
+            Kept::Few(_, keys) => self.0 = Kept::Many(Box::new(keys.iter().copied().chain([key]).collect())),
+            Kept::Many(keys) => keys.push(key),
+        }
+    }
+
+    /// Takes out the one at a position, and puts the last one there.
+    pub(super) fn swap_remove(&mut self, at: usize) {
+        match &mut self.0 {
+            Kept::Few(len, keys) => {
+                *len -= 1;
+                keys[at] = keys[usize::from(*len)];
+            }
+            Kept::Many(keys) => {
+                keys.swap_remove(at);
+            }
+        }
+        if self.is_empty() {
+            *self = Self::default();
+        }
+    }
+}
+
+/// An unordered collection of keys that can be sampled at random. Each thing is in it at most once.
+#[derive(Debug)]
+pub(super) struct Bag<T>(Keys<T>);
 
 impl<T> Default for Bag<T> {
     fn default() -> Self {
-        Self(SmallVec::new())
+        Self(Keys::default())
     }
 }
 
@@ -188,10 +268,11 @@ impl<T> Bag<T> {
     /// Puts `key` in unless it is; `seat` finds the seat it keeps for this bag.
     pub(super) fn add(&mut self, key: Key<T>, slab: &mut Slab<T>, seat: fn(&mut T) -> &mut Seat) {
         let place = seat(&mut slab[key]);
-        if !place.is_taken() {
-            *place = Seat(self.0.len() as u32);
-            self.0.push(key);
+        if place.is_taken() {
+            return;
         }
+        *place = Seat(self.len() as u32);
+        self.0.push(key);
     }
 
     /// Takes `key` out if it is in.
@@ -200,12 +281,10 @@ impl<T> Bag<T> {
         if !place.is_taken() {
             return;
         }
-        self.0.swap_remove(place.0 as usize);
-        if let Some(&moved) = self.0.get(place.0 as usize) {
+        let at = place.0 as usize;
+        self.0.swap_remove(at);
+        if let Some(&moved) = self.0.get(at) {
             *seat(&mut slab[moved]) = place;
-        }
-        if self.0.is_empty() {
-            self.0 = SmallVec::new();
         }
     }
 }
@@ -264,7 +343,7 @@ mod tests {
         slab.remove(b);
         slab.remove(c);
         assert!(slab.is_empty());
-        assert_eq!(slab.places.capacity(), 0);
+        assert!(slab.blocks.is_empty());
     }
 
     #[test]

@@ -10,14 +10,16 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::bits::{Pieces, Ranges, mask, touched, words_for};
+use super::bits::{Pieces, Ranges, WORD, mask, touched, words_for};
+use super::cache::fetch;
 use super::friends::Friends;
 use super::pairs::Pairs;
+use super::places::Place;
 use super::rarity::Rarity;
-use super::rates::{Link, Mark};
+use super::rates::{Limit, Link, Mark};
 use super::reader::Reader;
 use super::rules::{Rules, Spent};
-use super::slab::{Bag, IdMap, Key, Seat, Slab};
+use super::slab::{Bag, IdMap, Key, Keys, Seat, Slab};
 use super::types::*;
 use crate::wire::limits::MAX_PIECES;
 
@@ -43,55 +45,116 @@ const FRESH_US: u64 = 4_000_000;
 /// And by at least this many bytes.
 const TAKER_LEAST: u64 = 512 * 1024;
 
-/// What is asked of each of many candidates comes first, so that it takes two lines of the cache.
+/// Many peers are looked at for each assignment, in no order, and few of them are in the cache. What is asked of one that
+/// could take something is in its first two lines of 64 bytes, and what is asked of one that could give something in the
+/// first and the third.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Peer {
+    pub(super) members: Bag<Member>,
+    pub(super) friends: Friends,
+    pub(super) info: Info,
+
     pub(super) down: Link,
     /// Verified bytes.
     pub(super) given: u64,
     pub(super) taken: u64,
     pub(super) joined: Time,
-    /// Nothing at all, until an alarm rings.
-    pub(super) rests: Option<Time>,
-    pub(super) members: Bag<Member>,
-    pub(super) friends: Friends,
-    pub(super) info: PeerInfo,
-    /// How often in a row it was taken for gone. Until it is heard of it is given one transfer at a time, to see.
-    pub(super) silences: u32,
+
     pub(super) up: Link,
-    pub(super) id: PeerId,
-    /// Wrong pieces it sent, as far as the accusers are believed.
-    pub(super) wrong: u32,
-    pub(super) distrusted: bool,
-    /// How reliable it was lately as a giver, from verified outcomes: 255 = every transfer went well.
-    trust: u8,
-    /// Different givers it said sent it wrong pieces.
-    pub(super) accused: u32,
-    /// How often in a row it could not be dialled.
-    pub(super) undialled: u32,
+    /// Nothing at all, until an alarm rings.
+    pub(super) rests: Alarmed,
+    /// The entry of [`Alarm::Feed`].
+    pub(super) feed: Alarmed,
+    /// The entry of [`Alarm::Watch`]: not after the first alarm of what it gives.
+    watch: Alarmed,
+
+    /// When something was last heard of it: from itself, or that what it sent has come.
+    pub(super) heard: Time,
+    /// Bytes that it lately got, or was promised, from origins, and when that was right: see [`Peer::fresh`].
+    fresh_at: Time,
+    fresh: f32,
+    /// The latest of the transfers in which it sends: see [`State::giving`].
+    giving: Option<Key<Transfer>>,
     /// Where something is wanted, not had and not under way.
     pub(super) needs: Bag<Member>,
     /// Where it has something to give.
     pub(super) offers: Bag<Member>,
-    pub(super) giving: Bag<Transfer>,
+    pub(super) id: PeerId,
     /// In [`State::needy`].
     needy: Seat,
-    /// In [`State::readers`].
-    reads: Seat,
+
+    /// With whom there is a record in [`Pairs`].
+    pub(super) partners: Keys<Peer>,
     /// Where a reader waits, served first.
     pub(super) urgent: Option<Key<Member>>,
-    /// With whom there is a record in [`Pairs`].
-    pub(super) partners: SmallVec<[Key<Peer>; 4]>,
-    /// When something was last heard of it: from itself, or that what it sent has come.
-    pub(super) heard: Time,
-    /// The entry of [`Alarm::Feed`].
-    pub(super) feed: Option<Time>,
-    /// The entry of [`Alarm::Watch`]: not after the first alarm of what it gives.
-    watch: Option<Time>,
-    /// Bytes that it lately got, or was promised, from origins, and when that was right: see [`Peer::fresh`].
-    fresh: u64,
-    fresh_at: Time,
+    /// In [`State::readers`].
+    reads: Seat,
+    /// Wrong pieces it sent, as far as the accusers are believed.
+    pub(super) wrong: u16,
+    /// Different givers it said sent it wrong pieces.
+    pub(super) accused: u16,
+    /// How often in a row it could not be dialled.
+    pub(super) undialled: u16,
+}
+
+/// What is kept of a [`PeerInfo`], and how far it can be relied on.
+#[derive(Debug)]
+pub(super) struct Info {
+    pub(super) up_limit: Limit,
+    pub(super) down_limit: Limit,
+    pub(super) place: Place,
+    pub(super) is_origin: bool,
+    pub(super) reachable: bool,
+    pub(super) gives: bool,
+    pub(super) runs: bool,
+    pub(super) puts: bool,
+    pub(super) is_distrusted: bool,
+    /// How reliable it was lately as a giver, from verified outcomes: 255 = every transfer went well.
+    trust: u8,
+    /// How often in a row it was taken for gone. Until it is heard of it is given one transfer at a time, to see.
+    pub(super) silences: u8,
+}
+
+impl From<PeerInfo> for Info {
+    fn from(info: PeerInfo) -> Self {
+        let PeerInfo { is_origin, reachable, gives, runs, puts, up_limit, down_limit, address } = info;
+        let (up_limit, down_limit) = (up_limit.into(), down_limit.into());
+        Self {
+            up_limit,
+            down_limit,
+            place: Place::of(address),
+            is_origin,
+            reachable,
+            gives,
+            runs,
+            puts,
+            is_distrusted: false,
+            trust: u8::MAX / 2,
+            silences: 0,
+        }
+    }
+}
+
+/// When an alarm of a peer is set to ring, if it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Alarmed(Time);
+
+impl Alarmed {
+    pub(super) const NEVER: Self = Self(Time(u64::MAX));
+
+    pub(super) fn get(self) -> Option<Time> {
+        (self != Self::NEVER).then_some(self.0)
+    }
+
+    pub(super) fn is_set(self) -> bool {
+        self != Self::NEVER
+    }
+
+    /// The alarm it was set to before.
+    fn replace(&mut self, at: Option<Time>) -> Option<Time> {
+        std::mem::replace(self, at.map_or(Self::NEVER, Self)).get()
+    }
 }
 
 impl Peer {
@@ -101,7 +164,7 @@ impl Peer {
 
     /// Whether others may be sent to it at all.
     pub(super) fn gives(&self) -> bool {
-        self.info.gives && !self.distrusted
+        self.info.gives && !self.info.is_distrusted
     }
 
     /// What it took, or was promised, more than it gave, in bytes for each second since it came. For those who come
@@ -114,7 +177,7 @@ impl Peer {
     /// Bytes that it lately got, or was promised, from origins: half of them are forgotten every [`FRESH_US`].
     pub(super) fn fresh(&self, now: Time) -> u64 {
         let age = now.since(self.fresh_at);
-        let halved = self.fresh.checked_shr((age / FRESH_US).min(64) as u32).unwrap_or(0);
+        let halved = (self.fresh as u64).checked_shr((age / FRESH_US).min(64) as u32).unwrap_or(0);
         halved - halved / 2 * (age % FRESH_US / 1000) / (FRESH_US / 1000)
     }
 
@@ -122,15 +185,12 @@ impl Peer {
     pub(super) fn down_budget(&self, config: &Config) -> u64 {
         let cover = self.down.cover(config).saturating_mul(TAKER_COVER);
         let budget = self.down.budget(config.initial_up, self.info.down_limit, cover, config);
-        match self.info.down_limit {
-            Some(_) => budget,
-            None => budget.max(TAKER_LEAST),
-        }
+        if self.info.down_limit.is_none() { budget.max(TAKER_LEAST) } else { budget }
     }
 
     /// Whether it is too quiet to be given more than one thing to do, and has that.
-    fn is_put_off(&self, transfers: u32) -> bool {
-        self.silences > 0 && (self.rests.is_some() || transfers > 0)
+    fn is_put_off(&self, transfers: u16) -> bool {
+        self.info.silences > 0 && (self.rests.is_set() || transfers > 0)
     }
 
     /// How long after the latest time for which something was expected of it, it is taken for gone, microseconds. Who was
@@ -142,20 +202,20 @@ impl Peer {
             Some(latest) => latest.clamp(usual / 2, usual.saturating_mul(4)),
             None => usual,
         };
-        patience << self.silences.min(MAX_DOUBLINGS)
+        patience << u32::from(self.info.silences).min(MAX_DOUBLINGS)
     }
 
     /// What it sent came and was right, or not.
     pub(super) fn trust(&mut self, is_good: bool) {
         match is_good {
-            true => self.trust += (u8::MAX - self.trust) / 8,
-            false => self.trust -= self.trust.div_ceil(4),
+            true => self.info.trust += (u8::MAX - self.info.trust) / 8,
+            false => self.info.trust -= self.info.trust.div_ceil(4),
         }
     }
 
     /// Whether so much of what it was to send lately failed that it gets one transfer at a time.
     fn is_doubtful(&self) -> bool {
-        self.trust < DOUBTFUL
+        self.info.trust < DOUBTFUL
     }
 
     pub(super) fn can_receive_more(&self, config: &Config) -> bool {
@@ -164,14 +224,15 @@ impl Peer {
 
     /// Whether it can receive at least what cannot wait.
     pub(super) fn can_receive_one_more(&self, config: &Config) -> bool {
-        self.down.transfers < config.max_transfers_per_peer && !self.is_put_off(self.down.transfers)
+        u32::from(self.down.transfers) < config.max_transfers_per_peer
+            && !self.is_put_off(self.down.transfers)
     }
 
     /// Whether it should receive from peers, too: they leave some room, so that many slow ones cannot keep the
     /// origin out.
     pub(super) fn can_receive_more_from_peers(&self, config: &Config) -> bool {
         self.down.in_flight < self.down_budget(config) / 4 * 3
-            && self.down.transfers < config.max_transfers_per_peer / 4 * 3
+            && u32::from(self.down.transfers) < config.max_transfers_per_peer / 4 * 3
             && self.can_receive_one_more(config)
     }
 }
@@ -210,31 +271,39 @@ impl File {
     }
 }
 
-/// A peer's part in a file.
+/// A peer's part in a file. What is asked of each candidate is in the first line of the cache.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub(super) struct Member {
     pub(super) peer: Key<Peer>,
     pub(super) file: Key<File>,
     /// Pieces wanted, not had and not under way.
     pub(super) open: u32,
-    pub(super) reader: Option<Box<Reader>>,
-    /// Transfers towards this member.
-    pub(super) flights: SmallVec<[Flight; 1]>,
-    pub(super) have: Pieces,
-    /// The standing request. What is had is not taken out piece by piece; all of it is when nothing is missing.
-    pub(super) want: Ranges,
     /// Whether what it has is counted as available.
     pub(super) shares: bool,
     pub(super) order: Order,
+    /// What it was last told to wait for.
+    pub(super) waiting: Option<WaitReason>,
+    pub(super) have: Pieces,
+    /// The standing request. What is had is not taken out piece by piece; all of it is when nothing is missing.
+    pub(super) want: Ranges,
+    /// What few have.
+    special: Option<Box<Special>>,
+
+    /// Transfers towards this member.
+    pub(super) flights: SmallVec<[Flight; 1]>,
+    seats: Seats,
+}
+
+/// What is kept only of a part whose peer reads, or where something went wrong.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Special {
+    pub(super) reader: Option<Reader>,
     /// What a transfer that failed last was to bring.
     pub(super) repair: Option<Range<u32>>,
     /// Failures in a row that are the file's at the origin and nobody's fault: until when nothing of it is asked for there.
     pub(super) pauses: u8,
     pub(super) pause: Time,
-    /// What it was last told to wait for.
-    pub(super) waiting: Option<WaitReason>,
-    seats: Seats,
 }
 
 /// A transfer on its way to a member, and its pieces.
@@ -248,6 +317,28 @@ impl Member {
     /// Whether others may be sent to it.
     pub(super) fn is_offer(&self) -> bool {
         self.shares && !self.have.is_empty()
+    }
+
+    pub(super) fn reader(&self) -> Option<&Reader> {
+        self.special.as_ref()?.reader.as_ref()
+    }
+
+    /// What a transfer that failed last was to bring.
+    pub(super) fn repair(&self) -> Option<&Range<u32>> {
+        self.special.as_ref()?.repair.as_ref()
+    }
+
+    /// Until when nothing of it is asked for from origins.
+    pub(super) fn pause(&self) -> Time {
+        self.special.as_ref().map_or(Time::default(), |special| special.pause)
+    }
+
+    /// Changes what few have.
+    pub(super) fn specially<T>(&mut self, change: impl FnOnce(&mut Special) -> T) -> T {
+        let mut special = self.special.take().unwrap_or_default();
+        let result = change(&mut special);
+        self.special = Some(special).filter(|special| **special != Special::default());
+        result
     }
 
     /// Whether it is in [`File::idle`].
@@ -269,27 +360,29 @@ struct Seats {
     all_closing: Seat,
 }
 
-/// Pieces on their way.
+/// Pieces on their way. Peers are numbered as in an [`Assignment`] by [`State::assignment`].
 #[derive(Debug)]
 pub(super) struct Transfer {
-    pub(super) assignment: Assignment,
+    pub(super) id: TransferId,
     pub(super) giver: Key<Peer>,
     pub(super) taker: Key<Member>,
-    /// Verified, counted from the first of the run.
-    pub(super) done: Pieces,
-    pub(super) bytes: u64,
-    pub(super) bytes_done: u64,
+    pub(super) pieces: Range<u32>,
+    /// Verified, counted from the first of the run; not there while that is none or all of them.
+    done: Option<Box<Pieces>>,
+    pub(super) bytes: u32,
+    pub(super) bytes_done: u32,
     giver_mark: Mark,
     taker_mark: Mark,
-    /// Of the giver's.
-    giving: Seat,
+    /// Before and after it among the giver's.
+    giving: [Option<Key<Transfer>>; 2],
     pub(super) started: Time,
     /// When it should be over, by what is known of the two lines.
-    pub(super) expected: Option<Time>,
+    pub(super) expected: Alarmed,
     /// When to give it up if nothing is heard.
     pub(super) deadline: Time,
     /// When to look whether the two are still there, or the deadline; that may have moved away from it.
     pub(super) alarm: Time,
+    taker_dials: bool,
 }
 
 /// What is to be looked at when a time has come.
@@ -393,32 +486,29 @@ impl State {
         let is_origin = info.is_origin;
         let key = self.peers.insert(Peer {
             id,
-            info,
+            info: info.into(),
             up: Link::default(),
             down: Link::default(),
             given: 0,
             taken: 0,
             wrong: 0,
-            distrusted: false,
-            trust: u8::MAX / 2,
             accused: 0,
             undialled: 0,
             members: Bag::default(),
             needs: Bag::default(),
             offers: Bag::default(),
-            giving: Bag::default(),
+            giving: None,
             needy: Seat::NONE,
             reads: Seat::NONE,
             urgent: None,
-            partners: SmallVec::new(),
+            partners: Keys::default(),
             friends: Friends::default(),
             joined: now,
             heard: now,
-            silences: 0,
-            rests: None,
-            feed: None,
-            watch: None,
-            fresh: 0,
+            rests: Alarmed::NEVER,
+            feed: Alarmed::NEVER,
+            watch: Alarmed::NEVER,
+            fresh: 0.0,
             fresh_at: Time::default(),
         });
         self.peer_ids.insert(id, key);
@@ -442,11 +532,11 @@ impl State {
         for (at, alarm) in
             [(self.peers[peer].feed, Alarm::Feed(peer)), (self.peers[peer].watch, Alarm::Watch(peer))]
         {
-            if let Some(at) = at {
+            if let Some(at) = at.get() {
                 self.alarms.remove(&(at, alarm));
             }
         }
-        for partner in std::mem::take(&mut self.peers[peer].partners) {
+        for &partner in &*std::mem::take(&mut self.peers[peer].partners) {
             self.forget_pair(peer, partner);
             self.forget_pair(partner, peer);
         }
@@ -503,7 +593,7 @@ impl State {
         // A stranger's line may be a hundredth of what the origin's is: start small, it grows fast.
         let assumed = if peer.is_origin() { config.initial_up } else { 0 };
         // With one or two, there is nothing to be gained from having pieces early, and no line to be left idle.
-        let are_few = peer.is_origin() && peer.up.rate > 0 && self.stats.peers <= FEW;
+        let are_few = peer.is_origin() && peer.up.rate() > 0 && self.stats.peers <= FEW;
         let cover = if are_few { config.alone_us / self.stats.peers.max(1) } else { 0 };
         let cover = cover.max(peer.up.cover(config));
         peer.up.budget(assumed, peer.info.up_limit, cover, config)
@@ -514,7 +604,7 @@ impl State {
         let p = &self.peers[peer];
         p.up.in_flight < self.up_budget(peer)
             && (p.up.in_flight == 0 || p.up.feed_at(p.up.lead(&self.config)) <= now)
-            && p.up.transfers < self.config.max_transfers_per_peer
+            && u32::from(p.up.transfers) < self.config.max_transfers_per_peer
             && !p.is_put_off(p.up.transfers)
             && !(p.up.transfers > 0 && p.is_doubtful() && !p.is_origin())
             && self.transfers.len() < MOST_TRANSFERS
@@ -525,7 +615,7 @@ impl State {
     pub(super) fn could_squeeze_in(&self, peer: Key<Peer>, bytes: u64) -> Option<u64> {
         let (p, budget) = (&self.peers[peer], self.up_budget(peer));
         let is_possible = p.up.in_flight < budget.saturating_mul(SQUEEZE)
-            && p.up.transfers < self.config.max_transfers_per_peer
+            && u32::from(p.up.transfers) < self.config.max_transfers_per_peer
             && !p.is_put_off(p.up.transfers)
             && !(p.up.transfers > 0 && p.is_doubtful() && !p.is_origin())
             && self.transfers.len() < MOST_TRANSFERS;
@@ -538,9 +628,9 @@ impl State {
         let p = &self.peers[peer];
         let at = p.up.feed_at(p.up.lead(&self.config));
         // What an origin has left until then goes in one go, in longer runs.
-        let is_news = p.feed.is_none_or(|set| at < set && !p.is_origin());
+        let is_news = p.feed.get().is_none_or(|set| at < set && !p.is_origin());
         if at > now && is_news && p.up.in_flight < self.up_budget(peer) {
-            if let Some(set) = self.peers[peer].feed.replace(at) {
+            if let Some(set) = self.peers[peer].feed.replace(Some(at)) {
                 self.alarms.remove(&(set, Alarm::Feed(peer)));
             }
             self.alarms.insert((at, Alarm::Feed(peer)));
@@ -549,7 +639,7 @@ impl State {
 
     /// Gives a peer nothing to do until then, or lets it do something again.
     pub(super) fn set_rest(&mut self, peer: Key<Peer>, until: Option<Time>) {
-        if let Some(at) = std::mem::replace(&mut self.peers[peer].rests, until) {
+        if let Some(at) = self.peers[peer].rests.replace(until) {
             self.alarms.remove(&(at, Alarm::Rest(peer)));
         }
         if let Some(at) = until {
@@ -581,11 +671,8 @@ impl State {
             flights: SmallVec::new(),
             shares: self.peers[peer].gives(),
             order: Order::default(),
-            reader: None,
-            repair: None,
-            pauses: 0,
-            pause: Time::default(),
             waiting: None,
+            special: None,
             seats: Seats {
                 of_peer: Seat::NONE,
                 of_file: Seat::NONE,
@@ -612,7 +699,48 @@ impl State {
     /// The transfer with that number, if it is under way.
     pub(super) fn transfer(&self, id: TransferId) -> Option<Key<Transfer>> {
         let key = Key::from_number((id.0 % MOST_TRANSFERS as u64) as u32);
-        self.transfers.get(key).filter(|t| t.assignment.transfer == id).map(|_| key)
+        self.transfers.get(key).filter(|t| t.id == id).map(|_| key)
+    }
+
+    /// What is known of the two sides of a transfer that ends will be needed at once. What is farther away comes later.
+    pub(super) fn fetch_sides(&self, transfer: Key<Transfer>) {
+        let t = &self.transfers[transfer];
+        let [before, after] = t.giving;
+        self.members.fetch(t.taker, 2);
+        self.peers.fetch(t.giver, 4);
+        before.into_iter().chain(after).for_each(|other| self.transfers.fetch(other, 2));
+        let m = &self.members[t.taker];
+        self.peers.fetch(m.peer, 4);
+        if let Some(word) = m.have.words().get((t.pieces.start / WORD) as usize) {
+            fetch(word, 1);
+        }
+        fetch(m.flights.as_slice(), 2);
+        self.fetch_offer(t.giver);
+    }
+
+    /// What a peer gives, and to whom, will be asked soon.
+    pub(super) fn fetch_offer(&self, peer: Key<Peer>) {
+        let Some(peer) = self.peers.get(peer) else { return };
+        peer.friends.fetch();
+        peer.giving.into_iter().for_each(|latest| self.transfers.fetch(latest, 2));
+        if let Some(offer) = peer.offers.first() {
+            self.members.fetch(offer, 2);
+        }
+    }
+
+    /// The next alarm will ring soon.
+    pub(super) fn fetch_alarm(&self) {
+        if let Some(&(_, Alarm::Feed(peer) | Alarm::Watch(peer))) = self.alarms.first() {
+            self.peers.fetch(peer, 4);
+        }
+    }
+
+    /// What a member needs will be asked at once.
+    pub(super) fn fetch_needs(&self, member: Key<Member>) {
+        let m = &self.members[member];
+        fetch(m.have.words(), 8);
+        fetch(m.flights.as_slice(), 2);
+        self.peers[m.peer].friends.fetch();
     }
 
     /// Puts a member into the bags where it belongs; one that is nothing to anybody any more goes.
@@ -621,7 +749,9 @@ impl State {
         let (peer, file) = (m.peer, m.file);
         if m.open == 0 && m.flights.is_empty() {
             m.want.clear();
-            m.repair = None;
+            if m.repair().is_some() {
+                m.specially(|special| special.repair = None);
+            }
         }
         if m.have.is_empty() && m.want.is_empty() && m.flights.is_empty() {
             self.remove_member(member);
@@ -638,7 +768,7 @@ impl State {
             self.closing.remove(member, &mut self.members, |m| &mut m.seats.all_closing);
         }
         if needs {
-            if self.members[member].reader.is_some() && self.peers[peer].urgent.is_none() {
+            if self.members[member].reader().is_some() && self.peers[peer].urgent.is_none() {
                 self.set_urgent(member);
             }
             self.peers[peer].needs.add(member, &mut self.members, |m| &mut m.seats.needs);
@@ -784,10 +914,9 @@ impl State {
     ) -> Assignment {
         let (to, file) = (self.members[taker].peer, self.members[taker].file);
         let bytes = self.files[file].bytes_of_run(&pieces);
+        let number = u64::from(self.transfers.next().number());
         let assignment = Assignment {
-            transfer: TransferId(
-                self.next_transfer * MOST_TRANSFERS as u64 + u64::from(self.transfers.next().number()),
-            ),
+            transfer: TransferId(self.next_transfer * MOST_TRANSFERS as u64 + number),
             giver: self.peers[giver].id,
             taker: self.peers[to].id,
             taker_dials,
@@ -809,7 +938,7 @@ impl State {
                 self.spent.spend(shared, bytes, now);
             }
             let to = &mut self.peers[to];
-            (to.fresh, to.fresh_at) = (to.fresh(now) + bytes, now);
+            (to.fresh, to.fresh_at) = ((to.fresh(now) + bytes) as f32, now);
         }
         let m = &mut self.members[taker];
         m.open -= pieces.len() as u32;
@@ -823,28 +952,45 @@ impl State {
         let patience = [giver, to].map(|peer| self.peers[peer].patience(&self.config));
         let silent = expected.map(|at| at.plus(at.since(now)).plus(patience[0].min(patience[1])));
         let alarm = silent.map_or(given_up, |at| at.min(given_up));
+        let latest = self.peers[giver].giving;
         let key = self.transfers.insert(Transfer {
-            assignment: assignment.clone(),
+            id: assignment.transfer,
             giver,
             taker,
-            done: Pieces::new(pieces.len() as u32),
-            bytes,
+            pieces: pieces.clone(),
+            done: None,
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             bytes_done: 0,
             giver_mark,
             taker_mark,
-            giving: Seat::NONE,
+            giving: [None, latest],
             started: now,
-            expected,
+            expected: expected.map_or(Alarmed::NEVER, Alarmed),
             deadline: given_up,
             alarm,
+            taker_dials,
         });
+        if let Some(latest) = self.peers[giver].giving.replace(key) {
+            self.transfers[latest].giving[0] = Some(key);
+        }
         self.members[taker].flights.push(Flight { transfer: key, pieces });
-        self.peers[giver].giving.add(key, &mut self.transfers, |t| &mut t.giving);
         self.watch(giver, alarm);
         self.stats.started += 1;
         self.stats.active_transfers += 1;
         self.settle(taker);
         assignment
+    }
+
+    /// The transfers in which a peer sends, the latest first.
+    pub(super) fn giving(&self, giver: Key<Peer>) -> impl Iterator<Item = Key<Transfer>> + '_ {
+        std::iter::successors(self.peers[giver].giving, |&key| self.transfers[key].giving[1])
+    }
+
+    /// The command to take a transfer back.
+    pub(super) fn cancel_of(&self, transfer: Key<Transfer>) -> Command {
+        let t = &self.transfers[transfer];
+        let taker = self.members[t.taker].peer;
+        Command::Cancel { transfer: t.id, giver: self.peers[t.giver].id, taker: self.peers[taker].id }
     }
 
     /// When a transfer that starts now should be over: when both lines have done what is in flight on them.
@@ -885,14 +1031,13 @@ impl State {
     /// The taker verified a piece; whether that is news. Settle it afterwards.
     pub(super) fn verified(&mut self, transfer: Key<Transfer>, piece: u32, now: Time) -> bool {
         let t = &mut self.transfers[transfer];
-        let run = &t.assignment.pieces;
-        if !run.contains(&piece) || !t.done.insert(piece - run.start) {
+        if !t.pieces.contains(&piece) || !t.note_done(piece) {
             return false;
         }
         let m = &mut self.members[t.taker];
         let file = &mut self.files[m.file];
         let bytes = file.bytes_of(piece);
-        t.bytes_done += bytes;
+        t.bytes_done += bytes as u32;
         let (giver, taker) = (t.giver, m.peer);
         if m.have.insert(piece) {
             self.peers[giver].given += bytes;
@@ -922,9 +1067,15 @@ impl State {
 
     /// Forgets a transfer; what was not verified of it is needed again.
     pub(super) fn end(&mut self, transfer: Key<Transfer>, words: &mut Vec<u64>) {
-        let giver = self.transfers[transfer].giver;
-        self.peers[giver].giving.remove(transfer, &mut self.transfers, |t| &mut t.giving);
         let Some(t) = self.transfers.remove(transfer) else { return };
+        let (giver, [before, after]) = (t.giver, t.giving);
+        match before {
+            Some(before) => self.transfers[before].giving[1] = after,
+            None => self.peers[giver].giving = after,
+        }
+        if let Some(after) = after {
+            self.transfers[after].giving[0] = before;
+        }
         self.stats.active_transfers -= 1;
         let m = &mut self.members[t.taker];
         if let Some(at) = m.flights.iter().position(|flight| flight.transfer == transfer) {
@@ -938,12 +1089,13 @@ impl State {
             let file = &mut self.files[file];
             t.missing().for_each(|piece| file.rarity.fewer(piece));
         }
-        let lost = t.bytes - t.bytes_done;
+        let lost = u64::from(t.bytes - t.bytes_done);
         self.peers[giver].up.end(lost);
         self.peers[taker].down.end(lost);
         if lost > 0 {
             self.recount(t.taker, words);
-            self.members[t.taker].repair = Some(t.assignment.pieces.clone());
+            let repair = Some(t.pieces.clone());
+            self.members[t.taker].specially(|special| special.repair = repair);
         }
         self.settle(t.taker);
     }
@@ -952,8 +1104,8 @@ impl State {
     /// transfers do not touch it.
     pub(super) fn watch(&mut self, giver: Key<Peer>, at: Time) {
         let watch = &mut self.peers[giver].watch;
-        if watch.is_none_or(|set| at < set) {
-            if let Some(set) = watch.replace(at) {
+        if at < watch.0 {
+            if let Some(set) = watch.replace(Some(at)) {
                 self.alarms.remove(&(set, Alarm::Watch(giver)));
             }
             self.alarms.insert((at, Alarm::Watch(giver)));
@@ -962,16 +1114,18 @@ impl State {
 
     /// The alarm for a giver's transfers rang (and is no longer in the set): which of them are to be looked at.
     pub(super) fn due_to_look_at(&mut self, giver: Key<Peer>, now: Time) -> Vec<(TransferId, Key<Transfer>)> {
-        self.peers[giver].watch = None;
+        self.peers[giver].watch = Alarmed::NEVER;
         let due = |&key: &Key<Transfer>| self.transfers[key].alarm <= now;
-        let named = |key| (self.transfers[key].assignment.transfer, key);
-        self.peers[giver].giving.iter().filter(due).map(named).collect()
+        let named = |key| (self.transfers[key].id, key);
+        self.giving(giver).filter(due).map(named).collect()
     }
 
     /// Sets the alarm for a giver's transfers, if there are any.
     pub(super) fn watch_again(&mut self, giver: Key<Peer>) {
-        let Some(peer) = self.peers.get(giver) else { return };
-        if let Some(at) = peer.giving.iter().map(|key| self.transfers[key].alarm).min() {
+        if self.peers.get(giver).is_none() {
+            return;
+        }
+        if let Some(at) = self.giving(giver).map(|key| self.transfers[key].alarm).min() {
             self.watch(giver, at);
         }
     }
@@ -1012,7 +1166,10 @@ impl State {
             self.alarms.remove(&(pair.alarm, Alarm::Pair(giver, taker)));
             if !self.pairs.contains(taker, giver) {
                 for (one, other) in [(giver, taker), (taker, giver)] {
-                    self.peers[one].partners.retain(|partner| *partner != other);
+                    let partners = &mut self.peers[one].partners;
+                    if let Some(at) = partners.iter().position(|&partner| partner == other) {
+                        partners.swap_remove(at);
+                    }
                 }
             }
         }
@@ -1035,12 +1192,40 @@ impl State {
 impl Transfer {
     /// The side that is dialled.
     pub(super) fn acceptor(&self, state: &State) -> Key<Peer> {
-        if self.assignment.taker_dials { self.giver } else { state.members[self.taker].peer }
+        if self.taker_dials { self.giver } else { state.members[self.taker].peer }
     }
 
     /// Pieces of it that are not verified yet.
     pub(super) fn missing(&self) -> impl Iterator<Item = u32> + '_ {
-        let start = self.assignment.pieces.start;
-        self.assignment.pieces.clone().filter(move |piece| !self.done.contains(piece - start))
+        let start = self.pieces.start;
+        let left = if self.bytes_done == self.bytes { start..start } else { self.pieces.clone() };
+        left.filter(move |piece| !self.done.as_ref().is_some_and(|done| done.contains(piece - start)))
+    }
+
+    /// A piece of it was verified; whether that is news.
+    fn note_done(&mut self, piece: u32) -> bool {
+        if self.bytes_done == self.bytes {
+            return false;
+        }
+        if self.pieces.len() == 1 {
+            return true;
+        }
+        let len = self.pieces.len() as u32;
+        let done = self.done.get_or_insert_with(|| Box::new(Pieces::new(len)));
+        done.insert(piece - self.pieces.start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a peer and its part in one file, without the bits: 512 bytes are the promise. Beside it there are 4 bytes for each
+    /// acquaintance, 64 of them at most, and what [`Transfer`] takes for each transfer under way.
+    #[test]
+    fn a_peer_takes_little_memory() {
+        let ids = 2 * size_of::<(PeerId, Key<Peer>)>();
+        assert!(size_of::<Option<Peer>>() + size_of::<Option<Member>>() + ids <= 512);
+        assert!(size_of::<Option<Transfer>>() + size_of::<Flight>() <= 112);
     }
 }

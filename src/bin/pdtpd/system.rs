@@ -6,12 +6,10 @@ use std::io;
 /// Fewest connections, whatever the process is allowed.
 const MIN_CONNECTIONS: usize = 64;
 
-/// Most descriptors that are not for connections: the hub keeps 6,144 files open at most.
-const MAX_FOR_FILES: u64 = 8192;
-
-/// How many connections fit: half of the descriptors, or all but what files can need.
+/// How many connections fit: all but a sixteenth of the descriptors, where that is enough for files. The hub keeps half
+/// of those open, and half of that again for files that were replaced.
 pub(crate) fn connections_for(descriptors: u64) -> usize {
-    let for_files = (descriptors / 2).min(MAX_FOR_FILES);
+    let for_files = (descriptors / 16).clamp(512, 8192).min(descriptors / 2);
     usize::try_from(descriptors - for_files).unwrap_or(usize::MAX).max(MIN_CONNECTIONS)
 }
 
@@ -136,7 +134,8 @@ mod tests {
     #[test]
     fn connections_leave_descriptors_for_files() {
         assert_eq!(connections_for(1024), 512);
-        assert_eq!(connections_for(65_536), 65_536 - 8192);
+        assert_eq!(connections_for(20_000), 18_750);
+        assert_eq!(connections_for(1 << 20), (1 << 20) - 8192);
         assert_eq!(connections_for(0), MIN_CONNECTIONS);
     }
 

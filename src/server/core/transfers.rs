@@ -251,7 +251,7 @@ impl Core {
     /// Strikes off what the swarm has ended without a command.
     pub(super) fn look_over_transfers(&mut self) {
         let ended: Vec<_> =
-            self.open.keys().copied().filter(|&transfer| self.swarm.transfer(transfer).is_none()).collect();
+            self.open.keys().copied().filter(|&transfer| !self.swarm.is_under_way(transfer)).collect();
         for transfer in ended {
             self.close_transfer(transfer);
         }
@@ -288,7 +288,7 @@ impl Core {
             ms: m.ms.unwrap_or(0),
             result: m.error.map_or(Ok(()), Err),
         });
-        if self.swarm.transfer(transfer).is_none() {
+        if !self.swarm.is_under_way(transfer) {
             self.close_transfer(transfer);
         }
     }
@@ -336,7 +336,7 @@ impl Core {
             ms: elapsed / 1000,
             result,
         });
-        if self.swarm.transfer(transfer).is_none() {
+        if !self.swarm.is_under_way(transfer) {
             self.close_transfer(transfer);
         }
     }

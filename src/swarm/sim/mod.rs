@@ -9,6 +9,7 @@
 //!
 //! Not part of the library: compiled for tests and with the feature `sim`, for the program `pdtp-sim`.
 
+mod agenda;
 mod network;
 #[cfg(feature = "sim")]
 mod plot;

@@ -10,8 +10,9 @@
 //!
 //! Not responsible for what the bytes are.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use smallvec::SmallVec;
+
+use super::agenda::Agenda;
 
 /// A flow, numbered; numbers are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,16 +26,19 @@ const ROUNDING: f64 = 0.5;
 #[derive(Debug)]
 struct Line {
     capacity: f64,
-    level: f64,
-    flows: Vec<u32>,
-    is_asked: bool,
-    /// Uplinks only: whether [`Network::due`] has to look at it, and the valid entry there.
-    is_touched: bool,
+    /// What its flows could take as far as other lines go: the sum of the levels of those that have one, and how many of
+    /// them have none.
+    offered: f64,
+    unlimited: u32,
+    /// Uplinks only: the valid entry in [`Network::due`], and whether that has to be made anew.
     stamp: u32,
+    is_touched: bool,
+    is_asked: bool,
+    flows: SmallVec<[u32; 4]>,
 }
 
 #[derive(Debug)]
-struct Flow {
+struct Flow<T> {
     lines: [u32; 2],
     seats: [u32; 2],
     rate: f64,
@@ -43,9 +47,11 @@ struct Flow {
     at: u64,
     /// Bytes at which to stop and ask.
     mark: f64,
+    /// What it is to those who began it; `None` when it is over.
+    tag: Option<T>,
 }
 
-impl Flow {
+impl<T> Flow<T> {
     fn moved_at(&self, now: u64) -> f64 {
         self.moved + self.rate * (now - self.at) as f64 / 1e6
     }
@@ -53,40 +59,45 @@ impl Flow {
 
 /// All lines and flows.
 #[derive(Debug)]
-pub(super) struct Network {
+pub(super) struct Network<T> {
     /// Uplink and downlink of host 0, of host 1, …
     lines: Vec<Line>,
-    flows: Vec<Flow>,
+    /// Beside them, since those of many lines are looked at for each change of one.
+    levels: Vec<f64>,
+    flows: Vec<Flow<T>>,
     free: Vec<u32>,
     tolerance: f64,
     asked: Vec<u32>,
     touched: Vec<u32>,
     caps: Vec<f64>,
-    /// When the first flow of an uplink reaches its mark: time, line, stamp.
-    due: BinaryHeap<Reverse<(u64, u32, u32)>>,
+    /// When the first flow of an uplink reaches its mark: line, stamp.
+    due: Agenda<(u32, u32)>,
 }
 
-impl Network {
+impl<T: Copy> Network<T> {
     /// Hosts by what their lines carry up and down, bytes a second. A level that changes by less than the fraction
     /// `tolerance` is taken as unchanged.
     pub(super) fn new(hosts: impl Iterator<Item = (f64, f64)>, tolerance: f64) -> Self {
         let line = |capacity: f64| Line {
             capacity: capacity.max(1.0),
-            level: f64::INFINITY,
-            flows: Vec::new(),
-            is_asked: false,
-            is_touched: false,
+            offered: 0.0,
+            unlimited: 0,
             stamp: 0,
+            is_touched: false,
+            is_asked: false,
+            flows: SmallVec::new(),
         };
+        let lines: Vec<_> = hosts.flat_map(|(up, down)| [line(up), line(down)]).collect();
         Self {
-            lines: hosts.flat_map(|(up, down)| [line(up), line(down)]).collect(),
+            levels: vec![f64::INFINITY; lines.len()],
+            lines,
             flows: Vec::new(),
             free: Vec::new(),
             tolerance,
             asked: Vec::new(),
             touched: Vec::new(),
             caps: Vec::new(),
-            due: BinaryHeap::new(),
+            due: Agenda::default(),
         }
     }
 
@@ -99,10 +110,10 @@ impl Network {
     }
 
     /// Bytes begin to move; [`reached`](Self::reached) tells when `mark` of them have.
-    pub(super) fn begin(&mut self, from: u32, to: u32, mark: f64, now: u64) -> FlowId {
+    pub(super) fn begin(&mut self, from: u32, to: u32, mark: f64, now: u64, tag: T) -> FlowId {
         let lines = [2 * from, 2 * to + 1];
         let seats = lines.map(|line| self.lines[line as usize].flows.len() as u32);
-        let flow = Flow { lines, seats, rate: 0.0, moved: 0.0, at: now, mark };
+        let flow = Flow { lines, seats, rate: 0.0, moved: 0.0, at: now, mark, tag: Some(tag) };
         let id = match self.free.pop() {
             Some(id) => {
                 self.flows[id as usize] = flow;
@@ -113,11 +124,19 @@ impl Network {
                 self.flows.len() as u32 - 1
             }
         };
-        for line in lines {
-            self.lines[line as usize].flows.push(id);
+        for (line, other) in [(lines[0], lines[1]), (lines[1], lines[0])] {
+            let level = self.levels[other as usize];
+            let the_line = &mut self.lines[line as usize];
+            the_line.flows.push(id);
+            the_line.offer(level, 1.0);
             self.ask(line);
         }
         FlowId(id)
+    }
+
+    /// What was said of a flow when it began; `None` if it is over.
+    pub(super) fn tag(&self, flow: FlowId) -> Option<T> {
+        self.flows[flow.0 as usize].tag
     }
 
     /// Where a flow that has reached its mark is to stop next.
@@ -130,11 +149,17 @@ impl Network {
     pub(super) fn end(&mut self, flow: FlowId, now: u64) -> f64 {
         let Flow { lines, seats, .. } = self.flows[flow.0 as usize];
         let moved = self.flows[flow.0 as usize].moved_at(now);
+        self.flows[flow.0 as usize].tag = None;
         for side in 0..2 {
+            let level = self.levels[lines[1 - side] as usize];
             let line = &mut self.lines[lines[side] as usize];
+            line.offer(level, -1.0);
             line.flows.swap_remove(seats[side] as usize);
             if let Some(&other) = line.flows.get(seats[side] as usize) {
                 self.flows[other as usize].seats[side] = seats[side];
+            }
+            if line.flows.is_empty() {
+                line.offered = 0.0;
             }
             self.ask(lines[side]);
         }
@@ -146,7 +171,7 @@ impl Network {
     /// When the next flow reaches its mark, if any does.
     pub(super) fn next(&mut self, now: u64) -> Option<u64> {
         self.settle(now);
-        while let Some(&Reverse((at, line, stamp))) = self.due.peek() {
+        while let Some((at, &(line, stamp))) = self.due.peek() {
             if self.lines[line as usize].stamp == stamp {
                 return Some(at.max(now));
             }
@@ -159,7 +184,7 @@ impl Network {
     /// given a new mark or to be ended.
     pub(super) fn reached(&mut self, now: u64, out: &mut Vec<FlowId>) {
         out.clear();
-        while let Some(&Reverse((at, line, stamp))) = self.due.peek() {
+        while let Some((at, &(line, stamp))) = self.due.peek() {
             let is_valid = self.lines[line as usize].stamp == stamp;
             if is_valid && at > now {
                 return;
@@ -216,20 +241,25 @@ impl Network {
             };
             let first = self.lines[line as usize].flows.iter().filter_map(due).min();
             if let Some(at) = first {
-                self.due.push(Reverse((at, line, self.lines[line as usize].stamp)));
+                self.due.push(at, (line, self.lines[line as usize].stamp));
             }
         }
     }
 
     /// Fills a line: flows held back elsewhere get what they can take, the others share the rest.
     fn ask_for_level(&mut self, line: u32, now: u64) {
-        let Line { capacity, ref flows, level: old, .. } = self.lines[line as usize];
+        let (the_line, old) = (&self.lines[line as usize], self.levels[line as usize]);
+        // Its flows get what their other lines give them, as before; those lines have been asked, or will be.
+        if old.is_infinite() && the_line.has_room() && line % 2 == 1 {
+            return;
+        }
         let other = |id: u32| {
             let [up, down] = self.flows[id as usize].lines;
             if up == line { down } else { up }
         };
         self.caps.clear();
-        self.caps.extend(flows.iter().map(|&id| self.lines[other(id) as usize].level));
+        self.caps.extend(the_line.flows.iter().map(|&id| self.levels[other(id) as usize]));
+        let capacity = the_line.capacity;
         let level = if self.caps.iter().sum::<f64>() <= capacity {
             f64::INFINITY
         } else {
@@ -247,7 +277,7 @@ impl Network {
         let changed =
             (level - old).abs() > self.tolerance * old.min(level) || level.is_finite() != old.is_finite();
         if changed {
-            self.lines[line as usize].level = level;
+            self.levels[line as usize] = level;
         }
         let level = if changed { level } else { old };
         for seat in 0..self.lines[line as usize].flows.len() {
@@ -255,7 +285,7 @@ impl Network {
             let flow = &mut self.flows[id as usize];
             let [up, down] = flow.lines;
             let other = if up == line { down } else { up };
-            let its_level = self.lines[other as usize].level;
+            let its_level = self.levels[other as usize];
             let rate = level.min(its_level);
             if rate != flow.rate && rate.is_finite() {
                 flow.moved = flow.moved_at(now);
@@ -263,11 +293,36 @@ impl Network {
                 flow.rate = rate;
                 self.touch(up);
             }
+            if changed {
+                let the_other = &mut self.lines[other as usize];
+                the_other.offer(old, -1.0);
+                the_other.offer(level, 1.0);
+                // Nothing becomes of it where there was room and still is.
+                if its_level.is_infinite() && the_other.has_room() && rate.is_finite() {
+                    continue;
+                }
+            }
             // Whether the other line sees this flow held back differently than before.
             if changed && (old < its_level || level < its_level) || !rate.is_finite() {
                 self.ask(other);
             }
         }
+    }
+}
+
+impl Line {
+    /// One of its flows could take so much more or less, as far as its other line goes.
+    fn offer(&mut self, level: f64, sign: f64) {
+        if level.is_finite() {
+            self.offered += sign * level;
+        } else {
+            self.unlimited = self.unlimited.wrapping_add_signed(sign as i32);
+        }
+    }
+
+    /// Whether it is surely not full: by more than what many sums may have been rounded by.
+    fn has_room(&self) -> bool {
+        self.unlimited == 0 && self.offered < self.capacity * (1.0 - 1e-6)
     }
 }
 
@@ -313,7 +368,7 @@ mod tests {
             let mut open: Vec<(FlowId, [usize; 2])> = Vec::new();
             for (step, &(from, to, end)) in flows.iter().enumerate() {
                 let (from, to) = (from % count, to % count);
-                open.push((network.begin(from as u32, to as u32, 1e12, step as u64), [2 * from, 2 * to + 1]));
+                open.push((network.begin(from as u32, to as u32, 1e12, step as u64, ()), [2 * from, 2 * to + 1]));
                 if end == 0 {
                     network.end(open.swap_remove(step % open.len()).0, step as u64);
                 }
@@ -330,9 +385,9 @@ mod tests {
     #[test]
     fn marks_are_reached_when_they_should() {
         let mut network = Network::new([(1000.0, 1000.0), (1000.0, 500.0)].into_iter(), 0.0);
-        let flow = network.begin(0, 1, 1000.0, 0);
+        let flow = network.begin(0, 1, 1000.0, 0, ());
         assert_eq!(network.next(0), Some(2_000_000));
-        let second = network.begin(0, 1, 250.0, 1_000_000);
+        let second = network.begin(0, 1, 250.0, 1_000_000, ());
         assert_eq!(network.next(1_000_000), Some(2_000_000));
         let mut there = Vec::new();
         network.reached(2_000_000, &mut there);

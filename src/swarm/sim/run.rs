@@ -1,7 +1,8 @@
 //! Runs a [`Setup`]: hosts that obey the swarm and tell it what happens to them.
 
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 
+use super::agenda::Agenda;
 use super::network::{FlowId, Network};
 use super::report::{HostOutcome, Outcome, Sample};
 use super::setup::{FileSpec, Host, SECOND, Setup, Wants};
@@ -63,31 +64,6 @@ enum Happening {
     Play(u32),
 }
 
-/// One of the agenda, earliest first; what was planned first comes first.
-#[derive(Debug)]
-struct Entry {
-    at: u64,
-    number: u64,
-    what: Happening,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-impl Eq for Entry {}
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (other.at, other.number).cmp(&(self.at, self.number))
-    }
-}
-
 /// A transfer as its two sides see it.
 #[derive(Debug)]
 struct Active {
@@ -123,7 +99,7 @@ struct State {
     /// Hosts that it has a connection to, with nothing on it.
     kept: VecDeque<u32>,
     /// Hosts it has dialled, and when the latest new ones were.
-    known: std::collections::HashSet<u32>,
+    known: IdMap<u32, ()>,
     dialled: VecDeque<u64>,
     transfers: Vec<TransferId>,
     reader: Option<Reader>,
@@ -144,14 +120,12 @@ struct World<'a, L> {
     setup: &'a Setup,
     look: L,
     swarm: Swarm,
-    network: Network,
+    network: Network<TransferId>,
     now: u64,
-    agenda: BinaryHeap<Entry>,
-    next: u64,
+    agenda: Agenda<Happening>,
     states: Vec<State>,
     has: IdMap<(u32, u32), Pieces>,
     active: IdMap<TransferId, Active>,
-    of_flow: IdMap<FlowId, TransferId>,
     /// Takers that are to finish and have not.
     unfinished: usize,
     sizes: Sizes,
@@ -217,12 +191,10 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
             swarm: Swarm::new(setup.config.clone()),
             network: Network::new(hosts.iter().map(|host| (host.up, host.down)), setup.tolerance),
             now: 0,
-            agenda: BinaryHeap::new(),
-            next: 0,
+            agenda: Agenda::default(),
             states: hosts.iter().map(|_| State::default()).collect(),
             has: IdMap::default(),
             active: IdMap::default(),
-            of_flow: IdMap::default(),
             unfinished: 0,
             sizes: Sizes::new(),
             outcome: Outcome { hosts: vec![HostOutcome::default(); hosts.len()], ..Outcome::default() },
@@ -249,7 +221,7 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
         let mut reached = Vec::new();
         while self.unfinished > 0 {
             let timeout = self.swarm.next_timeout().map(|at| at.0.max(self.now));
-            let planned = self.agenda.peek().map(|entry| entry.at);
+            let planned = self.agenda.peek().map(|(at, _)| at);
             let moving = self.network.next(self.now);
             let Some(at) = [timeout, planned, moving].into_iter().flatten().min() else { break };
             if at > self.setup.until {
@@ -262,8 +234,8 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
                     self.reached(flow);
                 }
             }
-            while self.agenda.peek().is_some_and(|entry| entry.at <= at) {
-                if let Some(Entry { what, .. }) = self.agenda.pop() {
+            while self.agenda.peek().is_some_and(|(planned, _)| planned <= at) {
+                if let Some(what) = self.agenda.pop() {
                     self.happen(what);
                 }
             }
@@ -285,8 +257,7 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
     }
 
     fn plan(&mut self, at: u64, what: Happening) {
-        self.next += 1;
-        self.agenda.push(Entry { at, number: self.next, what });
+        self.agenda.push(at, what);
     }
 
     fn host(&self, id: u32) -> &'a Host {
@@ -484,7 +455,6 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
     fn freeze(&mut self, transfer: TransferId) {
         let Some(active) = self.active.get_mut(&transfer) else { return };
         if let Some(flow) = active.flow.take() {
-            self.of_flow.remove(&flow);
             let moved = self.network.end(flow, self.now) as u64;
             self.outcome.wasted += moved.saturating_sub(active.useful);
         }
@@ -578,7 +548,7 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
         }
         let now = self.now;
         let state = &mut self.states[id as usize];
-        if state.known.contains(&other) {
+        if state.known.contains_key(&other) {
             return true;
         }
         while state.dialled.front().is_some_and(|&at| at + NEW_HOSTS_IN <= now) {
@@ -588,7 +558,7 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
             return false;
         }
         state.dialled.push_back(now);
-        state.known.insert(other)
+        state.known.insert(other, ()).is_none()
     }
 
     /// Bytes begin to move.
@@ -601,8 +571,7 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
         }
         let mark = self.mark(active);
         let requested = self.now - self.between(from, to);
-        let flow = self.network.begin(from, to, mark, self.now);
-        self.of_flow.insert(flow, transfer);
+        let flow = self.network.begin(from, to, mark, self.now, transfer);
         if let Some(active) = self.active.get_mut(&transfer) {
             active.flow = Some(flow);
             // Both sides count from the request.
@@ -618,7 +587,7 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
 
     /// A piece has left the giver's line.
     fn reached(&mut self, flow: FlowId) {
-        let Some(&transfer) = self.of_flow.get(&flow) else { return };
+        let Some(transfer) = self.network.tag(flow) else { return };
         let Some(active) = self.active.get_mut(&transfer) else { return };
         let (from, to, file) = (active.assignment.giver, active.assignment.taker, active.assignment.file.0);
         let piece = active.assignment.pieces.start + active.whole;

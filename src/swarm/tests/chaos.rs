@@ -117,7 +117,11 @@ impl Chaos {
             }
             32..52 => {
                 let transfer = self.some_transfer();
-                let taker = self.world.swarm.transfer(transfer).map(|a| (a.taker, a.pieces.clone()));
+                let taker = self
+                    .world
+                    .flights
+                    .get(&transfer)
+                    .map(|f| (f.assignment.taker, f.assignment.pieces.clone()));
                 let (peer, run) = taker.unwrap_or((PeerId(1), 0..3));
                 let peer = if self.chance(90) { peer } else { self.somebody() };
                 let pieces = (0..self.dice.below(5))
@@ -127,7 +131,8 @@ impl Chaos {
             }
             52..90 => {
                 let transfer = self.some_transfer();
-                let sides = self.world.swarm.transfer(transfer).map(|a| (a.giver, a.taker));
+                let sides =
+                    self.world.flights.get(&transfer).map(|f| (f.assignment.giver, f.assignment.taker));
                 let (giver, taker) = sides.unwrap_or((PeerId(1), PeerId(2)));
                 let peer = match self.dice.below(20) {
                     0..3 => giver,

@@ -173,6 +173,6 @@ impl Swarm {
         let peer = &self.state.peers[taker];
         let bytes = (peer.taken + peer.down.in_flight - promised) as f64 - peer.given as f64;
         let balance = (bytes * 1e6 / now.since(peer.joined).max(1_000_000) as f64) as i64;
-        (false, peer.down.transfers > u32::from(promised > 0), balance)
+        (false, peer.down.transfers > u16::from(promised > 0), balance)
     }
 }
