@@ -260,6 +260,8 @@ fn of_two_tags_in_a_song_the_fuller_one_counts() {
     let server = Pdtpd::start(served.path(), NONE);
     wait_for(&server, "/both.mp3", "dc.title", Some(title));
     wait_for(&server, "/both.mp3", "dc.creator", Some("Ada"));
+    // Only the other says this.
+    wait_for(&server, "/both.mp3", "dc.relation", Some("An Album"));
     wait_for(&server, "/old.mp3", "dc.title", Some("Short"));
     wait_for(&server, "/old.mp3", "dc.creator", Some("Somebody"));
 }

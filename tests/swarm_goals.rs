@@ -1,5 +1,6 @@
 //! The scheduler's goals in swarms that take too long to simulate without optimisation:
-//! `cargo test --profile sim --features sim --test swarm_goals` (part of `make check-slow`).
+//! `cargo test --profile sim --features sim --test swarm_goals` (part of `make check-slow`). The others are in
+//! `src/swarm/tests/races.rs`.
 
 use pdtp::swarm::sim::{Summary, run, scenario};
 
@@ -7,48 +8,74 @@ fn play(name: &str, seed: u64) -> Summary {
     let setup = scenario(name).expect("a known scenario").setup(seed);
     let summary = run(&setup).summary(&setup);
     println!("{name}, seed {seed}: {:.3} T*, {summary:?}", summary.makespan / summary.best);
+    assert!(name == "streams" || summary.finished == summary.takers, "{name}, seed {seed}: {summary:?}");
     summary
 }
 
 #[test]
+fn sixteen_and_sixty_four_equal_peers() {
+    for (name, seed) in
+        ["equal16", "equal64"].into_iter().flat_map(|name| (1..=8).map(move |seed| (name, seed)))
+    {
+        let summary = play(name, seed);
+        assert!(summary.makespan <= 1.05 * summary.best, "{}", summary.makespan / summary.best);
+    }
+}
+
+#[test]
 fn a_thousand_equal_peers() {
-    for seed in 1..=2 {
+    for seed in 1..=3 {
         let summary = play("equal1000", seed);
-        assert!(summary.makespan <= 1.055 * summary.best, "{}", summary.makespan / summary.best);
+        assert!(summary.makespan <= 1.05 * summary.best, "{}", summary.makespan / summary.best);
+    }
+}
+
+#[test]
+fn peers_that_differ_come_go_and_do_harm() {
+    for seed in 1..=8 {
+        let ratio = |name| {
+            let summary = play(name, seed);
+            (summary.makespan / summary.best, summary)
+        };
+        assert!(ratio("halves").0 <= 1.08, "seed {seed}");
+        assert!(ratio("lognormal").0 <= 1.15, "seed {seed}");
+        assert!(ratio("churn").1.mean <= 22.0, "seed {seed}");
+        let (ratio, summary) = ratio("hostile");
+        assert!(ratio <= 1.2 && summary.wasted <= 0.02, "seed {seed}");
     }
 }
 
 #[test]
 fn a_frugal_origin_sends_about_one_copy() {
-    let summary = play("frugal1000", 1);
-    assert_eq!(summary.finished, 1000);
-    assert!(summary.origin_copies <= 1.2, "{}", summary.origin_copies);
-    assert!(summary.makespan <= 1.1 * summary.best, "{}", summary.makespan / summary.best);
+    for seed in 1..=2 {
+        let summary = play("frugal1000", seed);
+        assert!(summary.origin_copies <= 1.2, "{}", summary.origin_copies);
+        assert!(summary.makespan <= 1.1 * summary.best, "{}", summary.makespan / summary.best);
+    }
 }
 
-/// Kraken's published test reached p50 10 s, p99 18 s, p99.9 22 s. Here 10 s is what one host's line takes, both directions
-/// of all lines are needed for all of that time, and what is missing to it is mostly that pieces meet on lines unevenly.
+/// Kraken's published test reached p50 10 s, p99 18 s, p99.9 22 s. 10 s is what one host's line takes, and both directions
+/// of all lines are needed for all of that time.
 #[test]
 fn a_data_centre() {
-    let summary = play("kraken", 1);
-    assert_eq!(summary.finished, 2600);
-    assert!(summary.p50 <= 10.8 && summary.p99 <= 12.0 && summary.p999 <= 13.0, "{summary:?}");
+    for seed in 1..=2 {
+        let summary = play("kraken", seed);
+        assert!(summary.p50 <= 10.5 && summary.p99 <= 12.0 && summary.p999 <= 13.0, "{summary:?}");
+    }
 }
 
 #[test]
 fn a_crowd_that_comes_within_a_minute() {
     let summary = play("crowd2000", 1);
-    assert_eq!(summary.finished, 2000);
     assert!(summary.p999 <= 1.2 * summary.best, "{summary:?}");
 }
 
+/// One second, and two round trips of 20 ms.
 #[test]
 fn readers_beside_downloads() {
-    for seed in 1..=2 {
+    for seed in 1..=4 {
         let summary = play("streams", seed);
-        // Two pieces of 256 KiB in the first second, when 400 hosts come within half a minute and the origin alone has
-        // anything. Less would take a larger share of the origin's line away from downloads.
-        assert!(summary.slowest_start <= 1.2, "{summary:?}");
+        assert!(summary.slowest_start <= 1.04, "{summary:?}");
         assert_eq!(summary.stalled_readers, 0, "{summary:?}");
     }
 }
@@ -56,6 +83,5 @@ fn readers_beside_downloads() {
 #[test]
 fn a_mirror_of_small_files() {
     let summary = play("mirror", 1);
-    assert_eq!(summary.finished, 16);
     assert!(summary.makespan <= 1.2 * summary.best, "{summary:?}");
 }

@@ -219,21 +219,29 @@ def go(args, names):
         sys.exit(f"swarm: no pdtpd in {args.bin}; run make first")
     if args.trace:
         os.makedirs(args.trace, exist_ok=True)
-    report = {"date": time.strftime("%Y-%m-%d"), "commit": git("rev-parse", "--short", "HEAD"), "machine": machine(),
-              "queue_ms": args.queue_ms, "congestion": args.congestion, "results": {}}
+    about = {"date": time.strftime("%Y-%m-%d"), "commit": git("rev-parse", "--short", "HEAD"), "machine": machine(),
+             "queue_ms": args.queue_ms, "congestion": args.congestion}
     where = os.path.join(ROOT, "docs", "benchmarks") if args.docs else os.path.join(ROOT, "bench", "results")
     os.makedirs(where, exist_ok=True)
+    # Scenarios that are not measured now keep what was measured of them before.
+    results, file = {}, os.path.join(where, "swarm.json")
+    if os.path.exists(file):
+        with open(file) as f:
+            before = json.load(f)
+        results = before.pop("results")
+        for result in results.values():
+            result.setdefault("about", before)
     for name in names:
-        result = report["results"][name] = compare(SCENARIOS[name], args)
+        result = results[name] = {"about": about, **compare(SCENARIOS[name], args)}
         print(table(result), flush=True)
         if "pdtp" in result["systems"]:
             scenario = SCENARIOS[name]
-            title = f"{scenario.what} ({report['date']}, {report['commit']})"
+            title = f"{scenario.what} ({about['date']}, {about['commit']})"
             with open(os.path.join(where, f"swarm-{name}.svg"), "w") as f:
                 f.write(plot.completion(title, curves(result), len(scenario.peers), scenario.optimum_s))
         # After each, so that nothing is lost if it is stopped.
-        with open(os.path.join(where, "swarm.json"), "w") as f:
-            json.dump(report, f, indent=1)
+        with open(file, "w") as f:
+            json.dump({"results": results}, f, indent=1)
             f.write("\n")
     print(f"written to {os.path.relpath(where)}/")
 

@@ -59,19 +59,21 @@ pub(super) fn describe(mut source: impl Read + Seek + Send + Sync, extension: &s
         .limit_visual_bytes(Limit::Maximum(MAX_VISUAL));
     let probed = symphonia::default::get_probe().probe(&hint, stream, FormatOptions::default(), limits);
     let Ok(mut format) = probed else { return };
-    // One after the other as they lie in the file. Of what is there twice, the first counts: an ID3v1 tag at the end says
-    // less than the ID3v2 tag before it, and cut off after 30 characters.
+    // Of what is said twice the newest counts: an ID3v1 tag, which is cut off after 30 characters, comes before the ID3v2 tag.
+    // Neither has to have all of it.
+    let mut revisions = Vec::new();
     let mut metadata = format.metadata();
     loop {
         let mut found = Attributes::default();
         if let Some(tags) = metadata.current() {
             take_tags(tags, &mut found);
         }
-        all.complete_with(&found);
+        revisions.push(found);
         if metadata.pop().is_none() {
             break;
         }
     }
+    revisions.iter().rev().for_each(|found| all.complete_with(found));
     let duration = duration(&*format);
     if let Some(seconds) = duration.filter(|seconds| seconds.is_finite() && (0.0..1e9).contains(seconds)) {
         all.add_lossy(Attribute::Duration, &format!("{seconds:.3}"));
