@@ -101,7 +101,10 @@ impl Control<'_> {
             while let Some(body) = self.frames.next_body().map_err(|error| error.to_string())? {
                 match Message::parse(&body).map_err(|error| error.to_string())? {
                     Message::Ping(_) => self.send(wire::Pong {}).await?,
-                    Message::Notice(_) | Message::Reachable(_) | Message::Waiting(_) => {}
+                    Message::Notice(_)
+                    | Message::Reachable(_)
+                    | Message::Waiting(_)
+                    | Message::Hashing(_) => {}
                     Message::Error(error) => return Err(format!("{:?}: {}", error.code, error.message)),
                     other => return Ok(other),
                 }

@@ -165,7 +165,8 @@ async fn wait_for_workers(workers: &[Worker], count: usize) {
     loop {
         let told: Vec<_> = workers.iter().map(Worker::told).collect();
         let failed: usize = told.iter().map(|told| told.failed).sum();
-        assert!(failed == 0, "{failed} clients failed: {told:#?}");
+        let why: Vec<_> = told.iter().map(|told| &told.why).collect();
+        assert!(failed == 0, "{failed} clients failed: {why:#?}");
         let holding: usize = told.iter().map(|told| told.holding).sum();
         if holding >= count {
             return;
@@ -272,6 +273,7 @@ fn main() {
         tokio::time::sleep(Duration::from_secs(5)).await;
         wait_for_workers(&workers, clients + WARM).await;
         drop((workers, server));
+        eprintln!("{clients} hold on: {kib:.1} KiB and {cpu_us:.0} µs for each, {seconds:.1} s");
 
         let (end, stay) = watch::channel(true);
         let totals = Arc::new(Totals::default());
