@@ -718,8 +718,8 @@ impl Swarm {
         let m = &state.members[taker];
         let peer = if state.peers[giver].is_origin() { m.peer } else { giver };
         let needy = state.needy.len() as u64;
-        let origins: u64 = state.origins.iter().map(|&origin| state.peers[origin].up.rate).sum();
-        state.files[m.file].hungry.len() > 2 && origins < state.peers[peer].up.rate.saturating_mul(needy)
+        let origins: u64 = state.origins.iter().map(|&origin| state.peers[origin].up.rate()).sum();
+        state.files[m.file].hungry.len() > 2 && origins < state.peers[peer].up.rate().saturating_mul(needy)
     }
 
     /// How many pieces one transfer may bring.
