@@ -155,10 +155,7 @@ impl Drop for Ahead {
         }
         if let Some(conn) = self.conn.take() {
             let unrequest = wire::Unrequest { url: self.link.url(&self.path), range: None, root: None };
-            self.link.inner.handle.spawn(async move {
-                // A lost connection has made the server forget it already.
-                let _ = conn.send(unrequest).await;
-            });
+            conn.send_at_once(&self.link.inner.handle, unrequest);
         }
     }
 }

@@ -39,6 +39,8 @@ use crate::wire::{self, ByteRange, Digest, EntryKind, FileSignature, Order, UrlP
 
 /// How often a file that changes during its download is begun anew.
 const MAX_RESTARTS: u32 = 5;
+/// How long a server that is busy with a file is left alone.
+const BUSY_PAUSE: Duration = Duration::from_millis(500);
 /// Pieces of one file at most: with their hashes, 128 MiB of memory; at the largest piece size, 16 TiB.
 const MAX_PIECES: u32 = 4 * 1024 * 1024;
 /// Questions for piece hashes under way for one file.
@@ -349,7 +351,14 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
             Some(version) => version,
             None => {
                 let asking = job.link.ask_info(&path, Some(Arc::clone(&job.shared.numbers)));
-                version_of(&job.link, &path, &job.shared.unless_cancelled(asking).await??)?
+                match job.shared.unless_cancelled(asking).await? {
+                    // It changes faster than the server can look at it.
+                    Err(error) if error.kind == ErrorKind::Busy => {
+                        job.shared.unless_cancelled(sleep(BUSY_PAUSE)).await?;
+                        continue;
+                    }
+                    info => version_of(&job.link, &path, &info?)?,
+                }
             }
         };
         job.shared.numbers.hashing(None);

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout, timeout_at};
 
@@ -85,6 +86,19 @@ impl Conn {
     /// The same for what nobody waits for: it goes with the next message, or after a moment.
     pub(super) async fn send_later(&self, message: impl Into<Message>) -> Result<(), Gone> {
         self.put_out(message.into(), Outgoing::Later).await
+    }
+
+    /// The same where nobody can wait. It goes before what is sent after it, unless very much waits to be written.
+    pub(super) fn send_at_once(self: &Arc<Self>, handle: &Handle, message: impl Into<Message>) {
+        let message = message.into();
+        let message = if self.old().is_some() { old::said_to(message) } else { Some(message) };
+        if let Some(message) = message
+            && let Err(mpsc::error::TrySendError::Full(left)) = self.out.try_send(Outgoing::Now(message))
+        {
+            let out = self.out.clone();
+            // A lost connection has made the server forget it already.
+            handle.spawn(async move { out.send(left).await });
+        }
     }
 
     async fn put_out(&self, message: Message, how: fn(Message) -> Outgoing) -> Result<(), Gone> {

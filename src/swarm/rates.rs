@@ -181,7 +181,7 @@ impl Link {
     /// The time from a decision to the first byte, microseconds.
     pub(super) fn lead(&self, config: &Config) -> u64 {
         let lag = if self.lag == 0 { config.initial_lag_us } else { u64::from(self.lag) };
-        2 * lag + config.margin_us / 4
+        2 * lag + config.margin_us / 2
     }
 
     /// The time that must be covered by what is in flight, microseconds.

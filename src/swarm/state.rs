@@ -31,6 +31,8 @@ pub(super) const MAX_DOUBLINGS: u32 = 2;
 const TAKER_COVER: u64 = 4;
 /// What cannot wait may fill a giver's line this many times as far as all else.
 const SQUEEZE: u64 = 2;
+/// So many peers are a crowd.
+const CROWD: u64 = 100;
 /// So few peers count as alone with an origin.
 const FEW: u64 = 2;
 /// See [`Peer::trust`]: three failures in a row of one of which nothing is known, five after many that went well.
@@ -595,7 +597,9 @@ impl State {
         // With one or two, there is nothing to be gained from having pieces early, and no line to be left idle.
         let are_few = peer.is_origin() && peer.up.rate() > 0 && self.stats.peers <= FEW;
         let cover = if are_few { config.alone_us / self.stats.peers.max(1) } else { 0 };
-        let cover = cover.max(peer.up.cover(config));
+        // In a crowd a taker's line, too, is shared with what comes from many others.
+        let more = if self.stats.peers >= CROWD { config.margin_us } else { 0 };
+        let cover = cover.max(peer.up.cover(config) + more);
         peer.up.budget(assumed, peer.info.up_limit, cover, config)
     }
 

@@ -264,7 +264,7 @@ impl Default for Config {
             frugal: false,
             initial_up: 1024 * 1024,
             in_flight: 128 * 1024..64 * 1024 * 1024,
-            margin_us: 40_000,
+            margin_us: 20_000,
             initial_lag_us: 20_000,
             alone_us: 500_000,
             max_run_bytes: 16 * 1024 * 1024,
