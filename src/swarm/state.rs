@@ -362,7 +362,7 @@ struct Seats {
     all_closing: Seat,
 }
 
-/// Pieces on their way. Peers are numbered as in an [`Assignment`] by [`State::assignment`].
+/// Pieces on their way.
 #[derive(Debug)]
 pub(super) struct Transfer {
     pub(super) id: TransferId,
