@@ -85,6 +85,9 @@ impl From<Option<u64>> for Limit {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mark(u32);
 
+/// Orders come this much earlier than a line would run dry by what was learned, microseconds.
+const LEAD_MARGIN_US: u64 = 10_000;
+
 impl Link {
     /// What the line carries, bytes a second, as far as was learned; 0 = nothing yet.
     pub(super) fn rate(&self) -> u64 {
@@ -181,7 +184,7 @@ impl Link {
     /// The time from a decision to the first byte, microseconds.
     pub(super) fn lead(&self, config: &Config) -> u64 {
         let lag = if self.lag == 0 { config.initial_lag_us } else { u64::from(self.lag) };
-        2 * lag + config.margin_us / 2
+        2 * lag + LEAD_MARGIN_US
     }
 
     /// The time that must be covered by what is in flight, microseconds.

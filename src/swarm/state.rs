@@ -413,6 +413,8 @@ pub(super) enum Finding {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) config: Config,
+    /// What the configuration said, which is more in a crowd.
+    margin_us: u64,
     pub(super) peers: Slab<Peer>,
     pub(super) files: Slab<File>,
     pub(super) members: Slab<Member>,
@@ -442,6 +444,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(config: Config) -> Self {
         Self {
+            margin_us: config.margin_us,
             config,
             peers: Slab::default(),
             files: Slab::default(),
@@ -518,6 +521,7 @@ impl State {
             self.origins.push(key);
         } else {
             self.stats.peers += 1;
+            self.set_margin();
         }
         Some(key)
     }
@@ -548,6 +552,7 @@ impl State {
                 self.origins.retain(|&origin| origin != peer);
             } else {
                 self.stats.peers -= 1;
+                self.set_margin();
             }
         }
     }
@@ -597,10 +602,13 @@ impl State {
         // With one or two, there is nothing to be gained from having pieces early, and no line to be left idle.
         let are_few = peer.is_origin() && peer.up.rate() > 0 && self.stats.peers <= FEW;
         let cover = if are_few { config.alone_us / self.stats.peers.max(1) } else { 0 };
-        // In a crowd a taker's line, too, is shared with what comes from many others.
-        let more = if self.stats.peers >= CROWD { config.margin_us } else { 0 };
-        let cover = cover.max(peer.up.cover(config) + more);
+        let cover = cover.max(peer.up.cover(config));
         peer.up.budget(assumed, peer.info.up_limit, cover, config)
+    }
+
+    /// In a crowd a taker's line is shared with what comes from many others, and so a giver's must be filled further.
+    fn set_margin(&mut self) {
+        self.config.margin_us = if self.stats.peers >= CROWD { 2 * self.margin_us } else { self.margin_us };
     }
 
     /// Whether a peer should send more, now.
