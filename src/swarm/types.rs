@@ -235,7 +235,8 @@ pub struct Config {
     pub initial_up: u64,
     /// Smallest and largest number of bytes to have in flight per uplink.
     pub in_flight: Range<u64>,
-    /// In-flight bytes cover this much more of a giver's time than messages take by what was learned, microseconds.
+    /// In-flight bytes cover this much more of a giver's time than messages take by what was learned, microseconds;
+    /// twice as much in a crowd.
     pub margin_us: u64,
     /// What messages are assumed to take before anything was learned: see `rates`, microseconds.
     pub initial_lag_us: u64,
