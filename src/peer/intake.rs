@@ -67,7 +67,7 @@ impl Intake<'_> {
         let run = layout.bytes_of_run(self.pieces.clone());
         let total = run.end - run.start;
         let mut pace = Pace::new(self.deadlines, Instant::now());
-        let mut lull = self.link.lull.again(Instant::now());
+        let mut lull = Lull::new(Instant::now());
         let mut filling = Buffer::with_room(total);
         let mut from = 0;
         let mut allowed = 0;
@@ -114,7 +114,6 @@ impl Intake<'_> {
                 },
             }
         }
-        self.link.lull = lull;
         Ok(())
     }
 

@@ -11,7 +11,6 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::head::{HeadError, Parsed};
-use super::lull::Lull;
 use crate::wire::limits::MAX_HTTP_HEAD;
 
 /// Room made for reading heads and chunk sizes.
@@ -25,8 +24,6 @@ pub(super) struct Link {
     pub(super) stream: Arc<TcpStream>,
     /// Bytes that have come but belong to nobody yet.
     ahead: BytesMut,
-    /// Of the latest run of pieces that came.
-    pub(super) lull: Lull,
 }
 
 /// Why no head came.
@@ -45,7 +42,7 @@ impl Link {
         // Heads and pieces are written whole, so there is nothing that Nagle's algorithm could usefully wait for.
         // If this fails the connection is broken, which the first read or write will tell.
         let _ = stream.set_nodelay(true);
-        Self { stream: Arc::new(stream), ahead: BytesMut::from(first), lull: Lull::new(Instant::now()) }
+        Self { stream: Arc::new(stream), ahead: BytesMut::from(first) }
     }
 
     /// Waits until there are bytes to look at. False: the connection has ended. Holds no buffer while it waits.

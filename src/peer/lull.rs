@@ -23,8 +23,8 @@ const FAST: u64 = 4_000_000;
 /// been idle, where it begins anew.
 const FIRST_WINDOW: u64 = 14_000;
 
-/// The rhythm of reading a run of pieces. Copied from one run to the next on a connection, it knows the rate from the start.
-#[derive(Debug, Clone, Copy)]
+/// The rhythm of reading a run of pieces.
+#[derive(Debug)]
 pub(super) struct Lull {
     end: Instant,
     /// Since when the rate is being measured.
@@ -39,11 +39,6 @@ impl Lull {
     /// Nothing has come yet, and what comes is read at once.
     pub(super) fn new(now: Instant) -> Self {
         Self { end: now, since: now, mark: 0, rate: 0 }
-    }
-
-    /// The next run on the same connection begins.
-    pub(super) fn again(self, now: Instant) -> Self {
-        Self { rate: self.rate, ..Self::new(now) }
     }
 
     /// When to read again.
@@ -127,18 +122,6 @@ mod tests {
         let now = lull.end();
         lull.begin(300_000 + FAST / 10, FAR, now);
         assert_eq!(lull.end(), now);
-    }
-
-    #[test]
-    fn the_next_run_on_a_slow_line_begins_slowly() {
-        let start = Instant::now();
-        let mut lull = Lull::new(start);
-        let then = start + Duration::from_secs(1);
-        lull.begin(1_000_000, FAR, then);
-        let mut lull = lull.again(then);
-        assert_eq!(lull.end(), then);
-        lull.begin(1_000, FAR, then);
-        assert_eq!(lull.end() - then, Duration::from_micros(7_500), "half of 14 + 1 KB");
     }
 
     #[test]
