@@ -62,7 +62,7 @@ const SWEEP_SLOW: u64 = 1_000_000;
 /// What is missing of a file goes to a peer alone in one run if it is no more than this, bytes.
 const SMALL: u64 = 512 * 1024;
 /// A run takes this long at the giver's rate, microseconds.
-const RUN_US: u64 = 500_000;
+const RUN_US: u64 = 250_000;
 /// Those who came within so much time of each other came together, microseconds.
 const TOGETHER_US: u64 = 1_000_000;
 /// Who has this part of a file has begun.
