@@ -597,13 +597,13 @@ impl State {
     /// How many bytes a peer should be sending.
     pub(super) fn up_budget(&self, peer: Key<Peer>) -> u64 {
         let (config, peer) = (&self.config, &self.peers[peer]);
+        // A stranger's line may be a hundredth of what the origin's is: start small, it grows fast.
+        let assumed = if peer.is_origin() { config.initial_up } else { 0 };
         // With one or two, there is nothing to be gained from having pieces early, and no line to be left idle.
         let are_few = peer.is_origin() && peer.up.rate() > 0 && self.stats.peers <= FEW;
         let cover = if are_few { config.alone_us / self.stats.peers.max(1) } else { 0 };
         let cover = cover.max(peer.up.cover(config));
-        // Start small, it grows fast: a stranger's line may be a hundredth of what the origin's is, and of what an origin sends
-        // all at once everybody waits for the last.
-        peer.up.budget(0, peer.info.up_limit, cover, config)
+        peer.up.budget(assumed, peer.info.up_limit, cover, config)
     }
 
     /// In a crowd a taker's line is shared with what comes from many others, and so a giver's must be filled further.
