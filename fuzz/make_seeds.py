@@ -60,6 +60,7 @@ MESSAGES = [
     ["goaway", {"reason": "bye", "after_s": 5}],
     ["error", {"code": "slow_consumer", "message": "m", "url": URL, "re": "list", "id": 1}],
     ["protocol_error", {"reason": "r"}],
+    ["reading", {"url": URL, "id": 7, "entries": 1}],
 ]
 
 

@@ -1051,6 +1051,8 @@ typedef enum {
      * done.
      */
     PDTP_WAIT_FULL = 6,
+    /** The server is reading the directory: see `reading_entries`. */
+    PDTP_WAIT_READING = 7,
 } pdtp_wait_reason;
 
 /** What pdtp_transfer_cancel does with what is on disk. */
@@ -1112,6 +1114,8 @@ typedef struct {
     uint64_t checking_done;
     /** Bytes there are to check; 0 when nothing is being checked. */
     uint64_t checking_total;
+    /** Entries of the tree that the server has gone through for the next page of its listing, while that takes long. */
+    uint64_t reading_entries;
 } pdtp_progress;
 
 /**
@@ -1576,6 +1580,11 @@ typedef enum {
     PDTP_EVENT_LOG = 14,
     /** A share has another state: pdtp_event_share. Only the latest of each waits in the queue. */
     PDTP_EVENT_SHARE = 15,
+    /**
+     * The server is reading the directory, and the page does not come yet: pdtp_event_reading. Only the latest of each
+     * operation waits in the queue, about two a second come.
+     */
+    PDTP_EVENT_READING = 16,
 } pdtp_event_kind;
 
 /** How something that is watched has changed. Treat kinds that you do not know like PDTP_CHANGE_RESCAN. */
@@ -1623,6 +1632,16 @@ typedef struct {
     /** 1 with the last page, and with a failure; else 0. */
     int last;
 } pdtp_listing_event;
+
+/** Of PDTP_EVENT_READING. */
+typedef struct {
+    /** Bytes of this struct that the loaded library knows. Fields are only ever added at the end. */
+    size_t size;
+    /** As pdtp_list_start gave it. */
+    uint64_t op;
+    /** Entries gone through so far; 0 while the server reads other directories first. */
+    uint64_t entries;
+} pdtp_reading_event;
 
 /** Of PDTP_EVENT_TRANSFER. */
 typedef struct {
@@ -1795,6 +1814,13 @@ const pdtp_listing_event *pdtp_event_listing(const pdtp_event *event);
  * Never blocks. Where the event is valid. Since 0.1.0.
  */
 pdtp_listing *pdtp_event_take_listing(const pdtp_event *event);
+
+/**
+ * What a PDTP_EVENT_READING says. NULL for events of another type, and for NULL.
+ *
+ * Never blocks. Borrowed from the event. Since 0.1.0.
+ */
+const pdtp_reading_event *pdtp_event_reading(const pdtp_event *event);
 
 /**
  * What a PDTP_EVENT_TRANSFER says. NULL for events of another type, and for NULL.

@@ -477,6 +477,7 @@ public:
     const pdtp_listing_event *listing() const noexcept { return pdtp_event_listing(raw_); }
     /** The page of a listing, which outlives the event; empty if there is none. */
     pdtp::listing take_listing() const noexcept { return pdtp::listing::adopt(pdtp_event_take_listing(raw_)); }
+    const pdtp_reading_event *reading() const noexcept { return pdtp_event_reading(raw_); }
     const pdtp_transfer_event *transfer() const noexcept { return pdtp_event_transfer(raw_); }
     const pdtp_done_event *done() const noexcept { return pdtp_event_done(raw_); }
     const pdtp_progress *progress() const noexcept { return pdtp_event_progress(raw_); }

@@ -170,6 +170,7 @@ unsafe fn look_at(event: *const pdtp_event) {
             pdtp_event_changed(event).is_null(),
             pdtp_event_verdict(event).is_null(),
             pdtp_event_share(event).is_null(),
+            pdtp_event_reading(event).is_null(),
             pdtp_event_log(event).is_null(),
         ];
         let count = says.iter().filter(|nothing| !**nothing).count();

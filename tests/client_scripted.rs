@@ -903,6 +903,52 @@ fn a_listing_cannot_lead_outside() {
 }
 
 #[test]
+fn how_far_the_server_is_with_a_directory_is_told() {
+    let server = Server::new();
+    let client = client(|_| {});
+    let session = open(&client, &server);
+    let op = session.list_start(&UrlPath::root(), 1, 7).unwrap();
+    let mut peer = server.welcome();
+    let Message::List(list) = peer.expect() else { panic!("no list") };
+    let next = || loop {
+        let event = client.next_event(WAIT).expect("an event");
+        if !matches!(event.body, EventBody::Session { .. }) {
+            assert_eq!(event.user_data, 7);
+            return event.body;
+        }
+    };
+    for entries in [0, 300_000] {
+        // Of another question, and of none: nobody's business.
+        for id in [Some(99), None] {
+            peer.send(wire::Reading { url: list.url.clone(), id, entries: 1 });
+        }
+        peer.send(wire::Reading { url: list.url.clone(), id: list.id, entries });
+        assert_eq!(next(), EventBody::Reading { op, entries });
+    }
+    peer.send(wire::Listing { url: list.url, id: list.id, ..wire::Listing::default() });
+    assert!(matches!(next(), EventBody::Listing { result: Ok(_), last: true, .. }));
+    // A tree says it with its numbers.
+    let local = scratch();
+    let request = Request {
+        path: UrlPath::root(),
+        target: Target::Dir(local.path().join("tree")),
+        overwrite: Overwrite::Resume,
+        recursive: true,
+        expect_root: None,
+        verify: None,
+        keys: Vec::new(),
+        tuning: Default::default(),
+    };
+    let transfer = session.start(request, 0).unwrap();
+    let Message::List(list) = peer.expect() else { panic!("no list") };
+    peer.send(wire::Reading { url: list.url.clone(), id: list.id, entries: 5 });
+    wait_until("the numbers say how far the listing is", PATIENCE, || transfer.progress().reading == Some(5));
+    peer.send(wire::Listing { url: list.url, id: list.id, ..wire::Listing::default() });
+    transfer.wait(WAIT).unwrap();
+    assert_eq!(transfer.progress().reading, None);
+}
+
+#[test]
 fn servers_of_another_kind_are_refused() {
     let answers: [&[u8]; 3] = [
         b"\x00\x02{}",

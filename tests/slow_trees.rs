@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::*;
 
-/// More than the names that are kept for later pages (256 Ki).
+/// Names of 100 characters: more than are kept for later pages (24 MiB).
 const ENTRIES: usize = 300_000;
 /// Most of `pdtp ls`, whatever it lists.
 const MOST_CLIENT_MIB: u64 = 48;
@@ -25,7 +25,7 @@ fn a_directory_larger_than_memory_is_to_hold_is_listed_whole() {
     // In memory where that can be had: a disk would be most of the time.
     let served = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let state = scratch();
-    let name = |number: usize| format!("{:07}", number.wrapping_mul(7919) % ENTRIES);
+    let name = |number: usize| format!("{:0100}", number.wrapping_mul(7919) % ENTRIES);
     for number in 0..ENTRIES {
         std::fs::File::create(served.path().join(name(number))).unwrap();
     }

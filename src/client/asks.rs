@@ -78,7 +78,7 @@ struct Waiting {
     next_list: u64,
     infos: HashMap<String, Vec<InfoWaiter>>,
     hashes: HashMap<(String, u64), (Answer<TellHashes>, OwnedSemaphorePermit)>,
-    lists: HashMap<u64, (Answer<Listing>, OwnedSemaphorePermit)>,
+    lists: HashMap<u64, ListWaiter>,
     verifies: HashMap<VerifyKey, Vec<(oneshot::Sender<bool>, OwnedSemaphorePermit)>>,
 }
 
@@ -89,6 +89,21 @@ struct InfoWaiter {
     numbers: Option<Arc<Numbers>>,
     /// `None` for those that wait for an answer already asked for.
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Is told how many entries the server has gone through, as long as it is reading.
+pub(super) type Reading = Arc<dyn Fn(u64) + Send + Sync>;
+
+struct ListWaiter {
+    answer: Answer<Listing>,
+    reading: Option<Reading>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl std::fmt::Debug for ListWaiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ListWaiter").finish_non_exhaustive()
+    }
 }
 
 /// What an `ask_verify` and its answer have in common.
@@ -149,13 +164,17 @@ impl Asks {
         Ok(Asked { answer, to_send: Some(ask.into()) })
     }
 
-    pub(super) async fn list(&self, mut list: wire::List) -> Result<Asked<Listing>, AskError> {
+    pub(super) async fn list(
+        &self,
+        mut list: wire::List,
+        reading: Option<Reading>,
+    ) -> Result<Asked<Listing>, AskError> {
         let permit = self.permit().await?;
         let (sender, answer) = oneshot::channel();
         let mut waiting = self.open()?;
         let id = waiting.next_list;
         waiting.next_list += 1;
-        waiting.lists.insert(id, (sender, permit));
+        waiting.lists.insert(id, ListWaiter { answer: sender, reading, _permit: permit });
         list.id = Some(id);
         Ok(Asked { answer, to_send: Some(list.into()) })
     }
@@ -194,10 +213,20 @@ impl Asks {
         }
     }
 
+    pub(super) fn on_reading(&self, reading: &wire::Reading) {
+        let waiting = self.waiting();
+        let waiter = reading.id.and_then(|id| waiting.lists.get(&id));
+        let told = waiter.and_then(|waiter| waiter.reading.clone());
+        drop(waiting);
+        if let Some(told) = told {
+            told(reading.entries);
+        }
+    }
+
     pub(super) fn on_listing(&self, listing: Listing) {
         let waiter = listing.id.and_then(|id| self.waiting().lists.remove(&id));
-        if let Some((answer, _permit)) = waiter {
-            let _ = answer.send(Ok(listing));
+        if let Some(waiter) = waiter {
+            let _ = waiter.answer.send(Ok(listing));
         }
     }
 
@@ -214,9 +243,9 @@ impl Asks {
         let re = error.re.as_deref();
         let mut waiting = self.waiting();
         if let Some(id) = error.id
-            && let Some((answer, _permit)) = waiting.lists.remove(&id)
+            && let Some(waiter) = waiting.lists.remove(&id)
         {
-            return answer.send(Err(refusal)).is_ok();
+            return waiter.answer.send(Err(refusal)).is_ok();
         }
         let Some(url) = &error.url else { return false };
         let mut found = false;
@@ -244,8 +273,8 @@ impl Asks {
     pub(super) fn end_unheard_of(&self) {
         let refusal = Refusal { code: ErrorCode::Protocol, message: String::new() };
         let mut waiting = self.waiting();
-        for (_, (answer, _permit)) in waiting.lists.drain() {
-            let _ = answer.send(Err(refusal.clone()));
+        for (_, waiter) in waiting.lists.drain() {
+            let _ = waiter.answer.send(Err(refusal.clone()));
         }
         for (_, (answer, _permit)) in waiting.hashes.drain() {
             let _ = answer.send(Err(refusal.clone()));
@@ -293,7 +322,8 @@ mod tests {
     async fn an_error_answers_what_it_is_about() {
         let asks = Asks::new();
         let info = asks.info("http://h/a", false, None).await.unwrap();
-        let list = asks.list(wire::List { url: "http://h/a".into(), ..wire::List::default() }).await.unwrap();
+        let list =
+            asks.list(wire::List { url: "http://h/a".into(), ..wire::List::default() }, None).await.unwrap();
         let Some(wire::Message::List(sent)) = &list.to_send else { panic!("no list") };
         let mut error = wire::Error {
             code: ErrorCode::NotDirectory,
@@ -317,7 +347,7 @@ mod tests {
     async fn no_more_questions_than_the_server_takes() {
         let asks = Asks::new();
         asks.limit(2);
-        let list = || asks.list(wire::List::default());
+        let list = || asks.list(wire::List::default(), None);
         let first = list().await.unwrap();
         let _second = list().await.unwrap();
         drop(first);

@@ -34,6 +34,14 @@ pub enum EventBody {
         /// No more pages.
         last: bool,
     },
+    /// The server is reading the directory, and the page does not come yet: about twice a second. Only the latest of each
+    /// operation is kept. Servers from before this word keep silent.
+    Reading {
+        /// From `list_start`.
+        op: u64,
+        /// Entries gone through so far; 0 while the server reads other directories first.
+        entries: u64,
+    },
     /// A transfer changed its state (ends come as `Done`). Only the latest is kept.
     State {
         /// [`super::Transfer::id`].
@@ -217,6 +225,8 @@ impl EventMask {
     pub const LOG: Self = Self(1 << 13);
     /// [`EventBody::Share`].
     pub const SHARE: Self = Self(1 << 14);
+    /// [`EventBody::Reading`].
+    pub const READING: Self = Self(1 << 15);
 
     /// Whether all of `other` is in this.
     pub fn contains(self, other: Self) -> bool {

@@ -295,10 +295,14 @@ impl Session {
         let op = inner.next_id();
         let (path, is_rich) = (path.clone(), pages.is_rich());
         let handle = inner.handle.clone();
+        let teller = Arc::clone(&inner);
+        pages.tell_reading(move |entries| teller.queue.push(user_data, EventBody::Reading { op, entries }));
         handle.spawn(async move {
             let mut is_first = true;
             loop {
-                let (result, last) = match pages.next().await {
+                let page = pages.next().await;
+                inner.queue.forget_reading(op);
+                let (result, last) = match page {
                     Ok(entries) => {
                         let last = pages.is_over();
                         let complete = is_first && last;
@@ -471,7 +475,7 @@ impl Session {
 async fn stat_rich(link: &LinkUser, path: &UrlPath) -> Result<Listing, Error> {
     let rich = async {
         let parent = path.parent().unwrap_or_else(UrlPath::root);
-        let rdl = link.ask_list(path, 0, None, true).await.ok()?.rdl?;
+        let rdl = link.ask_list(path, 0, None, true, None).await.ok()?.rdl?;
         tree::entries_of(&rdl, &parent).ok()?.into_iter().next()
     };
     let (listing, rich) = tokio::join!(stat(link, path), rich);

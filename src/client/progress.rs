@@ -78,6 +78,7 @@ struct Slow {
     meter: Meter,
     waiting: Option<WaitReason>,
     hashing: Option<(u64, u64)>,
+    reading: Option<u64>,
     checking: Option<(u64, u64)>,
 }
 
@@ -142,6 +143,10 @@ impl Numbers {
         self.slow().hashing = bytes;
     }
 
+    pub(super) fn reading(&self, entries: Option<u64>) {
+        self.slow().reading = entries;
+    }
+
     pub(super) fn checking(&self, bytes: Option<(u64, u64)>) {
         self.slow().checking = bytes;
     }
@@ -167,6 +172,7 @@ impl Numbers {
             files_total: load(&self.files_total),
             waiting: slow.waiting,
             hashing: slow.hashing,
+            reading: slow.reading,
             checking: slow.checking,
         }
     }

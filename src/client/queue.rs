@@ -62,6 +62,7 @@ enum Key {
     State(u64),
     Progress(u64),
     Share(u64),
+    Reading(u64),
 }
 
 impl Key {
@@ -71,6 +72,7 @@ impl Key {
             EventBody::State { transfer, .. } => Some(Self::State(*transfer)),
             EventBody::Progress { transfer, .. } => Some(Self::Progress(*transfer)),
             EventBody::Share { share, .. } => Some(Self::Share(*share)),
+            EventBody::Reading { op, .. } => Some(Self::Reading(*op)),
             _ => None,
         }
     }
@@ -95,6 +97,7 @@ impl EventBody {
             Self::Verdict { .. } => EventMask::VERDICT,
             Self::Log { .. } => EventMask::LOG,
             Self::Share { .. } => EventMask::SHARE,
+            Self::Reading { .. } => EventMask::READING,
         }
     }
 
@@ -210,19 +213,22 @@ impl Queue {
 
     /// Takes numbers of a transfer back that have become pointless, because its end follows.
     pub(super) fn forget_progress(&self, transfer: u64) {
-        let mut state = self.state();
-        if let Some(at) = state.replaceable.remove(&Key::Progress(transfer)) {
-            state.slots.remove(&at);
-            if state.is_empty() {
-                self.fd.lower();
-            }
-        }
+        self.forget(Key::Progress(transfer));
     }
 
     /// Takes the states of a session back: its owner has let it go.
     pub(super) fn forget_session(&self, session: u64) {
+        self.forget(Key::Session(session));
+    }
+
+    /// Takes back how far a listing is: its next page follows.
+    pub(super) fn forget_reading(&self, op: u64) {
+        self.forget(Key::Reading(op));
+    }
+
+    fn forget(&self, key: Key) {
         let mut state = self.state();
-        if let Some(at) = state.replaceable.remove(&Key::Session(session)) {
+        if let Some(at) = state.replaceable.remove(&key) {
             state.slots.remove(&at);
             if state.is_empty() {
                 self.fd.lower();

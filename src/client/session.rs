@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout, timeout_at};
 
 use super::ahead::Early;
-use super::asks::{AskError, Asked, Asks, Refusal, printable};
+use super::asks::{AskError, Asked, Asks, Reading, Refusal, printable};
 use super::control::{self, Incoming, Outgoing, ReadError};
 use super::dialect::Opening;
 use super::event::EventBody;
@@ -440,6 +440,7 @@ impl Link {
         depth: u32,
         cursor: Option<String>,
         is_rich: bool,
+        reading: Option<Reading>,
     ) -> Result<wire::Listing, Error> {
         let format = is_rich.then(|| "rdl".to_owned());
         let list = wire::List { url: self.url(path), depth: Some(depth), cursor, format, id: None };
@@ -449,7 +450,7 @@ impl Link {
             if conn.old().is_some() {
                 return Err(old::no_listing(self, path).await);
             }
-            let asked = conn.asks.list(list.clone()).await;
+            let asked = conn.asks.list(list.clone(), reading.clone()).await;
             match put(&conn, asked).await {
                 Ok(listing) => return Ok(listing),
                 // Meanwhile it is known whom the question went to.
@@ -978,6 +979,7 @@ impl Link {
             }
             Message::Hashing(hashing) => conn.asks.on_hashing(&hashing),
             Message::TellHashes(hashes) => conn.asks.on_hashes(hashes),
+            Message::Reading(reading) => conn.asks.on_reading(&reading),
             Message::Listing(listing) => conn.asks.on_listing(listing),
             Message::TellVerify(tell) => conn.asks.on_verify(tell),
             Message::Transfer(transfer) => exchange::accept(self, conn, transfer),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::asks::Reading;
 use super::download::{self, File, Job, Place, Version};
 use super::event::EventBody;
 use super::mirror::{self, Rules};
@@ -329,7 +330,10 @@ async fn walk(job: &Job, path: UrlPath, looker: Looker<'_>) -> Result<(), Error>
         let dir = above.iter().try_fold(path.clone(), |path, name| path.join(name));
         let dir = dir.map_err(|error| Error::new(ErrorKind::Protocol, error.to_string()))?;
         let mut pages = Pages::new(&job.link, dir, LIST_DEPTH);
+        let shared = Arc::clone(&job.shared);
+        pages.tell_reading(move |entries| shared.numbers.reading(Some(entries)));
         while let Some(page) = pages.next().await? {
+            job.shared.numbers.reading(None);
             let mut found = Vec::with_capacity(page.len());
             for entry in page {
                 let below = match names::components(&entry) {
@@ -389,11 +393,18 @@ pub(super) struct Pages {
     cursor: Option<String>,
     is_over: bool,
     is_rich: bool,
+    reading: Option<Reading>,
 }
 
 impl Pages {
     pub(super) fn new(link: &LinkUser, path: UrlPath, depth: u32) -> Self {
-        Self { link: link.clone(), path, depth: depth.max(1), cursor: None, is_over: false, is_rich: false }
+        let (link, depth) = (link.clone(), depth.max(1));
+        Self { link, path, depth, cursor: None, is_over: false, is_rich: false, reading: None }
+    }
+
+    /// Has it told how many entries the server has gone through for a page, while it does.
+    pub(super) fn tell_reading(&mut self, told: impl Fn(u64) + Send + Sync + 'static) {
+        self.reading = Some(Arc::new(told));
     }
 
     /// With what is told of files besides their bytes. A server that has no RDL tells the rest.
@@ -406,7 +417,9 @@ impl Pages {
         if self.is_over {
             return Ok(None);
         }
-        let ask = |is_rich| self.link.ask_list(&self.path, self.depth, self.cursor.clone(), is_rich);
+        let ask = |is_rich| {
+            self.link.ask_list(&self.path, self.depth, self.cursor.clone(), is_rich, self.reading.clone())
+        };
         let mut listing = match ask(self.is_rich).await {
             // What earlier servers say of a format that they do not know.
             Err(error) if self.is_rich && error.kind == ErrorKind::Protocol => {

@@ -218,6 +218,8 @@ pub struct Progress {
     pub waiting: Option<WaitReason>,
     /// Bytes the server has hashed and is to hash, before the transfer can begin.
     pub hashing: Option<(u64, u64)>,
+    /// Entries of the tree that the server has gone through for the next page of its listing, while that takes long.
+    pub reading: Option<u64>,
     /// Bytes of a file found here that were checked and are to be checked, while that is done.
     pub checking: Option<(u64, u64)>,
 }

@@ -297,6 +297,7 @@ const MASKABLE: &[pdtp_event_kind] = &[
     pdtp_event_kind::PDTP_EVENT_VERDICT,
     pdtp_event_kind::PDTP_EVENT_LOG,
     pdtp_event_kind::PDTP_EVENT_SHARE,
+    pdtp_event_kind::PDTP_EVENT_READING,
 ];
 
 const _: () = {
@@ -317,4 +318,5 @@ const _: () = {
     same(pdtp_event_kind::PDTP_EVENT_VERDICT, EventMask::VERDICT);
     same(pdtp_event_kind::PDTP_EVENT_LOG, EventMask::LOG);
     same(pdtp_event_kind::PDTP_EVENT_SHARE, EventMask::SHARE);
+    same(pdtp_event_kind::PDTP_EVENT_READING, EventMask::READING);
 };

@@ -59,6 +59,9 @@ pub enum pdtp_event_kind {
     PDTP_EVENT_LOG = 14,
     /// A share has another state: pdtp_event_share. Only the latest of each waits in the queue.
     PDTP_EVENT_SHARE = 15,
+    /// The server is reading the directory, and the page does not come yet: pdtp_event_reading. Only the latest of each
+    /// operation waits in the queue, about two a second come.
+    PDTP_EVENT_READING = 16,
 }
 
 /// How something that is watched has changed. Treat kinds that you do not know like PDTP_CHANGE_RESCAN.
@@ -111,6 +114,18 @@ pub struct pdtp_listing_event {
     pub code: c_int,
     /// 1 with the last page, and with a failure; else 0.
     pub last: c_int,
+}
+
+/// Of PDTP_EVENT_READING.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct pdtp_reading_event {
+    /// Bytes of this struct that the loaded library knows. Fields are only ever added at the end.
+    pub size: usize,
+    /// As pdtp_list_start gave it.
+    pub op: u64,
+    /// Entries gone through so far; 0 while the server reads other directories first.
+    pub entries: u64,
 }
 
 /// Of PDTP_EVENT_TRANSFER.
@@ -271,6 +286,7 @@ pub struct EventData {
 enum View {
     Session { seen: pdtp_session_event, _message: Option<CString> },
     Listing { seen: pdtp_listing_event, listing: OwnListing, _message: Option<CString> },
+    Reading { seen: pdtp_reading_event },
     Transfer { seen: pdtp_transfer_event },
     Done { seen: pdtp_done_event, _strings: [Option<CString>; 3], _progress: Box<pdtp_progress> },
     Progress { seen: pdtp_progress },
@@ -367,6 +383,10 @@ pub(super) fn convert(event: Event) -> <pdtp_event as Handle>::Data {
                 op,
                 View::Listing { seen, listing: OwnListing(Cell::new(listing)), _message: message },
             )
+        }
+        EventBody::Reading { op, entries } => {
+            let seen = pdtp_reading_event { size: size_of::<pdtp_reading_event>(), op, entries };
+            (PDTP_EVENT_READING, op, View::Reading { seen })
         }
         EventBody::State { transfer, state } => {
             let state = transfer_state_code(state) as c_int;
@@ -607,6 +627,14 @@ pub unsafe extern "C" fn pdtp_event_take_listing(event: *const pdtp_event) -> *m
         View::Listing { listing, .. } => Ok(listing.take()),
         _ => Ok(ptr::null_mut()),
     })
+}
+
+/// What a PDTP_EVENT_READING says. NULL for events of another type, and for NULL.
+///
+/// Never blocks. Borrowed from the event. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pdtp_event_reading(event: *const pdtp_event) -> *const pdtp_reading_event {
+    view!(event, Reading)
 }
 
 /// What a PDTP_EVENT_TRANSFER says. NULL for events of another type, and for NULL.

@@ -66,6 +66,8 @@ pub enum pdtp_wait_reason {
     /// As many clients as the server's operator allows are downloading from there; it is this one's turn when another is
     /// done.
     PDTP_WAIT_FULL = 6,
+    /// The server is reading the directory: see `reading_entries`.
+    PDTP_WAIT_READING = 7,
 }
 
 /// Which transfers of a client go first: while one of higher priority receives, the others ask for nothing (they are
@@ -131,6 +133,8 @@ pub struct pdtp_progress {
     pub checking_done: u64,
     /// Bytes there are to check; 0 when nothing is being checked.
     pub checking_total: u64,
+    /// Entries of the tree that the server has gone through for the next page of its listing, while that takes long.
+    pub reading_entries: u64,
 }
 
 impl From<&Progress> for pdtp_progress {
@@ -138,6 +142,9 @@ impl From<&Progress> for pdtp_progress {
         use pdtp_wait_reason::*;
         let (waiting, text) = match now.waiting {
             _ if now.hashing.is_some() => (PDTP_WAIT_HASHING, Some(c"the server is still hashing the file")),
+            None if now.reading.is_some() && now.rate == 0 => {
+                (PDTP_WAIT_READING, Some(c"the server is reading the directory"))
+            }
             None => (PDTP_WAIT_NONE, None),
             Some(WaitReason::OriginBusy) => (PDTP_WAIT_ORIGIN_BUSY, Some(c"the server's uplink is full")),
             Some(WaitReason::NoProvider) => {
@@ -173,6 +180,7 @@ impl From<&Progress> for pdtp_progress {
             givers: now.givers,
             checking_done,
             checking_total,
+            reading_entries: now.reading.unwrap_or_default(),
         }
     }
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime};
 use cap_std::fs::Dir;
 
 use super::catalogue::Look;
-use super::runs::{MAX_NAMES, Name, Run};
+use super::names::Names;
+use super::runs::{MAX_WEIGHT, Name, Run};
 use super::stamp::Stamp;
 use super::tree::{Hint, Identity};
 use super::{HubError, Shared, describe, mime_of};
@@ -65,11 +66,13 @@ pub struct View<'a> {
     pub form: Form,
     /// For whom.
     pub audience: &'a dyn Audience,
+    /// Is told how many entries more were gone through.
+    pub told: &'a dyn Fn(u64),
 }
 
 impl View<'_> {
     /// All entries.
-    pub const ENTRIES: Self = Self { form: Form::Entries, audience: &Everybody };
+    pub const ENTRIES: Self = Self { form: Form::Entries, audience: &Everybody, told: &|_| () };
 }
 
 impl Form {
@@ -100,7 +103,7 @@ pub(super) fn list(
     max_bytes: usize,
     view: View<'_>,
 ) -> Result<Listing, HubError> {
-    let View { form, audience } = view;
+    let View { form, audience, told } = view;
     if let Some(cursor) = cursor {
         // Exactly what a page can have ended with: a canonical relative path.
         let path = UrlPath::parse(&format!("/{cursor}")).map_err(|_| HubError::Cursor)?;
@@ -125,6 +128,7 @@ pub(super) fn list(
         is_full: false,
         patience: None,
         audience,
+        told,
     };
     page.bytes += form.length_of(&page.rdl) + rdl::end().len() + 1;
     page.walk(dir, "", depth.max(1), cursor)?;
@@ -133,7 +137,7 @@ pub(super) fn list(
 
 /// One file or directory, as RDL.
 pub(super) fn one(shared: &Shared, path: &UrlPath, view: View<'_>) -> Result<Listing, HubError> {
-    let View { form, audience } = view;
+    let View { form, audience, told } = view;
     let parent = path.parent().unwrap_or_else(UrlPath::root);
     let mut page = Page {
         shared,
@@ -149,6 +153,7 @@ pub(super) fn one(shared: &Shared, path: &UrlPath, view: View<'_>) -> Result<Lis
         is_full: false,
         patience: Some(PATIENCE),
         audience,
+        told,
     };
     let found = shared.stat(path)?;
     if path.is_root() {
@@ -181,6 +186,7 @@ struct Page<'a> {
     /// How long metadata is waited for.
     patience: Option<Duration>,
     audience: &'a dyn Audience,
+    told: &'a dyn Fn(u64),
 }
 
 /// What there is to do with a name. Paths are in byte order when a directory and what is in it are two steps: of the
@@ -263,23 +269,31 @@ impl Page<'_> {
         if let Some(run) = known {
             return Ok(run.next(descends, after, most));
         }
-        let run = self.read(dir, descends, after, most.max(MAX_NAMES))?;
+        let run = self.read(dir, descends, after, most)?;
         let run = Arc::new(run.stamped(stamp));
         self.shared.runs.keep(&run);
         Ok(run.next(descends, after, most))
     }
 
-    /// Reads a directory for its first names that matter after `after`.
-    fn read(&self, dir: &UrlPath, descends: bool, after: Option<&str>, most: usize) -> Result<Run, HubError> {
-        let mut first: Vec<Name> = Vec::new();
+    /// Reads a directory for its first names that matter after `after`: `least` at least, and as many more as there is room
+    /// for.
+    fn read(
+        &self,
+        dir: &UrlPath,
+        descends: bool,
+        after: Option<&str>,
+        least: usize,
+    ) -> Result<Run, HubError> {
+        let mut first = Names::default();
         // Once there are more: none of those that are kept comes after this.
-        let mut end: Option<Box<str>> = None;
+        let mut end: Option<String> = None;
         let dir_len = if dir.is_root() { 0 } else { dir.as_str().len() };
         self.shared.source.tree.read_dir(dir, |name, hint| {
+            (self.told)(1);
             let Ok(path) = UrlPath::root().join(name) else { return };
             let encoded = &path.as_str()[1..];
             // A path too long for a URL cannot be asked for, so it is not listed.
-            if dir_len + path.as_str().len() > MAX_URL || end.as_ref().is_some_and(|end| **end < *encoded) {
+            if dir_len + path.as_str().len() > MAX_URL || end.as_deref().is_some_and(|end| end < encoded) {
                 return;
             }
             let may_be_dir = hint != Hint::File;
@@ -293,18 +307,15 @@ impl Page<'_> {
             if !matters {
                 return;
             }
-            first.push(Name { encoded: encoded.into(), may_be_dir });
+            first.push(encoded, may_be_dir);
             // Now and then, so that it costs little for each name.
-            if first.len() >= most.saturating_mul(2) {
-                end = cut(&mut first, most);
+            if first.weight() > MAX_WEIGHT && first.len() > least.saturating_mul(2) {
+                first.keep_first((first.len() / 2).max(least));
+                end = first.greatest().map(str::to_owned);
             }
         })?;
-        let is_all = end.is_none() && first.len() <= most;
-        if first.len() > most {
-            cut(&mut first, most);
-        }
-        first.sort_unstable();
-        Ok(Run::new(dir, after, first, is_all))
+        first.sort();
+        Ok(Run::new(dir, after, first, end.is_none()))
     }
 
     /// The directory called `name`, unless it is none, or leads back up.
@@ -317,6 +328,7 @@ impl Page<'_> {
     fn emit(&mut self, dir: &UrlPath, open: &Dir, prefix: &str, name: &str) -> Result<(), HubError> {
         let path = path_of(dir, name).filter(|path| self.audience.may_know(path));
         let Some(path) = path else { return Ok(()) };
+        (self.told)(1);
         let found = match self.shared.source.tree.stat_in(open, path.file_name(), &path) {
             Ok(found) => found,
             // Gone, special, or a symlink to nowhere or out of the tree.
@@ -424,28 +436,4 @@ impl Page<'_> {
 fn path_of(dir: &UrlPath, encoded: &str) -> Option<UrlPath> {
     let name: Vec<u8> = percent_encoding::percent_decode_str(encoded).collect();
     dir.join(&name).ok()
-}
-
-/// Keeps the first `most` names, in no order; the last of them.
-fn cut(names: &mut Vec<Name>, most: usize) -> Option<Box<str>> {
-    let (_, last, _) = names.select_nth_unstable(most.checked_sub(1)?);
-    let last = last.encoded.clone();
-    names.truncate(most);
-    Some(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_names_are_kept_whatever_the_order() {
-        let mut names: Vec<Name> = (0..50u32)
-            .map(|n| Name { encoded: format!("{:02}", n * 37 % 50).into(), may_be_dir: false })
-            .collect();
-        assert_eq!(cut(&mut names, 10).as_deref(), Some("09"));
-        names.sort_unstable();
-        assert_eq!(names.len(), 10);
-        assert_eq!(&*names[0].encoded, "00");
-    }
 }

@@ -14,6 +14,7 @@ mod hasher;
 mod inspect;
 mod listing;
 mod live;
+mod names;
 mod news;
 mod runs;
 mod scan;

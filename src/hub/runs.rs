@@ -8,11 +8,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::names::Names;
 use super::stamp::Stamp;
 use crate::wire::UrlPath;
 
-/// Most names of a run: some 16 MiB.
-pub(super) const MAX_NAMES: usize = 256 * 1024;
+/// Most bytes of the names of a run: one and a half million of eight characters. Tests have a bound that they reach.
+pub(super) const MAX_WEIGHT: usize = if cfg!(test) { 48 * 1024 } else { 24 * 1024 * 1024 };
 /// Directories with fewer names are read anew.
 const MIN_NAMES: usize = 2048;
 /// Runs kept.
@@ -21,7 +22,7 @@ const MAX_RUNS: usize = 4;
 const MAX_AGE: Duration = Duration::from_secs(60);
 
 /// A name in a directory, percent-encoded, which is also what it is sorted by.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug)]
 pub(super) struct Name {
     pub(super) encoded: Box<str>,
     pub(super) may_be_dir: bool,
@@ -33,7 +34,8 @@ pub(super) struct Run {
     dir: UrlPath,
     /// What the cursor was for which it was read; `None` = the beginning.
     after: Option<String>,
-    names: Vec<Name>,
+    /// Sorted.
+    names: Names,
     /// Nothing comes after it.
     is_all: bool,
     made: Instant,
@@ -42,7 +44,8 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(dir: &UrlPath, after: Option<&str>, names: Vec<Name>, is_all: bool) -> Self {
+    /// `names` are sorted.
+    pub(super) fn new(dir: &UrlPath, after: Option<&str>, names: Names, is_all: bool) -> Self {
         let made = Instant::now();
         Self { dir: dir.clone(), after: after.map(str::to_owned), names, is_all, made, stamp: None }
     }
@@ -55,32 +58,34 @@ impl Run {
     /// Whether it has all that comes after `cursor`, or at least the next of it.
     fn covers(&self, dir: &UrlPath, cursor: &str) -> bool {
         let begins_before = self.after.as_deref().is_none_or(|after| after <= cursor);
-        let ends_after = self.is_all || self.names.last().is_some_and(|last| *last.encoded > *cursor);
+        let ends_after = self.is_all || self.names.last().is_some_and(|last| last > cursor);
         self.dir == *dir && begins_before && ends_after
     }
 
     /// The first names, `most` at most, that matter after `after`, and whether that is all of the directory. With
     /// `descends`, names of directories matter as long as something in them may come.
     pub(super) fn next(&self, descends: bool, after: Option<&str>, most: usize) -> (Vec<Name>, bool) {
-        let Some(after) = after else {
-            let end = self.names.len().min(most);
-            return (self.names[..end].to_vec(), self.is_all && end == self.names.len());
-        };
         let mut found = Vec::new();
-        if descends {
-            // Paths below a directory come after the directory, and others may come between: all those that `after`
-            // begins with, and itself.
-            let lengths = (1..=after.len()).filter(|&length| after.is_char_boundary(length));
-            found.extend(lengths.take_while(|&length| !after[..length].contains('/')).filter_map(|length| {
-                let at =
-                    self.names.binary_search_by(|name| name.encoded.as_ref().cmp(&after[..length])).ok()?;
-                Some(self.names[at].clone()).filter(|name| name.may_be_dir)
-            }));
+        let mut start = 0;
+        if let Some(after) = after {
+            if descends {
+                // Paths below a directory come after the directory, and others may come between: all those that `after`
+                // begins with, and itself.
+                let lengths = (1..=after.len()).filter(|&length| after.is_char_boundary(length));
+                let above = lengths.map(|length| &after[..length]).take_while(|name| !name.contains('/'));
+                let known = above.filter_map(|name| self.name(self.names.search(name).ok()?));
+                found.extend(known.filter(|name| name.may_be_dir));
+            }
+            start = self.names.search(after).map_or_else(|at| at, |at| at + 1);
         }
-        let start = self.names.partition_point(|name| *name.encoded <= *after);
-        let end = self.names.len().min(start + most);
-        found.extend_from_slice(&self.names[start..end]);
+        let end = self.names.len().min(start.saturating_add(most));
+        found.extend((start..end).filter_map(|at| self.name(at)));
         (found, self.is_all && end == self.names.len())
+    }
+
+    fn name(&self, at: usize) -> Option<Name> {
+        let (encoded, may_be_dir) = self.names.get(at)?;
+        Some(Name { encoded: encoded.into(), may_be_dir })
     }
 }
 
@@ -121,8 +126,9 @@ mod tests {
     use super::*;
 
     fn run(after: Option<&str>, names: &[&str], is_all: bool) -> Run {
-        let name = |text: &&str| Name { encoded: (*text).into(), may_be_dir: text.len() < 3 };
-        Run::new(&UrlPath::root(), after, names.iter().map(name).collect(), is_all)
+        let mut all = Names::default();
+        names.iter().for_each(|name| all.push(name, name.len() < 3));
+        Run::new(&UrlPath::root(), after, all, is_all)
     }
 
     fn texts(found: &(Vec<Name>, bool)) -> (Vec<&str>, bool) {

@@ -125,6 +125,13 @@ pub(super) fn walk_below(
     while let Some(dir) = dirs.pop() {
         shared.watch.watch(&dir);
         each_dir(&dir);
+        let open = match tree.open_dir(&dir) {
+            Ok(open) => open,
+            Err(error) => {
+                tracing::debug!(path = %dir, %error, "not scanned");
+                continue;
+            }
+        };
         let result = tree.read_dir(&dir, |name, hint| {
             goes_on = goes_on && !shared.stop.is_set();
             // A path too long for a URL cannot be asked for.
@@ -132,7 +139,7 @@ pub(super) fn walk_below(
             if hint == Hint::Dir {
                 return dirs.push(path);
             }
-            match tree.stat_unfollowed(&path) {
+            match tree.stat_unfollowed_in(&open, name, &path) {
                 Ok(found) if found.kind == EntryKind::Dir => dirs.push(path),
                 Ok(found) => goes_on = each(&path, &found.stamp),
                 Err(_) => {}

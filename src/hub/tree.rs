@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, FileType, OpenOptions};
+use cap_std::fs::{Dir, FileType, Metadata, OpenOptions};
 
 use super::HubError;
 use super::stamp::Stamp;
@@ -50,7 +50,7 @@ pub(super) struct Found {
 pub(super) type Identity = (u64, u64);
 
 impl Found {
-    fn of(meta: &cap_std::fs::Metadata) -> Result<Self, HubError> {
+    fn of(meta: &Metadata) -> Result<Self, HubError> {
         let kind = match () {
             _ if meta.is_file() => EntryKind::File,
             _ if meta.is_dir() => EntryKind::Dir,
@@ -102,15 +102,15 @@ impl Tree {
 
     /// What is at `path`, symlinks followed.
     pub(super) fn stat(&self, path: &UrlPath) -> Result<Found, HubError> {
-        let meta = self.dir.metadata(self.locate(path)?).map_err(|e| error_of(&e))?;
+        let meta = self.look(&self.place(path)?)?;
         self.admit(path, Found::of(&meta)?)
     }
 
     /// Opens a regular file for reading.
     pub(super) fn open_file(&self, path: &UrlPath) -> Result<(std::fs::File, Stamp), HubError> {
-        let place = self.locate(path)?;
+        let place = self.place(path)?;
         // Merely to open a device or a pipe can have effects, so it is looked at first, and once more when open.
-        let meta = self.dir.metadata(&place).map_err(|e| error_of(&e))?;
+        let meta = self.look(&place)?;
         if self.admit(path, Found::of(&meta)?)?.kind == EntryKind::Dir {
             return Err(HubError::IsDirectory);
         }
@@ -173,7 +173,19 @@ impl Tree {
         if meta.is_symlink() { self.stat(path) } else { self.admit(path, Found::of(&meta)?) }
     }
 
-    /// Whether `name` in `dir` is itself a directory or file, not a symlink to one.
+    /// The same of what is itself a directory or file, not a symlink to one.
+    pub(super) fn stat_unfollowed_in(
+        &self,
+        dir: &Dir,
+        name: &[u8],
+        path: &UrlPath,
+    ) -> Result<Found, HubError> {
+        let name = name_of(name.to_vec()).ok_or(HubError::NotFound)?;
+        let meta = dir.symlink_metadata(name).map_err(|e| error_of(&e))?;
+        self.admit(path, Found::of(&meta)?)
+    }
+
+    /// What is at `path`, if it is itself a directory or file, not a symlink to one.
     pub(super) fn stat_unfollowed(&self, path: &UrlPath) -> Result<Found, HubError> {
         let meta = self.dir.symlink_metadata(self.locate(path)?).map_err(|e| error_of(&e))?;
         self.admit(path, Found::of(&meta)?)
@@ -206,8 +218,17 @@ impl Tree {
         !is_hidden && !is_reserved && !is_state
     }
 
-    /// The path relative to the tree, if it may be served.
+    /// The path relative to the tree, if it may be served and no symlink that is not followed is on the way to it.
     fn locate(&self, path: &UrlPath) -> Result<PathBuf, HubError> {
+        let place = self.place(path)?;
+        if !self.policy.follow && self.has_symlink(&place) {
+            return Err(HubError::NotFound);
+        }
+        Ok(place)
+    }
+
+    /// The path relative to the tree, if it may be served as far as its names tell.
+    fn place(&self, path: &UrlPath) -> Result<PathBuf, HubError> {
         if self.state.as_ref().is_some_and(|state| path.is_under(state)) {
             return Err(HubError::NotFound);
         }
@@ -228,26 +249,45 @@ impl Tree {
             }
             above = dir.parent();
         }
-        if !self.policy.follow && self.has_symlink(&place) {
-            return Err(HubError::NotFound);
-        }
         Ok(place)
     }
 
-    /// Whether there is a symlink on the way to a place, or at its end.
+    /// What is at a place. Symlinks are followed within the tree, if they are at all.
+    fn look(&self, place: &Path) -> Result<Metadata, HubError> {
+        let meta = match self.open_unfollowed(place) {
+            Some(opened) => opened.and_then(|file| file.metadata()),
+            None if !self.policy.follow && self.has_symlink(place) => return Err(HubError::NotFound),
+            None => self.dir.metadata(place),
+        };
+        meta.map_err(|e| error_of(&e))
+    }
+
+    /// What is at a place, to be looked at only, if no symlink is on the way to it nor at its end: one question instead of
+    /// one for each directory on the way. `None` where symlinks are followed, and where the system cannot do it.
+    #[cfg(target_os = "linux")]
+    fn open_unfollowed(&self, place: &Path) -> Option<io::Result<cap_std::fs::File>> {
+        use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+        if self.policy.follow {
+            return None;
+        }
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+        match openat2(&self.dir, place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            // Kernels before 5.6, and who forbids it.
+            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => None,
+            opened => Some(opened.map(|fd| cap_std::fs::File::from_std(fd.into())).map_err(io::Error::from)),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn open_unfollowed(&self, _place: &Path) -> Option<io::Result<cap_std::fs::File>> {
+        None
+    }
+
+    /// Whether there is a symlink on the way to a place, or at its end. What else is wrong with it is found by whoever
+    /// opens it.
     fn has_symlink(&self, place: &Path) -> bool {
-        #[cfg(target_os = "linux")]
-        {
-            use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-            // One question instead of one for each directory on the way.
-            let how = OFlags::PATH | OFlags::CLOEXEC;
-            match openat2(&self.dir, place, how, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
-                Err(rustix::io::Errno::LOOP) => return true,
-                // Kernels before 5.6, and who forbids it.
-                Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
-                // What else is wrong with it is found by whoever opens it.
-                _ => return false,
-            }
+        if let Some(opened) = self.open_unfollowed(place) {
+            return opened.is_err_and(|error| is_loop(&error));
         }
         let is_symlink = |place: &Path| self.dir.symlink_metadata(place).is_ok_and(|meta| meta.is_symlink());
         place.ancestors().take_while(|place| !place.as_os_str().is_empty()).any(is_symlink)
@@ -289,6 +329,11 @@ fn bytes_of(name: &std::ffi::OsStr) -> Option<&[u8]> {
 
 fn is_not_directory(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotADirectory
+}
+
+/// Whether a symlink was met that is not to be followed.
+fn is_loop(error: &io::Error) -> bool {
+    cfg!(unix) && error.raw_os_error() == Some(libc::ELOOP)
 }
 
 /// In the words of the hub. That a path leads out of the tree is reported by `cap-std` as a missing permission.

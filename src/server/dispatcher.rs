@@ -10,20 +10,21 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::sleep_until;
 
-use super::core::{ConnId, Core, Grant, Input, Now, Output};
+use super::core::{ConnId, Core, Grant, Input, List, Now, Output};
 use super::early::Early;
 use super::outbox::{Outbox, Overflow, READ_PAUSE};
 use super::probe::probe;
 use super::status::{Counters, SwarmStatus};
 use crate::hub::{FileVersion, Form, Hub, HubError, View};
 use crate::swarm::Time;
-use crate::wire::{ErrorCode, Message, UrlPath, limits};
+use crate::wire::{self, ErrorCode, Message, UrlPath, limits};
 
 /// Events waiting for the dispatcher; whoever has more to say waits.
 pub(super) const QUEUE: usize = 256;
@@ -37,8 +38,8 @@ const MAX_LOOKS: usize = 32;
 const MAX_PROBES: usize = 64;
 /// Versions compared with the disk at once.
 const MAX_CHECKS: usize = 8;
-/// How often `hashing` is told.
-const HASHING_INTERVAL: Duration = Duration::from_millis(500);
+/// How often `hashing` and `reading` are told.
+const TELL_INTERVAL: Duration = Duration::from_millis(500);
 /// How often those are looked at who have yet to be told of changes in the tree.
 const WATCHERS_POLL: Duration = Duration::from_millis(5);
 /// What a listing must leave free in a frame: framing, type, id, cursor.
@@ -80,6 +81,8 @@ pub(super) struct Dispatcher {
     early: Early<Grant>,
     clock: Clock,
     lists: Arc<Semaphore>,
+    /// Entries gone through for all listings.
+    entries_read: Arc<AtomicU64>,
     looks: Arc<Semaphore>,
     probes: Arc<Semaphore>,
     checks: Arc<Semaphore>,
@@ -130,6 +133,7 @@ impl Dispatcher {
             early: Early::default(),
             clock,
             lists: Arc::new(Semaphore::new(MAX_LISTS)),
+            entries_read: Arc::default(),
             looks: Arc::new(Semaphore::new(MAX_LOOKS)),
             probes: Arc::new(Semaphore::new(MAX_PROBES)),
             checks: Arc::new(Semaphore::new(MAX_CHECKS)),
@@ -230,26 +234,7 @@ impl Dispatcher {
                 }
             }
             Output::Find { path } => return self.find(path),
-            Output::List { conn, url, path, id, depth, cursor, is_rdl, address, credit } => {
-                // Who waits for the metadata of one file holds up no listing.
-                let permits = if depth == 0 { self.looks.clone() } else { self.lists.clone() };
-                let (hub, own, rules) = (self.hub.clone(), self.own.clone(), self.core.rules());
-                let max_bytes = limits::MAX_FRAME - LISTING_OVERHEAD - json_length(&url);
-                tokio::spawn(async move {
-                    let permit = permits.acquire_owned().await;
-                    let result = tokio::task::spawn_blocking(move || {
-                        let (cursor, most) = (cursor.as_deref(), limits::MAX_LIST_ENTRIES);
-                        let form = if is_rdl { Form::RdlInJson } else { Form::Entries };
-                        let view = View { form, audience: &rules.audience(address) };
-                        hub.list(&path, depth, cursor, most, max_bytes, view)
-                    })
-                    .await
-                    .unwrap_or_else(|panic| Err(HubError::Io(panic.to_string())));
-                    drop(permit);
-                    // No dispatcher, no client to answer.
-                    let _ = own.send(Event::Input(Input::Listed { conn, url, id, result, credit })).await;
-                });
-            }
+            Output::List(list) => self.list(list),
             Output::Probe { conn, address, hello } => {
                 let (own, permits) = (self.own.clone(), self.probes.clone());
                 tokio::spawn(async move {
@@ -299,6 +284,54 @@ impl Dispatcher {
         }
     }
 
+    /// Reads a page of a directory in a task, which says how far it is, as long as it or those it waits for get on.
+    fn list(&self, list: List) {
+        let List { conn, url, path, id, depth, cursor, is_rdl, address, credit } = list;
+        // Who waits for the metadata of one file holds up no listing.
+        let permits = if depth == 0 { self.looks.clone() } else { self.lists.clone() };
+        let (hub, own, rules) = (self.hub.clone(), self.own.clone(), self.core.rules());
+        let max_bytes = limits::MAX_FRAME - LISTING_OVERHEAD - json_length(&url);
+        let (read, read_by_all) = (Arc::new(AtomicU64::new(0)), self.entries_read.clone());
+        let (reading, reading_by_all) = (read.clone(), read_by_all.clone());
+        let listing = async move {
+            let permit = permits.acquire_owned().await;
+            let result = tokio::task::spawn_blocking(move || {
+                let (cursor, most) = (cursor.as_deref(), limits::MAX_LIST_ENTRIES);
+                let form = if is_rdl { Form::RdlInJson } else { Form::Entries };
+                let told = |more| {
+                    reading.fetch_add(more, Ordering::Relaxed);
+                    reading_by_all.fetch_add(more, Ordering::Relaxed);
+                };
+                let view = View { form, audience: &rules.audience(address), told: &told };
+                hub.list(&path, depth, cursor, most, max_bytes, view)
+            });
+            let result = result.await.unwrap_or_else(|panic| Err(HubError::Io(panic.to_string())));
+            drop(permit);
+            result
+        };
+        tokio::spawn(async move {
+            tokio::pin!(listing);
+            let mut seen = (0, read_by_all.load(Ordering::Relaxed));
+            let result = loop {
+                tokio::select! {
+                    result = &mut listing => break result,
+                    () = tokio::time::sleep(TELL_INTERVAL) => {}
+                }
+                let now = (read.load(Ordering::Relaxed), read_by_all.load(Ordering::Relaxed));
+                // One that waits in line gets on with the others.
+                let gets_on = if now.0 == 0 { now.1 != seen.1 } else { now.0 != seen.0 };
+                if gets_on {
+                    let reading = wire::Reading { url: url.clone(), id, entries: now.0 };
+                    // The next word says more anyway.
+                    let _ = own.try_send(Event::Input(Input::Reading { conn, reading }));
+                }
+                seen = now;
+            };
+            // No dispatcher, no client to answer.
+            let _ = own.send(Event::Input(Input::Listed { conn, url, id, result, credit })).await;
+        });
+    }
+
     /// Looks up a file: at once if the hub knows it, else in a task.
     fn find(&self, path: UrlPath) -> Option<Input> {
         let (hub, own, asked) = (self.hub.clone(), self.own.clone(), path.clone());
@@ -321,7 +354,7 @@ impl Dispatcher {
         let (own, path) = (self.own.clone(), path.clone());
         let mut last = Instant::now();
         move |done, total| {
-            if last.elapsed() >= HASHING_INTERVAL {
+            if last.elapsed() >= TELL_INTERVAL {
                 last = Instant::now();
                 // The next report says more anyway.
                 let _ = own.try_send(Event::Input(Input::Hashing { path: path.clone(), done, total }));

@@ -187,7 +187,7 @@ static void look_at(const pdtp_event *event, struct world *world)
             !!pdtp_event_done(event) + !!pdtp_event_progress(event) + !!pdtp_event_file(event) +
             !!pdtp_event_peer(event) + !!pdtp_event_notice(event) + !!pdtp_event_overflow(event) +
             !!pdtp_event_data(event) + !!pdtp_event_changed(event) + !!verdict + !!pdtp_event_share(event) +
-            !!pdtp_event_log(event);
+            !!pdtp_event_log(event) + !!pdtp_event_reading(event);
     CHECK(found == 1);
     CHECK(!pdtp_event_done(event) || pdtp_event_done(event)->path);
     CHECK(!pdtp_event_share(event) || pdtp_event_share(event)->state);

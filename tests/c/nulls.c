@@ -393,7 +393,7 @@ static void events(void)
     CHECK(!pdtp_event_data(NULL));
     IS_NULL(pdtp_event_answer(NULL, PDTP_DATA_CONTINUE));
     CHECK(!pdtp_event_overflow(NULL) && !pdtp_event_changed(NULL) && !pdtp_event_log(NULL));
-    CHECK(!pdtp_event_share(NULL));
+    CHECK(!pdtp_event_share(NULL) && !pdtp_event_reading(NULL));
 }
 
 static int on_verdict(const pdtp_verdict *verdict, void *user_data)

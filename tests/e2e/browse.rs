@@ -3,10 +3,19 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::common::*;
+
+/// What a terminal shows while `pdtp` runs on it, successfully.
+fn on_a_terminal(args: &[&str]) -> String {
+    let mut command = Command::new("python3");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/terminal.py"));
+    command.args(["", env!("CARGO_BIN_EXE_pdtp")]).args(args);
+    Proc::spawn(command).finish(PATIENCE).expect(0).text()
+}
 
 fn objects(run: &Run) -> Vec<Value> {
     run.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -48,6 +57,40 @@ fn ls_has_more_than_one_page() {
     let listed = pdtp(&["ls", &server.uri("/")]).expect(0).text();
     names.sort_unstable();
     assert_eq!(listed.lines().collect::<Vec<_>>(), names);
+}
+
+/// A disk on which every look at the next names of a directory takes half a second.
+#[test]
+fn ls_waits_as_long_as_the_server_reads_a_directory() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        eprintln!("SKIPPED: strace is not installed");
+        return;
+    }
+    let served = scratch();
+    let names: Vec<String> = (0..3000).map(|index| format!("{index:0100}")).collect();
+    for name in &names {
+        std::fs::write(served.path().join(name), b"").unwrap();
+    }
+    let server = Pdtpd::start(served.path(), &["--metadata", "off"]);
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-e", "trace=getdents64", "-e", "inject=getdents64:delay_exit=500000"]);
+    let mut strace = Proc::spawn({
+        strace.args(["-o", "/dev/null", "-p", &server.pid().to_string()]);
+        strace
+    });
+    wait_until("strace is attached", PATIENCE, || {
+        assert!(strace.is_running(), "{}", strace.stderr());
+        strace.stderr().contains(" attached")
+    });
+    let begin = Instant::now();
+    let patience = Duration::from_secs(3);
+    let listed = pdtp(&["ls", "--timeout", "3", &server.uri("/")]).expect(0).text();
+    assert!(begin.elapsed() > patience, "the disk was to be slower than the client is patient");
+    assert_eq!(listed.lines().collect::<Vec<_>>(), names);
+    // A terminal shows what is waited for.
+    std::fs::write(served.path().join("new"), b"").unwrap();
+    let shown = on_a_terminal(&["ls", "--timeout", "3", &server.uri("/")]);
+    assert!(shown.contains("the server is reading the directory: "), "{shown}");
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn numbers(run: &Run) -> (u64, u64, u64) {
 }
 
 /// What is in a directory that may be changing: names, and content of files. `None` where it changed meanwhile.
-fn seen(dir: &Path) -> Option<BTreeMap<PathBuf, Option<Vec<u8>>>> {
+pub(crate) fn seen(dir: &Path) -> Option<BTreeMap<PathBuf, Option<Vec<u8>>>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(dir).ok()? {
         let path = entry.ok()?.path();

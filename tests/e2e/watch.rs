@@ -1,8 +1,10 @@
 //! "Copy a file in, and whoever watches hears of it; it is there to be fetched at once."
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common::*;
+use crate::mirror::seen;
 
 /// `pdtp watch --json`, from when the server knows of it.
 fn watcher(uri: &str) -> Proc {
@@ -71,21 +73,81 @@ fn who_comes_back_is_told_to_look_again() {
     wait_until("watching again", PATIENCE, || has(&watcher, "file", "/later"));
 }
 
+/// 6,000 new files, 2,000 of them replaced, and 2,000 others removed again, while others download, list, mirror and watch.
 #[test]
 fn ten_thousand_changes_reach_everybody() {
-    let served = make_tree(&[("file", 10)]);
-    let server = Pdtpd::start(served.path(), &[""; 0]);
+    let served = make_tree(&[("big", 6_000_000)]);
+    let (server, here) = (Pdtpd::start(served.path(), &["--limit-up", "2M"]), scratch());
+    std::fs::create_dir(served.path().join("burst")).unwrap();
     let watchers = [watcher(&server.uri("/")), watcher(&server.uri("/burst/"))];
-    for n in 0..10_000 {
-        copy_in(served.path(), &format!("burst/{}/{n}", n % 20), format!("{n}").as_bytes());
-    }
+    let (big, mirrored, trees) =
+        (here.path().join("big"), here.path().join("mirrored"), here.path().join("trees"));
+    let downloads = pdtp_start(&["get", &server.uri("/big"), "-o", big.to_str().unwrap()]);
+    let burst = server.uri("/burst/");
+    let follow = ["mirror", "--watch", "--delete", "-q", &burst, mirrored.to_str().unwrap()];
+    let mut mirrors = pdtp_start(&follow);
+    wait_until("the mirror is begun", PATIENCE, || mirrored.exists());
+
+    let name = |n: usize| format!("burst/{}/{n}", n % 20);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..6000 {
+                copy_in(served.path(), &name(n), format!("{n}").as_bytes());
+                if n % 3 == 1 {
+                    copy_in(served.path(), "replacement", format!("{n}, once more").as_bytes());
+                    std::fs::rename(served.path().join("replacement"), served.path().join(name(n))).unwrap();
+                }
+                if n % 3 == 2 {
+                    std::fs::remove_file(served.path().join(name(n))).unwrap();
+                }
+            }
+            is_over.store(true, Ordering::Release);
+        });
+        // Whatever is there at the moment is listed and had, and each file is one that there was.
+        for round in 0.. {
+            let was_over = is_over.load(Ordering::Acquire);
+            pdtp_start(&["ls", "-R", "--json", &burst]).finish(PATIENCE).expect(0);
+            let copy = trees.join(round.to_string());
+            let run = pdtp(&["get", "-r", "-q", &burst, "-o", copy.to_str().unwrap()]);
+            // Some of it may be gone by the time it is fetched, which is said.
+            let is_fine = run.code() == 0 || (!was_over && run.stderr.contains("no such file"));
+            assert!(is_fine, "{run:?}");
+            for (path, number) in files_below(&copy) {
+                let content = std::fs::read_to_string(&path).unwrap();
+                let is_one = content == number || content == format!("{number}, once more");
+                assert!(is_one, "{}: {content:?}", path.display());
+            }
+            if was_over {
+                assert_eq!(run.code(), 0, "{run:?}");
+                assert_same_tree(&served.path().join("burst"), &copy);
+                break;
+            }
+        }
+    });
     for watcher in &watchers {
         wait_until("all told, or told to look", PATIENCE, || {
-            !events(watcher, "rescan").is_empty() || events(watcher, "file").len() >= 10_000
+            !events(watcher, "rescan").is_empty() || events(watcher, "file").len() >= 4000
         });
     }
-    // Told or not, all of them are there.
-    let listed = pdtp(&["ls", "-R", "--json", &server.uri("/burst/")]).expect(0);
-    let files = listed.text().lines().filter(|line| line.contains("\"type\":\"file\"")).count();
-    assert_eq!(files, 10_000);
+    wait_until("the mirror has followed", PATIENCE, || {
+        files_below(&mirrored).len() == 4000 && seen(&mirrored) == seen(&served.path().join("burst"))
+    });
+    assert!(mirrors.is_running());
+    downloads.finish(PATIENCE).expect(0);
+    assert_same_file(&served.path().join("big"), &big);
+}
+
+/// The complete files at and below a directory, with their names.
+fn files_below(dir: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => found.extend(files_below(&entry.path())),
+            Ok(_) if !name.contains(".part") => found.push((entry.path(), name)),
+            _ => {}
+        }
+    }
+    found
 }

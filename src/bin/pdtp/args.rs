@@ -70,7 +70,9 @@ Events of --json, one object a line, each with \"event\" and:
   progress   done, total, from_origin, from_peers, from_disk, wasted, rate,
              eta (or null), givers, files_done, files_total, waiting (a word
              or null), hashing and checking ([done, total] or null: what the
-             server hashes first, and what is here); at most two a second
+             server hashes first, and what is here), reading (entries that it
+             has gone through for the next page of a directory, or null); at
+             most two a second
   file_done  path, size: a file of a directory is complete
   verdict    path, status (good, unsigned, unknown_key, rollback, expired,
              key_changed, bad), key, algorithm, signer, since, date, reason,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pdtp::client::{Error, ErrorKind, Seeding};
 use pdtp::content::rdl;
-use pdtp::content::trust::Verdict;
+use pdtp::content::trust::{Status, Verdict};
 use pdtp::wire::{Attribute, Attributes, Entry, EntryKind, PdtpUri, SignedBy, UrlPath};
 use serde_json::json;
 
@@ -234,7 +234,7 @@ impl Out {
             ("Size", is_file.then(|| format!("{} ({} bytes)", term::size(entry.size), entry.size))),
             ("Date", entry.mtime.map(|mtime| format!("{} UTC", term::date(mtime)))),
             ("Root", entry.root.map(|root| root.to_string())),
-            ("Signed", verdict.map(|verdict| format!("{}: {}", verdict.status.word(), sentence(verdict)))),
+            ("Signed", verdict.map(signed)),
             ("URI", Some(uri.to_string())),
         ];
         if let Some(about) = entry.about.as_ref().filter(|_| is_file) {
@@ -250,6 +250,15 @@ impl Out {
             }
         }
         Ok(())
+    }
+}
+
+/// What the signatures of a file are worth.
+fn signed(verdict: &Verdict) -> String {
+    match verdict.status {
+        Status::Unsigned if verdict.expected => "no, but it should be".to_owned(),
+        Status::Unsigned => "no".to_owned(),
+        status => format!("{}: {}", status.word(), sentence(verdict)),
     }
 }
 

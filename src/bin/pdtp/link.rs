@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use pdtp::client::{Client, Config, Error, ErrorKind, Event, EventBody, Listing, Session, SessionState};
 use pdtp::content::trust::Verdict;
 use pdtp::wire::{Entry, PdtpUri};
@@ -37,7 +38,7 @@ impl App {
             session,
             patience,
             moved: Instant::now(),
-            seen: (0, [None; 2]),
+            seen: (0, [None; 2], None),
             was_ready: false,
             lost: None,
         })
@@ -57,8 +58,8 @@ pub(crate) struct Link<'a> {
     patience: Option<Duration>,
     /// When something came last.
     moved: Instant,
-    /// Bytes done, and bytes hashed and to be hashed, when it was told last.
-    seen: (u64, [Option<(u64, u64)>; 2]),
+    /// Bytes done, bytes hashed and to be hashed, entries read, when it was told last.
+    seen: (u64, [Option<(u64, u64)>; 2], Option<u64>),
     was_ready: bool,
     /// Why the connection is away.
     lost: Option<Error>,
@@ -100,7 +101,7 @@ impl Link<'_> {
         match body {
             EventBody::Session { session, state } if *session == self.session.id() => self.enter(state)?,
             EventBody::Progress { progress, .. } => {
-                let now = (progress.done, [progress.hashing, progress.checking]);
+                let now = (progress.done, [progress.hashing, progress.checking], progress.reading);
                 // To be told to wait is to be answered, too.
                 if now != self.seen || progress.waiting.is_some() {
                     self.moved();
@@ -111,6 +112,7 @@ impl Link<'_> {
             | EventBody::Verdict { .. }
             | EventBody::FileDone { .. }
             | EventBody::FileRemoved { .. }
+            | EventBody::Reading { .. }
             | EventBody::Listing { .. } => self.moved(),
             _ => {}
         }
@@ -152,15 +154,19 @@ impl Link<'_> {
         op: u64,
         mut page: impl FnMut(Listing) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
+        let mut waiting = WaitingLine(None);
         loop {
             let Some(event) = self.next()? else { continue };
-            if let EventBody::Listing { op: of, result, last } = event.body
-                && of == op
-            {
-                page(result?)?;
-                if last {
-                    return Ok(());
+            match event.body {
+                EventBody::Reading { op: of, entries } if of == op => waiting.show(term::reading(entries)),
+                EventBody::Listing { op: of, result, last } if of == op => {
+                    waiting.clear();
+                    page(result?)?;
+                    if last {
+                        return Ok(());
+                    }
                 }
+                _ => {}
             }
         }
     }
@@ -181,6 +187,32 @@ impl Link<'_> {
         found.ok_or_else(|| {
             Error::new(ErrorKind::Protocol, format!("{uri}: the server's answer is empty")).into()
         })
+    }
+}
+
+/// A line for people at a terminal, which says what is waited for and is taken away again.
+struct WaitingLine(Option<ProgressBar>);
+
+impl WaitingLine {
+    fn show(&mut self, text: String) {
+        let bar = self.0.get_or_insert_with(|| {
+            let style = ProgressStyle::with_template("{wide_msg}");
+            ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+        });
+        bar.set_message(text);
+        bar.tick();
+    }
+
+    fn clear(&mut self) {
+        if let Some(bar) = self.0.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for WaitingLine {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

@@ -198,6 +198,7 @@ impl Report {
                         "waiting": progress.waiting.as_ref().map(term::word),
                         "waiting_for": progress.waiting.map(WaitReason::text),
                         "hashing": progress.hashing,
+                        "reading": progress.reading,
                         "checking": progress.checking,
                     }),
                     progress,
@@ -324,6 +325,9 @@ fn describe_progress(progress: &Progress, state: TransferState, lost: Option<&st
     if let Some((done, total)) = progress.hashing {
         add(format!("the server is hashing: {}%", term::percent(done, total)));
         return text;
+    }
+    if let Some(entries) = progress.reading {
+        add(term::reading(entries));
     }
     match state {
         TransferState::Deciding => add("whose is it?".to_owned()),
@@ -505,7 +509,10 @@ mod tests {
         progress.hashing = Some((1, 4));
         let text = describe_progress(&progress, TransferState::Queued, None);
         assert!(text.ends_with("the server is hashing: 25%"), "{text}");
-        (progress.hashing, progress.checking) = (None, Some((3, 4)));
+        (progress.hashing, progress.reading) = (None, Some(12));
+        let text = describe_progress(&progress, TransferState::Active, None);
+        assert!(text.contains("the server is reading the directory: 12 entries so far"), "{text}");
+        (progress.reading, progress.checking) = (None, Some((3, 4)));
         let text = describe_progress(&progress, TransferState::Checking, None);
         assert!(text.contains("checking what is there: 75%"), "{text}");
     }

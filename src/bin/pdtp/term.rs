@@ -57,6 +57,15 @@ pub(crate) fn percent(part: u64, whole: u64) -> u64 {
     }
 }
 
+/// What the server does before it answers with a page of a directory.
+pub(crate) fn reading(entries: u64) -> String {
+    match entries {
+        0 => "the server is reading other directories first".to_owned(),
+        1 => "the server is reading the directory: 1 entry so far".to_owned(),
+        more => format!("the server is reading the directory: {more} entries so far"),
+    }
+}
+
 /// `2026-11-23 10:05:00` UTC, of Unix seconds.
 pub(crate) fn date(unix: i64) -> String {
     let (days, second) = (unix.div_euclid(86_400), unix.rem_euclid(86_400));

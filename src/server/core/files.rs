@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::client::{Client, ClientFile, Early};
 use super::ranges::Ranges;
-use super::{ConnId, Core, Credit, Output};
+use super::{ConnId, Core, Credit, List, Output};
 use crate::content::Layout;
 use crate::hub::{Change, FileVersion, HubError};
 use crate::server::shelf::Shelf;
@@ -511,7 +511,7 @@ impl Core {
         }
         session.outstanding += 1;
         let depth = depth.unwrap_or(1).clamp(u32::from(!is_rdl), MAX_DEPTH);
-        self.out.push(Output::List { conn, url, path, id, depth, cursor, is_rdl, address, credit });
+        self.out.push(Output::List(List { conn, url, path, id, depth, cursor, is_rdl, address, credit }));
     }
 
     pub(super) fn listed(

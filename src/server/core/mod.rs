@@ -39,7 +39,7 @@ use super::status::{ClientStatus, SwarmStatus};
 use crate::hub::{Change, FileVersion, HubError};
 use crate::swarm::{self, Command, Event, FileId, PeerId, PeerInfo, Swarm, TransferId};
 use crate::wire::token::Secret;
-use crate::wire::{Listing, Message, UrlPath, WireError};
+use crate::wire::{self, Listing, Message, UrlPath, WireError};
 
 /// The origin's number in the swarm.
 pub(crate) const ORIGIN: PeerId = PeerId(0);
@@ -103,6 +103,8 @@ pub(crate) enum Input {
     Found { path: UrlPath, result: Result<Arc<FileVersion>, HubError> },
     /// A file that is being looked for is being hashed.
     Hashing { path: UrlPath, done: u64, total: u64 },
+    /// How far the answer to [`Output::List`] is.
+    Reading { conn: ConnId, reading: wire::Reading },
     /// Answer to [`Output::List`].
     Listed { conn: ConnId, url: String, id: Option<u64>, result: Result<Listing, HubError>, credit: Credit },
     /// Answer to [`Output::Probe`].
@@ -131,25 +133,29 @@ pub(crate) enum Output {
     /// Look up the current version of a file.
     Find { path: UrlPath },
     /// Read a page of a directory.
-    List {
-        conn: ConnId,
-        url: String,
-        path: UrlPath,
-        id: Option<u64>,
-        depth: u32,
-        cursor: Option<String>,
-        /// As XML; then depth 0 is what is at the path itself.
-        is_rdl: bool,
-        /// Of the client.
-        address: IpAddr,
-        credit: Credit,
-    },
+    List(List),
     /// Find out whether a client can be dialled.
     Probe { conn: ConnId, address: SocketAddr, hello: Option<Hello> },
     /// Look whether a version is still what is on disk.
     Check { file: FileId, version: Arc<FileVersion> },
     /// Answer the early GET of this name.
     AnswerEarly { name: String, grant: Grant },
+}
+
+/// A page of a directory that a client wants.
+#[derive(Debug)]
+pub(crate) struct List {
+    pub(crate) conn: ConnId,
+    pub(crate) url: String,
+    pub(crate) path: UrlPath,
+    pub(crate) id: Option<u64>,
+    pub(crate) depth: u32,
+    pub(crate) cursor: Option<String>,
+    /// As XML; then depth 0 is what is at the path itself.
+    pub(crate) is_rdl: bool,
+    /// Of the client.
+    pub(crate) address: IpAddr,
+    pub(crate) credit: Credit,
 }
 
 /// What the origin may send in answer to a GET.
@@ -274,6 +280,9 @@ impl Core {
             Input::Closed { conn } => self.forget(conn),
             Input::Found { path, result } => self.found(&path, result),
             Input::Hashing { path, done, total } => self.hashing(&path, done, total),
+            Input::Reading { conn, reading } if self.is_v3(conn) => self.send(conn, reading),
+            // Version 2 has no word for it.
+            Input::Reading { .. } => {}
             Input::Listed { conn, url, id, result, credit } => {
                 self.listed(conn, url, id, result);
                 drop(credit);

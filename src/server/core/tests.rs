@@ -94,7 +94,7 @@ impl Rig {
                     Output::Close { conn } => self.closed.push(conn),
                     Output::Find { path } if self.hold => self.held.push(path),
                     Output::Find { path } => inputs.push_back(self.look(path)),
-                    Output::List { conn, .. } => self.lists.push(conn),
+                    Output::List(list) => self.lists.push(list.conn),
                     Output::Probe { conn, address, hello } => self.probes.push((conn, address, hello)),
                     Output::Check { file, .. } => self.checks.push(file),
                     Output::AnswerEarly { name, grant } => self.early.push((name, grant.bytes)),
@@ -533,6 +533,9 @@ fn questions_are_bounded() {
     assert_eq!(rig.kinds(A), ["tell_info"]);
     rig.say(A, wire::List { url: url(""), id: Some(7), ..Default::default() });
     assert_eq!(rig.lists, [A]);
+    let reading = wire::Reading { url: url(""), id: Some(7), entries: 512 };
+    rig.feed(Input::Reading { conn: A, reading: reading.clone() });
+    assert_eq!(rig.heard(A), [Message::Reading(reading)]);
     let result = Err(HubError::NotDirectory);
     rig.feed(Input::Listed { conn: A, url: url(""), id: Some(7), result, credit: None });
     let error = rig.error(A);

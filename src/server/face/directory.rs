@@ -40,7 +40,7 @@ pub(super) fn answer(
     let wanted = head.query_value("sort").filter(|_| is_html && cursor.is_none());
     let mut order = wanted.as_deref().map_or(Order::BY_NAME, Order::parse);
     let listed = if form == Form::Rdl { hub::Form::Rdl } else { hub::Form::Entries };
-    let view = View { form: listed, audience };
+    let view = View { form: listed, audience, ..View::ENTRIES };
     let mut listing = hub.list(path, depth, cursor.as_deref(), PAGE_ENTRIES, PAGE_BYTES, view)?;
     if order != Order::BY_NAME {
         match sorted(hub, path, &listing, order, view)? {

@@ -143,6 +143,18 @@ pub struct List {
     pub id: Option<u64>,
 }
 
+/// server: the directory is being read; `listing` follows.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Reading {
+    /// As asked.
+    pub url: String,
+    /// As asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// Entries gone through for this page; 0 while it waits in line.
+    pub entries: u64,
+}
+
 /// server: one page of a directory, in order of name bytes (of relative path, when deeper than one level).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Listing {

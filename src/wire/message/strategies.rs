@@ -35,6 +35,11 @@ pub(super) fn each_type() -> Vec<BoxedStrategy<Message>> {
             (url(), any::<Option<u32>>(), of(text()), of(text()), any::<Option<u64>>())
                 .prop_map(|(url, depth, cursor, format, id)| List { url, depth, cursor, format, id }),
         ),
+        message((url(), any::<Option<u64>>(), any::<u64>()).prop_map(|(url, id, entries)| Reading {
+            url,
+            id,
+            entries,
+        })),
         message(
             (url(), any::<Option<u64>>(), vec(entry(), 0..20), of(text())).prop_map(
                 |(url, id, entries, next)| Listing { url, id, entries, next, ..Listing::default() },

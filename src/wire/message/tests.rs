@@ -47,6 +47,7 @@ fn least() -> Vec<Value> {
         json!(["ask_hashes", {"url": url, "root": root, "first": 0, "count": 1}]),
         json!(["tell_hashes", {"url": url, "root": root, "first": 0, "hashes": ""}]),
         json!(["list", {"url": url}]),
+        json!(["reading", {"url": url, "entries": 1}]),
         json!(["listing", {"url": url, "entries": []}]),
         json!(["watch", {"url": url}]),
         json!(["unwatch", {"url": url}]),
@@ -325,7 +326,7 @@ fn urls_are_bounded_in_every_message_that_has_one() {
         value[1]["url"] = json!("u".repeat(limits::MAX_URL + 1));
         assert_eq!(refusal(value), "url too long");
     }
-    assert_eq!(with_url, 20);
+    assert_eq!(with_url, 21);
     for kind in ["redirect", "error"] {
         let mut value = least().into_iter().find(|v| kind_of(v) == kind).unwrap();
         value[1]["url"] = json!("u".repeat(limits::MAX_URL + 1));
