@@ -483,6 +483,8 @@ async fn stat_rich(link: &LinkUser, path: &UrlPath) -> Result<Listing, Error> {
     listing.is_rich = true;
     if let (Some(entry), Some(rich)) = (listing.entries.first_mut(), rich) {
         entry.signed_by = rich.signed_by.filter(|_| entry.signed);
+        // Of a directory the plain answer tells no date.
+        entry.mtime = entry.mtime.or(rich.mtime);
         entry.about = rich.about;
         // By content, where the other is by name.
         entry.mime = rich.mime.or(entry.mime.take());

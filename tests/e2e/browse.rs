@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -15,6 +16,12 @@ fn on_a_terminal(args: &[&str]) -> String {
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/terminal.py"));
     command.args(["", env!("CARGO_BIN_EXE_pdtp")]).args(args);
     Proc::spawn(command).finish(PATIENCE).expect(0).text()
+}
+
+/// Modification time, Unix seconds.
+fn mtime(path: &Path) -> i64 {
+    let since = path.metadata().unwrap().modified().unwrap().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_secs()).unwrap()
 }
 
 fn objects(run: &Run) -> Vec<Value> {
@@ -119,8 +126,9 @@ fn stat_tells_size_date_and_version() {
     assert_eq!(file["root"].as_str().map(str::len), Some(64), "{file}");
     assert_eq!(file["path"], "/d/a");
     assert_eq!(dir["type"], "dir");
+    assert_eq!(dir["mtime"].as_i64(), Some(mtime(&served.path().join("d"))), "{dir}");
     let text = pdtp(&["stat", &server.uri("/d/a")]).expect(0).text();
-    for part in ["Name:   a\n", "(123456 bytes)", "Root:", "UTC", "#root="] {
+    for part in ["Name:   a\n", "(123456 bytes)", "Root:", "UTC", "Signed: no\n", "#root="] {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
 }

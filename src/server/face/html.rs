@@ -170,7 +170,8 @@ fn write_entry(out: &mut String, dir: &PdtpUri, entry: &Entry) -> fmt::Result {
     match entry.kind {
         EntryKind::Dir => out.write_str("<td>")?,
         EntryKind::File => {
-            write!(out, "<td class=\"n\" title=\"{} bytes\">{}", entry.size, Size(entry.size))?
+            let unit = if entry.size == 1 { "byte" } else { "bytes" };
+            write!(out, "<td class=\"n\" title=\"{} {unit}\">{}", entry.size, Size(entry.size))?;
         }
     }
     match entry.mtime.and_then(UtcTime::of) {
