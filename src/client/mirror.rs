@@ -296,7 +296,7 @@ fn remove_one(
 /// Deepest first: to make something in a directory changes its time.
 fn set_dir_times(rules: &Rules) {
     let mut times = std::mem::take(&mut rules.seen().dir_times);
-    times.sort_by_key(|(components, _)| std::cmp::Reverse(components.len()));
+    times.sort_unstable_by_key(|(components, _)| std::cmp::Reverse(components.len()));
     for (components, mtime) in times {
         let Some(place) = place_of(&rules.mirror.dir, &components) else { continue };
         let is_right = std::fs::symlink_metadata(&place)

@@ -244,7 +244,7 @@ impl Client {
         })?;
         let mut found: Vec<_> =
             entries.filter_map(|entry| look(&entry.ok()?.path())).take(MAX_RECORDS).collect();
-        found.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
+        found.sort_unstable_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
         Ok(found)
     }
 

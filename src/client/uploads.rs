@@ -328,10 +328,11 @@ impl PeerService {
         if request.head.names_other_port(request.local.port()) {
             return Response::text(403, "this is the name of another server");
         }
-        let mut links = self.inner.all_links();
-        links.sort_by_key(|link| !link.host.eq_ignore_ascii_case(host));
-        let found = links
+        let (of_host, others): (Vec<_>, Vec<_>) =
+            self.inner.all_links().into_iter().partition(|link| link.host.eq_ignore_ascii_case(host));
+        let found = of_host
             .into_iter()
+            .chain(others)
             .filter(|link| link.gives())
             .find_map(|link| link.files.get(&wanted.path).map(|held| (link, held)));
         let Some((link, held)) = found else { return Response::text(404, "not here") };

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::buffer::Buffer;
 use super::deadlines::{Deadlines, Pace, TooSlow};
 use super::link::{Framing, Link};
+use super::lull::Lull;
 use super::send::{is_sending, limited};
 use super::{Claim, PieceSink, RateLimiter, ReceiveError, Received};
 use crate::content::{Layout, PieceHasher};
@@ -66,19 +67,27 @@ impl Intake<'_> {
         let run = layout.bytes_of_run(self.pieces.clone());
         let total = run.end - run.start;
         let mut pace = Pace::new(self.deadlines, Instant::now());
+        let mut lull = Lull::new(Instant::now());
         let mut filling = Buffer::with_room(total);
         let mut from = 0;
         let mut allowed = 0;
         while *got < total {
             // Where in the run the first piece ends of which something is in the buffer.
             let piece_end = layout.start(layout.piece_at(run.start + from) + 1).min(run.end) - run.start;
-            let read = self.fill(&mut filling, total, piece_end, got, &mut allowed, &mut pace).await;
-            if let Err(trouble) = read {
-                // Whole pieces among what has come are as good as ever.
-                mill.settle().await?;
-                mill.start(filling);
-                mill.settle().await?;
-                return Err(trouble);
+            if Instant::now() >= lull.end() {
+                let read = self.fill(&mut filling, total, piece_end, got, &mut allowed, &mut pace).await;
+                if let Err(trouble) = read {
+                    // Whole pieces among what has come are as good as ever.
+                    mill.settle().await?;
+                    mill.start(filling);
+                    mill.settle().await?;
+                    return Err(trouble);
+                }
+                let now = Instant::now();
+                // Only who gives has better uses for its uplink.
+                if filling.room() > 0 && is_sending(now) {
+                    lull.begin(*got, piece_end, now);
+                }
             }
             let is_due = filling.room() == 0 || *got == total;
             if is_due && mill.is_running() {
@@ -98,7 +107,7 @@ impl Intake<'_> {
             let has_enough = mill.is_running() && *got >= piece_end && self.limiter.rate() > 0;
             tokio::select! {
                 settled = mill.settle(), if mill.is_running() => settled?,
-                ready = tokio::time::timeout_at(pace.deadline(), self.link.readable()), if !has_enough => match ready {
+                ready = tokio::time::timeout_at(pace.deadline(), self.ready(lull.end())), if !has_enough => match ready {
                     // What is wrong with a broken connection is for the next read to find.
                     Ok(_) => {}
                     Err(_) => pace.check(*got, Instant::now()).map_err(Trouble::Slow)?,
@@ -106,6 +115,12 @@ impl Intake<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Waits until there is something to read that may be read.
+    async fn ready(&self, not_before: Instant) -> io::Result<()> {
+        tokio::time::sleep_until(not_before).await;
+        self.link.readable().await
     }
 
     /// Reads until the buffer is full, the body is over, or nothing more is there or allowed at the moment. With a limit

@@ -13,6 +13,7 @@ pub mod head;
 mod intake;
 mod limit;
 mod link;
+mod lull;
 mod send;
 pub mod serve;
 mod sys;

@@ -35,7 +35,7 @@ fn descend(dir: &Path, prefix: &UrlPath, depth: usize, found: &mut Vec<Found>) -
         return Err(PublishError::Name(dir.to_owned()));
     }
     let mut entries = std::fs::read_dir(dir).map_err(io())?.collect::<Result<Vec<_>, _>>().map_err(io())?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
+    entries.sort_unstable_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         let name = entry.file_name();
         let bytes = name.as_encoded_bytes();

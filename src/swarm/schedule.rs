@@ -63,6 +63,8 @@ const SWEEP_SLOW: u64 = 1_000_000;
 const SMALL: u64 = 512 * 1024;
 /// A run takes this long at the giver's rate, microseconds.
 const RUN_US: u64 = 250_000;
+/// Those who came within so much time of each other came together, microseconds.
+const TOGETHER_US: u64 = 1_000_000;
 /// Who has this part of a file has begun.
 const HAS_BEGUN: u64 = 16;
 /// A frugal origin sends again what peers have to one that got nothing for this long, microseconds.
@@ -79,9 +81,10 @@ type Found<T> = SmallVec<[T; ALL]>;
 /// than others in comparison to what it gave.
 type Claim = (Reverse<i32>, bool, bool, i64);
 
-/// The same for what an origin sends: the operator says so; a reader waits; nothing at all is under way; something nobody has is needed; it
-/// got less of that in comparison to its uplink, or where there is none, as in [`Claim`].
-type OriginClaim = (Reverse<i32>, bool, bool, bool, i64);
+/// The same for what an origin sends: the operator says so; a reader waits; nothing at all is under way; something nobody has is needed, and
+/// it got less of that in comparison to its uplink; or, where there is nothing of that kind, it came later, and among those who came
+/// together it needs less.
+type OriginClaim = (Reverse<i32>, bool, bool, bool, Reverse<u64>, i64);
 
 impl Swarm {
     /// Asks for all peers in `touched`, then for the origins.
@@ -611,7 +614,8 @@ impl Swarm {
         let file = peer.needs.first().map(|member| &state.files[state.members[member].file]);
         let has_all_been_seen = file.is_some_and(|file| !file.rarity.has_unseen(file.pieces));
         let claim = match has_all_been_seen {
-            // What peers give is shared fairly among them; this is on top of it, and does most good to those who are
+            // What peers give is shared fairly among them; this is on top of it. Who came last will be here longest to pass
+            // things on, and whoever is done may leave. Among those who came together it does most good to those who are
             // nearest to having all: they are done earlier, and nobody is done later.
             true => peer.needs.first().map_or(0, |member| {
                 let m = &state.members[member];
@@ -623,7 +627,9 @@ impl Swarm {
                 (u128::from(peer.fresh(now)) * 1_000_000 / u128::from(rate)) as i64
             }
         };
-        (Reverse(self.priority(taker)), !reader_waits, peer.down.transfers > 0, has_all_been_seen, claim)
+        let came = if has_all_been_seen { peer.joined.0 / TOGETHER_US } else { 0 };
+        let is_served = peer.down.transfers > 0;
+        (Reverse(self.priority(taker)), !reader_waits, is_served, has_all_been_seen, Reverse(came), claim)
     }
 
     /// Whether something that a reader needs at once is neither had nor under way.

@@ -51,6 +51,9 @@ impl Drop for App {
     }
 }
 
+/// How far a transfer is: bytes done, bytes hashed and to be hashed (by the server and here), entries read.
+type Seen = (u64, [Option<(u64, u64)>; 2], Option<u64>);
+
 /// One server.
 pub(crate) struct Link<'a> {
     app: &'a App,
@@ -58,8 +61,8 @@ pub(crate) struct Link<'a> {
     patience: Option<Duration>,
     /// When something came last.
     moved: Instant,
-    /// Bytes done, bytes hashed and to be hashed, entries read, when it was told last.
-    seen: (u64, [Option<(u64, u64)>; 2], Option<u64>),
+    /// What was told last.
+    seen: Seen,
     was_ready: bool,
     /// Why the connection is away.
     lost: Option<Error>,
