@@ -119,7 +119,10 @@ impl Intake<'_> {
 
     /// Waits until there is something to read that may be read.
     async fn ready(&self, not_before: Instant) -> io::Result<()> {
-        tokio::time::sleep_until(not_before).await;
+        // A timer ends at a whole millisecond, even one whose time has come: who need not wait sets none.
+        if Instant::now() < not_before {
+            tokio::time::sleep_until(not_before).await;
+        }
         self.link.readable().await
     }
 
