@@ -8,7 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// Descriptors that are kept, at most; fewer where the process may have few.
 const MAX_KEPT: usize = 4096;
 const USUALLY_KEPT: usize = 256;
-const MIN_KEPT: usize = 64;
+const MIN_KEPT: usize = 4;
+/// Where the system names no limit.
+const USUAL_LIMIT: u64 = 1024;
+/// What is open in any case: listeners, the catalogue, directories that are read, the helper.
+const OTHER_USES: usize = 48;
 /// Of the descriptors that are kept, as many more are held for versions that were replaced.
 const PINNED_SHARE: usize = 2;
 
@@ -54,12 +58,17 @@ impl Drop for Pin {
 }
 
 impl Handles {
-    /// Keeps one in thirty-two of the descriptors that the process may have, or 256 if that is no more than a quarter: the
-    /// rest is for connections.
+    /// As many as go well with what the process may have.
     pub(super) fn for_this_process() -> Self {
-        let allowed = super::sys::descriptor_limit().unwrap_or(0);
-        let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
-        Self::new((allowed / 32).clamp(USUALLY_KEPT, MAX_KEPT).min(allowed / 4).max(MIN_KEPT))
+        let allowed = super::sys::descriptor_limit().unwrap_or(USUAL_LIMIT);
+        Self::new(Self::limit_for(usize::try_from(allowed).unwrap_or(usize::MAX)))
+    }
+
+    /// One in sixty-four of the descriptors that the process may have, or 256 if that is no more than a quarter of what is
+    /// not for [`OTHER_USES`]: the rest is for connections.
+    fn limit_for(allowed: usize) -> usize {
+        let usual = (allowed / 64).clamp(USUALLY_KEPT, MAX_KEPT);
+        usual.min(allowed.saturating_sub(OTHER_USES) / 4).max(MIN_KEPT)
     }
 
     pub(super) fn new(limit: usize) -> Self {
@@ -111,6 +120,16 @@ mod tests {
         handles.keep(&all[3], Arc::new(tempfile::tempfile().unwrap()));
         let open: Vec<bool> = all.iter().map(|h| h.file.lock().unwrap().is_some()).collect();
         assert_eq!(open, [true, false, true, true]);
+    }
+
+    #[test]
+    fn few_descriptors_leave_most_for_others() {
+        let all_kept = |allowed| Handles::limit_for(allowed) * (PINNED_SHARE + 1) / PINNED_SHARE;
+        for allowed in [64, 128, 256, 512, 1024] {
+            // `pdtpd` gives connections the other half.
+            assert!(all_kept(allowed) + 24 <= allowed / 2, "{allowed}");
+        }
+        assert_eq!([1 << 12, 20_000, 1 << 20].map(Handles::limit_for), [256, 312, 4096]);
     }
 
     #[test]

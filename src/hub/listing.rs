@@ -225,10 +225,10 @@ impl Page<'_> {
                     }
                     Step::Descend if inner.is_some() || after.as_ref().is_none_or(|after| key > *after) => {
                         let name = key.trim_end_matches('/');
-                        if let Some(below) = self.subdirectory(dir, name) {
+                        if let Some(below) = self.subdirectory(dir, name)? {
                             // What cannot be read, or is gone by now, has no entries.
                             let result = self.walk(&below, &format!("{prefix}{key}"), depth - 1, inner);
-                            if let Err(error @ HubError::Io(_)) = result {
+                            if let Err(error @ (HubError::Io(_) | HubError::Busy)) = result {
                                 return Err(error);
                             }
                         }
@@ -319,10 +319,17 @@ impl Page<'_> {
     }
 
     /// The directory called `name`, unless it is none, or leads back up.
-    fn subdirectory(&self, dir: &UrlPath, name: &str) -> Option<UrlPath> {
-        let path = path_of(dir, name).filter(|path| self.audience.may_know_below(path))?;
-        let found = self.shared.stat(&path).ok()?;
-        (found.kind == EntryKind::Dir && !self.leads_up(dir, &path, found.identity())).then_some(path)
+    fn subdirectory(&self, dir: &UrlPath, name: &str) -> Result<Option<UrlPath>, HubError> {
+        let path = path_of(dir, name).filter(|path| self.audience.may_know_below(path));
+        let Some(path) = path else { return Ok(None) };
+        let found = match self.shared.stat(&path) {
+            Ok(found) => found,
+            // It is not to look empty to who asks for all of it.
+            Err(HubError::Busy) => return Err(HubError::Busy),
+            Err(_) => return Ok(None),
+        };
+        let is_one = found.kind == EntryKind::Dir && !self.leads_up(dir, &path, found.identity());
+        Ok(is_one.then_some(path))
     }
 
     fn emit(&mut self, dir: &UrlPath, open: &Dir, prefix: &str, name: &str) -> Result<(), HubError> {

@@ -141,6 +141,9 @@ pub enum HubError {
     /// Somebody is writing to the file, or it changed while it was read, again and again.
     #[error("the file is still being written")]
     Unstable,
+    /// There are no descriptors left to open it with: there may be soon.
+    #[error("too many files are open at present")]
+    Busy,
     /// A cursor this hub did not make.
     #[error("invalid cursor")]
     Cursor,
@@ -389,13 +392,18 @@ impl Hub {
     /// is kept readable for as long as `version` is held. Blocks.
     pub fn still_good(&self, version: &FileVersion) -> bool {
         let shared = &self.owner.shared;
-        let Ok(file) = version.open() else {
-            shared.live.remove(version);
-            let piece = version.hashes.layout().piece_size();
-            if shared.catalogue.root_at(&version.path, &version.stamp, piece).is_some() {
-                shared.catalogue.remove(&version.path);
+        let file = match version.open() {
+            Ok(file) => file,
+            // Nothing was found out.
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => return true,
+            Err(_) => {
+                shared.live.remove(version);
+                let piece = version.hashes.layout().piece_size();
+                if shared.catalogue.root_at(&version.path, &version.stamp, piece).is_some() {
+                    shared.catalogue.remove(&version.path);
+                }
+                return false;
             }
-            return false;
         };
         if shared.stat(&version.path).map_or(true, |found| found.stamp != version.stamp) {
             version.hold_on_to(file);

@@ -342,6 +342,10 @@ pub(super) fn error_of(error: &io::Error) -> HubError {
     if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENAMETOOLONG | libc::ENXIO)) {
         return HubError::NotFound;
     }
+    #[cfg(unix)]
+    if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+        return HubError::Busy;
+    }
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => {
             HubError::NotFound

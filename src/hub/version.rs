@@ -126,6 +126,7 @@ impl FileVersion {
         }
         let (file, stamp) = self.source.tree.open_file(&self.path).map_err(|error| match error {
             HubError::NotFound => io::ErrorKind::NotFound.into(),
+            HubError::Busy => io::ErrorKind::ResourceBusy.into(),
             other => io::Error::other(other),
         })?;
         if stamp != self.stamp {

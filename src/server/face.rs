@@ -115,6 +115,7 @@ fn refusal(path: &UrlPath, error: &HubError) -> Response {
         HubError::Denied => Response::text(403, "access denied"),
         HubError::Cursor => Response::text(400, "invalid cursor"),
         HubError::Unstable => Response::text(503, "the file keeps changing").with("Retry-After", "5"),
+        HubError::Busy => Response::text(503, "too many files are open").with("Retry-After", "1"),
         other => {
             tracing::warn!(%path, error = %other, "cannot answer over HTTP");
             Response::text(500, "the disk failed")

@@ -202,7 +202,7 @@ impl Site {
         match self.hub.version(path, |_, _| ()).await {
             Ok(version) if version.root() == *root => Ok(version),
             Ok(_) => Err(Refusal::OtherVersion),
-            Err(HubError::Io(_)) => Err(Refusal::Disk),
+            Err(HubError::Io(_) | HubError::Busy) => Err(Refusal::Disk),
             Err(_) => Err(Refusal::NotFound),
         }
     }
@@ -248,6 +248,7 @@ impl Site {
         };
         match opened {
             Ok(file) => Ok(file),
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Err(Refusal::Disk),
             Err(error) => {
                 tracing::info!(path = %version.path, %error, "version cannot be served");
                 self.suspect(version).await;

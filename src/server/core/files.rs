@@ -372,8 +372,11 @@ impl Core {
             self.files.keep(version, self.now.time);
             self.look_again_in(super::HOUSEKEEPING_US);
         }
-        // What is distributed under this path but is not what lies there: still whole, behind its descriptor?
-        for (file, version) in self.files.others(path, current) {
+        // What is distributed under this path but is not what lies there: still whole, behind its descriptor? If it could
+        // not be looked at, nothing is known of that.
+        let others =
+            if matches!(result, Err(HubError::Busy)) { Vec::new() } else { self.files.others(path, current) };
+        for (file, version) in others {
             self.files.grow_old(file, self.now.time);
             self.check(file, version);
         }
@@ -824,7 +827,7 @@ fn code_of(error: &HubError) -> ErrorCode {
         HubError::IsDirectory => ErrorCode::IsDirectory,
         HubError::NotDirectory => ErrorCode::NotDirectory,
         HubError::Cursor => ErrorCode::Protocol,
-        HubError::Unstable => ErrorCode::Busy,
+        HubError::Unstable | HubError::Busy => ErrorCode::Busy,
         _ => ErrorCode::Internal,
     }
 }
