@@ -64,7 +64,7 @@ pub(super) async fn serve(
 }
 
 /// Reads until it is clear what is spoken. `None`: nothing that is known, or not in time.
-async fn recognise(stream: &TcpStream) -> Option<(Sniff, Bytes)> {
+pub(super) async fn recognise(stream: &TcpStream) -> Option<(Sniff, Bytes)> {
     let listen = async {
         let mut first = BytesMut::new();
         loop {

@@ -128,7 +128,7 @@ async fn write(stream: &TcpStream, outbox: &Outbox) -> io::Result<()> {
 
 /// Ends the connection in such a way that the other side can read our last words: with bytes of its own still
 /// unread here, closing at once would make the kernel reset the connection, and what we said last would be lost.
-async fn farewell(stream: &TcpStream) {
+pub(super) async fn farewell(stream: &TcpStream) {
     // An error means that it is closed already.
     let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write);
     let mut rest = [0; 512];

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::admission::Admission;
 use super::connection::{self, Shared};
 use super::core::ConnId;
+use super::full;
 use super::status::Counters;
 
 /// Connections the kernel keeps for us while we are busy.
@@ -96,7 +97,8 @@ pub(super) async fn accept(
     busy: mpsc::Sender<()>,
 ) {
     let mut connections = JoinSet::new();
-    let (mut full, mut exhausted) = (Seldom::default(), Seldom::default());
+    let (mut fully_used, mut exhausted) = (Seldom::default(), Seldom::default());
+    let told = Arc::new(Semaphore::new(full::MOST));
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -109,8 +111,14 @@ pub(super) async fn accept(
                     }
                     None => {
                         Counters::add(&shared.counters.refused_connections, 1);
+                        if let Ok(turn) = told.clone().try_acquire_owned() {
+                            connections.spawn(async move {
+                                full::turn_away(stream).await;
+                                drop(turn);
+                            });
+                        }
                         if admission.is_full() {
-                            full.happens(|times| tracing::warn!(
+                            fully_used.happens(|times| tracing::warn!(
                                 times,
                                 connections = admission.total(),
                                 "as many connections as descriptors allow: others are refused (the hard limit decides: ulimit -Hn, LimitNOFILE=)"

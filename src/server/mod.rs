@@ -20,6 +20,7 @@ mod core;
 mod dispatcher;
 mod early;
 mod face;
+mod full;
 mod listen;
 mod outbox;
 mod probe;
