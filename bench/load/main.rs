@@ -126,7 +126,7 @@ impl Worker {
         let number = |at: usize| arguments[at].parse::<usize>().expect("a number");
         let (first, clients, at_once) = (number(0), number(1), number(2));
         let (server, path) = (arguments[3].parse().expect("an address"), arguments[4].clone());
-        raise_descriptor_limit(0);
+        raise_descriptor_limit();
         let (end, stay) = watch::channel(true);
         std::thread::spawn(move || {
             let _ = std::io::stdin().read_to_end(&mut Vec::new());
@@ -188,17 +188,14 @@ async fn wait_for(totals: &Totals, count: usize) {
 }
 
 #[allow(unsafe_code, reason = "no safe interface to setrlimit among our dependencies")]
-fn raise_descriptor_limit(want: u64) -> u64 {
+/// As far as the hard limit, which is what the machine's owner has decided.
+fn raise_descriptor_limit() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the structure is ours and of the type the calls use.
     unsafe {
         libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
-        let most = limit.rlim_max.max(want);
-        let wish = libc::rlimit { rlim_cur: most, rlim_max: most };
-        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wish) != 0 {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-        }
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
         libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
     }
     limit.rlim_cur
@@ -236,8 +233,8 @@ fn main() {
         }
     }
     // What pdtpd keeps for files, and some for its own use.
-    let for_files = |descriptors: u64| (descriptors / 16).clamp(512, 8192) + 50;
-    let allowed = raise_descriptor_limit(clients as u64 * 16 / 15 + 1000);
+    let for_files = |descriptors: u64| (descriptors / 32).clamp(512, 8192);
+    let allowed = raise_descriptor_limit();
     let possible =
         usize::try_from(allowed - for_files(allowed)).unwrap_or_default().saturating_sub(WARM + AT_ONCE);
     if possible < clients {

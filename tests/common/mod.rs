@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -258,6 +258,23 @@ impl Pdtpd {
         Self { proc, dir, args, port, state }
     }
 
+    /// The same, where it may have so many descriptors and no more.
+    pub fn start_with_descriptors(dir: impl AsRef<Path>, descriptors: u64) -> Self {
+        let (dir, state) = (dir.as_ref().to_owned(), scratch());
+        let mut command = Self::command(&dir, &[], None, state.path());
+        let limit = libc::rlimit { rlim_cur: descriptors, rlim_max: descriptors };
+        let lower = move || {
+            // SAFETY: plain system call; the structure is ours and only read.
+            let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+            if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        };
+        // SAFETY: between fork and exec it does nothing but one system call.
+        unsafe { command.pre_exec(lower) };
+        let mut proc = Proc::spawn(command);
+        let port = Self::read_port(&mut proc);
+        Self { proc, dir, args: Vec::new(), port, state }
+    }
+
     /// Runs `pdtpd` with exactly these arguments to its end, for those that do not get as far as serving.
     pub fn run<S: AsRef<OsStr>>(args: &[S]) -> Run {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pdtpd"));
@@ -266,6 +283,10 @@ impl Pdtpd {
     }
 
     fn spawn(dir: &Path, args: &[OsString], port: Option<u16>, state: &Path) -> Proc {
+        Proc::spawn(Self::command(dir, args, port, state))
+    }
+
+    fn command(dir: &Path, args: &[OsString], port: Option<u16>, state: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pdtpd"));
         command.arg("serve").arg(dir).env_remove("RUST_LOG").env_remove("STATE_DIRECTORY");
         let has = |name: &str| {
@@ -278,7 +299,7 @@ impl Pdtpd {
             command.arg("--state").arg(state);
         }
         command.args(args);
-        Proc::spawn(command)
+        command
     }
 
     /// The port of the first `pdtp://HOST[:PORT]/` it prints.

@@ -4,12 +4,12 @@ use std::future::Future;
 use std::io;
 
 /// Fewest connections, whatever the process is allowed.
-const MIN_CONNECTIONS: usize = 64;
+const MIN_CONNECTIONS: usize = 8;
 
-/// How many connections fit: all but a sixteenth of the descriptors, where that is enough for files. The hub keeps half
-/// of those open, and half of that again for files that were replaced.
+/// How many connections fit: all but a thirty-second part of the descriptors, where that is enough for files. The hub keeps
+/// half of those open, and half of that again for files that were replaced. Half of few descriptors is for files.
 pub(crate) fn connections_for(descriptors: u64) -> usize {
-    let for_files = (descriptors / 16).clamp(512, 8192).min(descriptors / 2);
+    let for_files = (descriptors / 32).clamp(512, 8192).min(descriptors / 2);
     usize::try_from(descriptors - for_files).unwrap_or(usize::MAX).max(MIN_CONNECTIONS)
 }
 
@@ -134,7 +134,8 @@ mod tests {
     #[test]
     fn connections_leave_descriptors_for_files() {
         assert_eq!(connections_for(1024), 512);
-        assert_eq!(connections_for(20_000), 18_750);
+        assert_eq!(connections_for(64), 32);
+        assert_eq!(connections_for(20_000), 19_375);
         assert_eq!(connections_for(1 << 20), (1 << 20) - 8192);
         assert_eq!(connections_for(0), MIN_CONNECTIONS);
     }
