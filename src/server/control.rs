@@ -15,12 +15,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::core::{ConnId, Input};
 use super::dispatcher::Event;
 use super::outbox::Outbox;
-use crate::wire::{Dialect, FrameReader, Message, WireError};
+use crate::wire::{Dialect, FrameReader, Message, WireError, limits};
 
 /// Read at once, bytes.
 const READ_SIZE: usize = 4096;
-/// Messages of one client that may be in work at once. With [`super::outbox::READ_PAUSE`] this bounds what a client
-/// can make us queue by asking: 8 answers of at most a frame, and 256 KiB.
+/// Messages of one client that may wait for the dispatcher. With [`super::outbox::READ_PAUSE`] this bounds what a client
+/// can make us queue by asking: 8 answers of at most a frame, one that took time, and 256 KiB.
 const CREDITS: usize = 8;
 /// A message must be whole this long after its first byte.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
@@ -69,7 +69,7 @@ async fn read(
     let mut frame_deadline = None;
     loop {
         loop {
-            outbox.has_room().await;
+            has_room(conn, dispatcher, outbox).await;
             let message = match frames.next_body() {
                 Ok(Some(body)) => Message::parse_as(dialect, &body),
                 Ok(None) => break,
@@ -103,6 +103,19 @@ async fn read(
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits until more may be asked. A client that goes on taking what is said to it, however slowly, is not to be taken for
+/// dead because what it says, pongs too, is not read meanwhile.
+async fn has_room(conn: ConnId, dispatcher: &mpsc::Sender<Event>, outbox: &Outbox) {
+    let mut written = outbox.written();
+    while timeout(limits::MIN_BODY_WINDOW, outbox.has_room()).await.is_err() {
+        let before = std::mem::replace(&mut written, outbox.written());
+        if written - before >= limits::MIN_BODY_BYTES {
+            // Without a dispatcher this connection has ended.
+            let _ = dispatcher.send(Event::Input(Input::HeldUp { conn })).await;
         }
     }
 }
@@ -151,6 +164,7 @@ mod tests {
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
+    use super::super::outbox::READ_PAUSE;
     use super::*;
     use crate::wire::{Notice, encode_frame};
 
@@ -204,6 +218,37 @@ mod tests {
         outbox.flush();
         let lasted = ends_after(serving).await;
         assert!(lasted >= WRITE_TIMEOUT && lasted < WRITE_TIMEOUT + Duration::from_secs(1), "{lasted:?}");
+    }
+
+    /// What a client says is not read before it has taken what was said to it; that it takes it counts instead.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_slowly_is_not_taken_for_dead() {
+        for (taken, is_there) in [(limits::MIN_BODY_BYTES as usize, true), (100, false)] {
+            let outbox = Arc::new(Outbox::new(Dialect::Framed));
+            while outbox.backlog() < 3 * READ_PAUSE {
+                assert!(outbox.push(&Notice { message: "x".repeat(60_000) }.into()).unwrap().is_ok());
+            }
+            assert!(outbox.take().await.is_some());
+            let (dispatcher, mut events) = mpsc::channel(16);
+            let waiting = tokio::spawn({
+                let outbox = outbox.clone();
+                async move { has_room(ConnId(1), &dispatcher, &outbox).await }
+            });
+            for _ in 0..10 {
+                tokio::time::sleep(limits::MIN_BODY_WINDOW - Duration::from_millis(1)).await;
+                outbox.wrote(taken);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            outbox.close();
+            waiting.await.unwrap();
+            let mut said = 0;
+            while let Some(event) = events.recv().await {
+                assert!(matches!(event, Event::Input(Input::HeldUp { conn: ConnId(1) })), "{event:?}");
+                said += 1;
+            }
+            assert_eq!(said >= 9, is_there, "{said}");
+            assert!(is_there || said == 0, "{said}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,7 +19,7 @@ use tokio::time::sleep_until;
 
 use super::core::{ConnId, Core, Grant, Input, List, Now, Output};
 use super::early::Early;
-use super::outbox::{Outbox, Overflow, READ_PAUSE};
+use super::outbox::{Outbox, Overflow, READ_PAUSE, Turn};
 use super::probe::probe;
 use super::status::{Counters, SwarmStatus};
 use crate::hub::{FileVersion, Form, Hub, HubError, View};
@@ -52,6 +52,8 @@ pub(super) enum Event {
     Opened { conn: ConnId, remote: SocketAddr, local: SocketAddr, outbox: Arc<Outbox> },
     /// For the core.
     Input(Input),
+    /// The same, and what is given back when it has been answered.
+    Answer { input: Input, turn: Turn },
     /// May this client have these bytes from the origin?
     Grant {
         client_id: String,
@@ -193,11 +195,18 @@ impl Dispatcher {
             Event::Input(input) => {
                 match &input {
                     Input::Message { .. } => Counters::add(&self.counters.messages_in, 1),
-                    Input::Closed { conn } => drop(self.outboxes.remove(conn)),
+                    // Whoever wants to say something to it need not go on.
+                    Input::Closed { conn } => {
+                        self.outboxes.remove(conn).into_iter().for_each(|outbox| outbox.close());
+                    }
                     Input::GoingDown => self.early.close(),
                     _ => {}
                 }
                 self.feed(input);
+            }
+            Event::Answer { input, turn } => {
+                self.feed(input);
+                drop(turn);
             }
             // Whoever asked may have gone meanwhile.
             Event::Grant { client_id, path, bytes, answer } => {
@@ -284,9 +293,11 @@ impl Dispatcher {
         }
     }
 
-    /// Reads a page of a directory in a task, which says how far it is, as long as it or those it waits for get on.
+    /// Reads a page of a directory in a task, which says how far it is, as long as it or those it waits for get on. A client
+    /// that has gone meanwhile is not read for.
     fn list(&self, list: List) {
-        let List { conn, url, path, id, depth, cursor, is_rdl, address, credit } = list;
+        let List { conn, url, path, id, depth, cursor, is_rdl, address } = list;
+        let Some(outbox) = self.outboxes.get(&conn).cloned() else { return };
         // Who waits for the metadata of one file holds up no listing.
         let permits = if depth == 0 { self.looks.clone() } else { self.lists.clone() };
         let (hub, own, rules) = (self.hub.clone(), self.own.clone(), self.core.rules());
@@ -294,7 +305,11 @@ impl Dispatcher {
         let (read, read_by_all) = (Arc::new(AtomicU64::new(0)), self.entries_read.clone());
         let (reading, reading_by_all) = (read.clone(), read_by_all.clone());
         let listing = async move {
+            let answer = outbox.begin_answer().await;
             let permit = permits.acquire_owned().await;
+            if outbox.is_closed() {
+                return None;
+            }
             let result = tokio::task::spawn_blocking(move || {
                 let (cursor, most) = (cursor.as_deref(), limits::MAX_LIST_ENTRIES);
                 let form = if is_rdl { Form::RdlInJson } else { Form::Entries };
@@ -307,14 +322,14 @@ impl Dispatcher {
             });
             let result = result.await.unwrap_or_else(|panic| Err(HubError::Io(panic.to_string())));
             drop(permit);
-            result
+            Some((result, outbox.turn(answer).await))
         };
         tokio::spawn(async move {
             tokio::pin!(listing);
             let mut seen = (0, read_by_all.load(Ordering::Relaxed));
-            let result = loop {
+            let done = loop {
                 tokio::select! {
-                    result = &mut listing => break result,
+                    done = &mut listing => break done,
                     () = tokio::time::sleep(TELL_INTERVAL) => {}
                 }
                 let now = (read.load(Ordering::Relaxed), read_by_all.load(Ordering::Relaxed));
@@ -328,7 +343,10 @@ impl Dispatcher {
                 seen = now;
             };
             // No dispatcher, no client to answer.
-            let _ = own.send(Event::Input(Input::Listed { conn, url, id, result, credit })).await;
+            if let Some((result, turn)) = done {
+                let _ =
+                    own.send(Event::Answer { input: Input::Listed { conn, url, id, result }, turn }).await;
+            }
         });
     }
 

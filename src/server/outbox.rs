@@ -3,10 +3,10 @@
 //! The dispatcher puts messages in without ever waiting; the connection's task takes bytes out. A client that does
 //! not read what it asked for is found out by the number of bytes that pile up here.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::wire::{Dialect, Message, WireError, limits};
 
@@ -14,10 +14,15 @@ use crate::wire::{Dialect, Message, WireError, limits};
 /// slowed down before it has to be dropped.
 pub(crate) const READ_PAUSE: usize = 256 * 1024;
 
+/// Answers that are got ready for one client at once, where that takes time: what is ready waits for its turn.
+const ANSWERS: usize = 8;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     dialect: Dialect,
+    answers: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
     state: Mutex<State>,
     /// There is something to write, or the end.
     filled: Notify,
@@ -30,6 +35,8 @@ struct State {
     waiting: BytesMut,
     /// Taken by the writer and not yet accepted by the kernel.
     taken: usize,
+    /// Accepted by the kernel since the beginning.
+    written: u64,
     closed: bool,
 }
 
@@ -39,13 +46,47 @@ impl State {
     }
 }
 
+/// The right to have an answer in work, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// The right to say it now, of one at a time; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _answer: Answer,
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
 /// The backlog has passed its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Overflow;
 
 impl Outbox {
     pub(crate) fn new(dialect: Dialect) -> Self {
-        Self { dialect, state: Mutex::default(), filled: Notify::new(), drained: Notify::new() }
+        Self {
+            dialect,
+            answers: Arc::new(Semaphore::new(ANSWERS)),
+            turns: Arc::new(Semaphore::new(1)),
+            state: Mutex::default(),
+            filled: Notify::new(),
+            drained: Notify::new(),
+        }
+    }
+
+    /// Waits until one more answer may be got ready.
+    pub(crate) async fn begin_answer(&self) -> Answer {
+        // The semaphore is never closed.
+        Answer { _permit: self.answers.clone().acquire_owned().await.ok() }
+    }
+
+    /// Waits until there is room for an answer that is ready. Of those that wait one at a time may believe that it is room
+    /// for it, so the backlog stays below its limit however many there are.
+    pub(crate) async fn turn(&self, answer: Answer) -> Turn {
+        let turn = self.turns.clone().acquire_owned().await.ok();
+        self.has_room().await;
+        Turn { _answer: answer, _turn: turn }
     }
 
     /// Adds a message; [`Outbox::flush`] has it written. One that does not fit into a frame is an error of ours, and
@@ -88,6 +129,11 @@ impl Outbox {
         self.lock().backlog()
     }
 
+    /// Bytes that were written since the beginning.
+    pub(crate) fn written(&self) -> u64 {
+        self.lock().written
+    }
+
     /// Whether [`Outbox::close`] was called.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
@@ -116,6 +162,7 @@ impl Outbox {
         let mut state = self.lock();
         let before = state.backlog();
         state.taken = state.taken.saturating_sub(bytes);
+        state.written += bytes as u64;
         if before >= READ_PAUSE && state.backlog() < READ_PAUSE {
             self.drained.notify_waiters();
         }
@@ -143,6 +190,8 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use super::*;
     use crate::wire::{Notice, Ping};
 
@@ -188,6 +237,44 @@ mod tests {
         let taken = outbox.take().await.unwrap();
         outbox.wrote(taken.len());
         waiting.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn answers_that_are_ready_wait_for_room() {
+        const ALL: usize = 64;
+        let outbox = Arc::new(Outbox::new(Dialect::Framed));
+        let (in_work, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let answers: Vec<_> = (0..ALL)
+            .map(|_| {
+                let (outbox, in_work, most) = (outbox.clone(), in_work.clone(), most.clone());
+                tokio::spawn(async move {
+                    let answer = outbox.begin_answer().await;
+                    most.fetch_max(in_work.fetch_add(1, Relaxed) + 1, Relaxed);
+                    tokio::task::yield_now().await;
+                    let turn = outbox.turn(answer).await;
+                    in_work.fetch_sub(1, Relaxed);
+                    tokio::task::yield_now().await;
+                    assert_eq!(outbox.push(&long_message()), Ok(Ok(())));
+                    outbox.flush();
+                    drop(turn);
+                })
+            })
+            .collect();
+        // Nothing is written for a while, and then all of it.
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        assert!(outbox.backlog() < READ_PAUSE + limits::MAX_FRAME, "{}", outbox.backlog());
+        let mut written = 0;
+        while written < ALL * 60_000 {
+            let taken = outbox.take().await.unwrap().len();
+            written += taken;
+            outbox.wrote(taken);
+        }
+        for answer in answers {
+            answer.await.unwrap();
+        }
+        assert_eq!(most.load(Relaxed), ANSWERS);
     }
 
     #[tokio::test]

@@ -383,6 +383,29 @@ pub fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// From now on, and as long as the answer is kept, each time a process reads on in a directory takes so long. `None` where
+/// that cannot be had, which is said.
+pub fn slow_directories(pid: u32, delay: Duration) -> Option<Proc> {
+    if Command::new("strace").arg("-V").output().is_err() {
+        eprintln!("SKIPPED: strace is not installed");
+        return None;
+    }
+    let mut command = Command::new("strace");
+    command.args(["-f", "-e", "trace=getdents64", "-e"]);
+    command.arg(format!("inject=getdents64:delay_exit={}", delay.as_micros()));
+    command.args(["-o", "/dev/null", "-p", &pid.to_string()]);
+    let mut strace = Proc::spawn(command);
+    wait_until("strace is attached, or may not be", PATIENCE, || {
+        strace.stderr().contains(" attached") || !strace.is_running()
+    });
+    if strace.stderr().contains("not permitted") {
+        eprintln!("SKIPPED: strace may not look at other processes here");
+        return None;
+    }
+    assert!(strace.is_running(), "{}", strace.stderr());
+    Some(strace)
+}
+
 // ------------------------------------------------------------------------------------------------------- HTTP
 
 /// Answer to [`http`].

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::client::{Client, ClientFile, Early};
 use super::ranges::Ranges;
-use super::{ConnId, Core, Credit, List, Output};
+use super::{ConnId, Core, List, Output};
 use crate::content::Layout;
 use crate::hub::{Change, FileVersion, HubError};
 use crate::server::shelf::Shelf;
@@ -492,7 +492,7 @@ impl Core {
         }
     }
 
-    pub(super) fn list(&mut self, conn: ConnId, m: wire::List, credit: Credit) {
+    pub(super) fn list(&mut self, conn: ConnId, m: wire::List) {
         let wire::List { url, depth, cursor, format, id } = m;
         let is_rdl = format.as_deref() == Some("rdl");
         let path = match (path_of_url(&url), format) {
@@ -514,7 +514,7 @@ impl Core {
         }
         session.outstanding += 1;
         let depth = depth.unwrap_or(1).clamp(u32::from(!is_rdl), MAX_DEPTH);
-        self.out.push(Output::List(List { conn, url, path, id, depth, cursor, is_rdl, address, credit }));
+        self.out.push(Output::List(List { conn, url, path, id, depth, cursor, is_rdl, address }));
     }
 
     pub(super) fn listed(

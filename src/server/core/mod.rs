@@ -81,7 +81,7 @@ pub(crate) struct Identity {
     pub(crate) old_grace_us: u64,
 }
 
-/// The right of a connection to have one more message in work; given back when dropped.
+/// The right of a connection to have one more message wait for us; given back when dropped.
 pub(crate) type Credit = Option<OwnedSemaphorePermit>;
 
 /// Something that has happened.
@@ -97,6 +97,8 @@ pub(crate) enum Input {
     },
     /// A message came on it, or something that is none.
     Message { conn: ConnId, message: Result<Message, WireError>, credit: Credit },
+    /// It is we who do not read what it says, because it has yet to take what was said to it, which it does.
+    HeldUp { conn: ConnId },
     /// It is gone.
     Closed { conn: ConnId },
     /// Answer to [`Output::Find`].
@@ -106,7 +108,7 @@ pub(crate) enum Input {
     /// How far the answer to [`Output::List`] is.
     Reading { conn: ConnId, reading: wire::Reading },
     /// Answer to [`Output::List`].
-    Listed { conn: ConnId, url: String, id: Option<u64>, result: Result<Listing, HubError>, credit: Credit },
+    Listed { conn: ConnId, url: String, id: Option<u64>, result: Result<Listing, HubError> },
     /// Answer to [`Output::Probe`].
     Probed { conn: ConnId, ok: bool },
     /// Answer to [`Output::Check`].
@@ -155,7 +157,6 @@ pub(crate) struct List {
     pub(crate) is_rdl: bool,
     /// Of the client.
     pub(crate) address: IpAddr,
-    pub(crate) credit: Credit,
 }
 
 /// What the origin may send in answer to a GET.
@@ -276,17 +277,18 @@ impl Core {
         self.now = now;
         match input {
             Input::Connected { conn, remote, local } => self.connected(conn, remote, local),
-            Input::Message { conn, message, credit } => self.received(conn, message, credit),
+            Input::Message { conn, message, credit } => {
+                self.received(conn, message);
+                drop(credit);
+            }
+            Input::HeldUp { conn } => self.alive(conn),
             Input::Closed { conn } => self.forget(conn),
             Input::Found { path, result } => self.found(&path, result),
             Input::Hashing { path, done, total } => self.hashing(&path, done, total),
             Input::Reading { conn, reading } if self.is_v3(conn) => self.send(conn, reading),
             // Version 2 has no word for it.
             Input::Reading { .. } => {}
-            Input::Listed { conn, url, id, result, credit } => {
-                self.listed(conn, url, id, result);
-                drop(credit);
-            }
+            Input::Listed { conn, url, id, result } => self.listed(conn, url, id, result),
             Input::Probed { conn, ok } => self.probed(conn, ok),
             Input::Checked { file, good } => self.checked(file, good),
             Input::Suspect { version } => self.suspect(&version),

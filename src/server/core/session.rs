@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use super::client::{Claim, Claimant, Client, Session, State};
-use super::{ConnId, Core, Credit, Hello, Input, ORIGIN, Output, WATCHFUL_US};
+use super::{ConnId, Core, Hello, Input, ORIGIN, Output, WATCHFUL_US};
 use crate::swarm::{Event, PeerId, PeerInfo};
 use crate::wire::token::{Secret, make_hello};
 use crate::wire::{self, ErrorCode, Message, Register, WireError, limits};
@@ -47,11 +47,8 @@ impl Core {
         }
     }
 
-    pub(super) fn received(&mut self, conn: ConnId, message: Result<Message, WireError>, credit: Credit) {
-        let now = self.now.time;
-        let Some(client) = self.clients.get_mut(&conn) else { return };
-        client.last_heard = now;
-        client.pings = 0;
+    pub(super) fn received(&mut self, conn: ConnId, message: Result<Message, WireError>) {
+        self.alive(conn);
         self.settle_claim_on(conn);
         let Some(client) = self.clients.get_mut(&conn) else { return };
         match &mut client.state {
@@ -73,20 +70,29 @@ impl Core {
             }
             State::Registered(_) => match message {
                 Ok(message) if self.is_denied(conn, &message) => {}
-                Ok(message) => self.message(conn, message, credit),
+                Ok(message) => self.message(conn, message),
                 Err(error) => self.not_understood(conn, &error),
             },
         }
     }
 
+    /// A client is there.
+    pub(super) fn alive(&mut self, conn: ConnId) {
+        let now = self.now.time;
+        if let Some(client) = self.clients.get_mut(&conn) {
+            client.last_heard = now;
+            client.pings = 0;
+        }
+    }
+
     /// A message of a registered client.
-    fn message(&mut self, conn: ConnId, message: Message, credit: Credit) {
+    fn message(&mut self, conn: ConnId, message: Message) {
         match message {
             Message::Ping(_) => self.send(conn, wire::Pong {}),
             Message::Pong(_) => {}
             Message::AskInfo(m) => self.ask_info(conn, m),
             Message::AskHashes(m) => self.ask_hashes(conn, m),
-            Message::List(m) => self.list(conn, m, credit),
+            Message::List(m) => self.list(conn, m),
             Message::Request(m) => self.request(conn, m),
             Message::Unrequest(m) => self.unrequest(conn, m),
             Message::Provide(m) => self.provide(conn, m),
@@ -339,7 +345,7 @@ impl Core {
         let Claimant { register, held } = *claimant;
         self.admit(conn, register);
         for message in held {
-            self.received(conn, message, None);
+            self.received(conn, message);
         }
     }
 

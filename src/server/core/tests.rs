@@ -473,6 +473,12 @@ fn the_silent_are_asked_and_then_given_up() {
     }
     assert_eq!(rig.kinds(A), ["ping"; 3]);
     assert_eq!(rig.closed, [A]);
+    // What it says is not read as long as it has yet to take so much, which it does.
+    for _ in 0..10 {
+        rig.pass(30 * SECOND);
+        rig.feed(Input::HeldUp { conn: B });
+    }
+    assert_eq!(rig.closed, [A]);
     rig.say(B, wire::Ping {});
     assert_eq!(rig.heard(B).last().map(Message::kind), Some("pong"));
 }
@@ -537,7 +543,7 @@ fn questions_are_bounded() {
     rig.feed(Input::Reading { conn: A, reading: reading.clone() });
     assert_eq!(rig.heard(A), [Message::Reading(reading)]);
     let result = Err(HubError::NotDirectory);
-    rig.feed(Input::Listed { conn: A, url: url(""), id: Some(7), result, credit: None });
+    rig.feed(Input::Listed { conn: A, url: url(""), id: Some(7), result });
     let error = rig.error(A);
     assert_eq!((error.code, error.id, error.re.as_deref()), (ErrorCode::NotDirectory, Some(7), Some("list")));
 }
