@@ -6,7 +6,9 @@
 mod chaos;
 mod properties;
 mod races;
+mod readers;
 mod rules;
+mod wishes;
 mod world;
 
 use std::ops::Range;

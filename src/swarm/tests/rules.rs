@@ -586,3 +586,300 @@ fn a_single_taker_on_loopback_soon_gets_full_runs_at_full_depth() {
     assert!(done < 200, "{done} transfers");
     assert_eq!(world.has(1, 0), 512);
 }
+
+/// Lets a millisecond pass, or until something is under way, and completes the oldest transfer.
+fn step(world: &mut World) {
+    match world.flights.keys().next() {
+        Some(&transfer) => {
+            world.now = world.now.plus(1000);
+            world.complete(transfer);
+        }
+        None => world.pass(10_000),
+    }
+}
+
+#[test]
+fn what_somebody_waits_for_is_passed_on_as_soon_as_it_is_there() {
+    let mut world = world_with(1000);
+    let run = first_run(&mut world);
+    world.join(2, peer());
+    let piece = run.pieces.start;
+    world.request_pieces(2, 0, piece..piece + 1);
+    let Some(first) = world.flights.values().find(|flight| flight.assignment.taker == PeerId(2)).cloned()
+    else {
+        let before = world.starts.len();
+        world.send(Event::Progress { transfer: run.transfer, peer: PeerId(1), pieces: vec![piece] });
+        assert!(world.starts[before..].iter().any(|a| (a.giver, a.taker) == (PeerId(1), PeerId(2))));
+        return;
+    };
+    panic!("the origin was to be busy: {first:?}");
+}
+
+/// Peer 1 was not heard of for so long that what it was to send was called off.
+fn silenced() -> (World, TransferId) {
+    let mut world = world();
+    world.add_file(0, 400);
+    world.join(1, peer());
+    world.provide(1, 0, 0..400);
+    world.join(2, peer());
+    world.request(2, 0);
+    for _ in 0..20 {
+        step(&mut world);
+    }
+    while world.flights.is_empty() {
+        world.pass(1000);
+    }
+    let last = world.starts.last().unwrap().transfer;
+    while world.cancelled.is_empty() {
+        world.pass(1000);
+        let (peer, file) = (PeerId(2), FileId(0));
+        world.send(Event::Unrequest { peer, file, pieces: 0..0 });
+    }
+    (world, last)
+}
+
+#[test]
+fn who_is_not_heard_of_rests_and_is_then_tried_with_one_transfer() {
+    let (mut world, _) = silenced();
+    assert!(world.flights.is_empty(), "nothing at first");
+    let since = world.now;
+    while world.flights.is_empty() {
+        world.pass(1000);
+    }
+    let rest = world.now.since(since);
+    assert!((1_490_000..=1_510_000).contains(&rest), "{rest}");
+    world.pass(500_000);
+    assert_eq!(world.flights.len(), 1);
+}
+
+#[test]
+fn who_is_heard_of_again_goes_on_at_once() {
+    let (mut world, last) = silenced();
+    let result = Ok(());
+    world.send(Event::Completed { transfer: last, peer: PeerId(1), bytes: 0, ms: 0, result });
+    assert!(world.flights.len() > 1);
+}
+
+/// Somebody has sent the last piece of a file for so long that another one, of which nothing is known, would be done sooner.
+fn overdue(slow: PeerInfo) -> World {
+    let mut world = world();
+    world.add_file(0, 1);
+    world.join(1, slow);
+    world.provide(1, 0, 0..1);
+    world.join(2, peer());
+    world.request(2, 0);
+    assert_eq!(world.starts.len(), 1);
+    world.now = world.now.plus(1_300_000);
+    world
+}
+
+#[test]
+fn last_pieces_are_taken_over_from_the_slow() {
+    let mut world = overdue(peer());
+    let first = world.starts[0].transfer;
+    world.join(3, peer());
+    world.provide(3, 0, 0..1);
+    assert_eq!(world.cancelled, [first]);
+    let now = world.starts.last().unwrap();
+    assert_eq!((now.giver, now.taker, now.reason), (PeerId(3), PeerId(2), Reason::Endgame));
+
+    let mut world = overdue(PeerInfo { runs: false, ..peer() });
+    world.join(3, peer());
+    world.provide(3, 0, 0..1);
+    assert!(world.cancelled.is_empty(), "version 2 cannot be told to stop");
+
+    let mut world = overdue(peer());
+    world.send(Event::Reachable { peer: PeerId(1), ok: true });
+    assert!(world.cancelled.is_empty(), "nobody takes over from itself");
+}
+
+#[test]
+fn of_many_who_have_a_file_those_with_nothing_to_do_are_found_at_once() {
+    let mut world = world();
+    world.add_file(0, 4);
+    for id in 1..=100 {
+        world.join(id, peer());
+        world.provide(id, 0, 0..4);
+    }
+    world.join(200, peer());
+    world.request(200, 0);
+    assert!(!world.starts.is_empty());
+}
+
+#[test]
+fn givers_leave_room_for_the_origin() {
+    let mut world = World::new(Config { max_transfers_per_peer: 8, ..Config::default() });
+    world.send(Event::FileAdded { file: FileId(0), size: 400 << 14, piece_size: 1 << 14 });
+    for id in 1..=15 {
+        world.join(id, peer());
+        world.provide(id, 0, 0..400);
+    }
+    world.join(20, PeerInfo { runs: false, ..peer() });
+    world.request(20, 0);
+    assert_eq!(world.flights.len(), 6);
+    world.join(0, origin());
+    world.send(Event::Tick);
+    assert!(world.flights.values().any(|flight| flight.assignment.giver == PeerId(0)));
+}
+
+#[test]
+fn no_more_is_under_way_than_what_a_peer_is_willing_to_send() {
+    let most = |up_limit| {
+        let mut world = world();
+        world.add_file(0, 400);
+        world.join(1, PeerInfo { up_limit, ..peer() });
+        world.provide(1, 0, 0..400);
+        world.join(2, peer());
+        world.request(2, 0);
+        let mut most = 0;
+        for _ in 0..200 {
+            step(&mut world);
+            let pieces = world.flights.values().map(|flight| flight.assignment.pieces.len());
+            most = most.max(pieces.sum::<usize>());
+        }
+        most
+    };
+    let (limited, free) = (most(Some(100_000)), most(None));
+    assert!(limited <= 3 && free > 6, "{limited}, {free}");
+}
+
+#[test]
+fn nearer_givers_come_first_and_idle_ones_before_them() {
+    for seed in 0..20 {
+        let mut world = World::new(Config { seed, ..Config::default() });
+        world.add_file(0, 4);
+        world.add_file(1, 40);
+        let at = |address: [u8; 4]| PeerInfo { address: Some(address.into()), ..peer() };
+        for (id, address) in [(1, [10, 1, 0, 1]), (2, [10, 0, 0, 1]), (3, [10, 0, 9, 1])] {
+            world.join(id, at(address));
+            world.provide(id, 0, 0..4);
+        }
+        world.join(4, at([10, 0, 0, 4]));
+        world.request_pieces(4, 0, 0..1);
+        let start = &world.starts[0];
+        assert_eq!((start.giver, start.reason), (PeerId(2), Reason::Locality));
+        // That one has something to do now.
+        world.join(5, at([10, 0, 0, 5]));
+        world.request_pieces(5, 0, 0..1);
+        assert_eq!(world.starts[1].giver, PeerId(3));
+    }
+}
+
+#[test]
+fn who_is_alone_gets_one_file_after_the_other_and_each_in_order() {
+    let mut world = world();
+    world.join(0, origin());
+    for file in 0..5 {
+        world.add_file(file, 100);
+    }
+    world.join(1, peer());
+    for file in 0..5 {
+        world.request(1, file);
+    }
+    world.complete_all();
+    let mut files: Vec<_> = world.starts.iter().map(|start| start.file).collect();
+    files.dedup();
+    assert_eq!(files.len(), 5, "{files:?}");
+    for file in 0..5 {
+        let of_one = world.starts.iter().filter(|start| start.file == FileId(file));
+        assert!(of_one.map(|start| start.pieces.start).is_sorted());
+    }
+}
+
+#[test]
+fn runs_leave_something_for_others_and_the_last_pieces_come_one_by_one() {
+    let mut world = world();
+    world.join(0, origin());
+    world.add_file(0, 128);
+    for id in 1..=4 {
+        world.join(id, PeerInfo { gives: false, ..peer() });
+        world.request(id, 0);
+    }
+    let mut seen = 0;
+    while !world.flights.is_empty() {
+        step(&mut world);
+        let wanted = |id: u32| world.peers[&id].wants[&0].len();
+        let under_way =
+            |id| world.flights.values().filter(move |flight| flight.assignment.taker == PeerId(id));
+        for start in &world.starts[seen..] {
+            let id = start.taker.0;
+            // After it, so it had so many and those of it.
+            let coming: usize = under_way(id).map(|flight| flight.assignment.pieces.len()).sum();
+            let open = (1..=4).contains(&id).then(|| wanted(id) - coming).unwrap() + start.pieces.len();
+            assert!(start.pieces.len() <= (open + 8).div_ceil(4), "{start:?} of {open}");
+            if (1..=4).all(|id| wanted(id) > 64) {
+                assert!(start.pieces.len() <= 128 / (4 * 4), "{start:?}");
+            }
+        }
+        seen = world.starts.len();
+    }
+    assert!((1..=4).all(|id| world.has(id, 0) == 128));
+    assert!(world.starts.iter().any(|start| start.pieces.len() > 3));
+}
+
+#[test]
+fn who_came_last_gets_what_an_origin_has_to_spare_and_of_those_who_came_together_who_needs_least() {
+    // Peer 9 has all, so nothing is new, and can meet nobody.
+    let alone = PeerInfo { reachable: false, puts: false, up_limit: None, ..peer() };
+    for (second_comes, second_wants, expected) in [(5_000_000, 0..200, 2), (0, 160..200, 2)] {
+        let mut world = world();
+        world.join(0, PeerInfo { up_limit: Some(1_000_000), ..origin() });
+        world.add_file(0, 200);
+        world.join(9, alone.clone());
+        world.provide(9, 0, 0..200);
+        world.join(1, PeerInfo { gives: false, runs: false, ..alone.clone() });
+        world.now = world.now.plus(second_comes);
+        world.join(2, PeerInfo { gives: false, runs: false, ..alone.clone() });
+        world.request(1, 0);
+        world.request_pieces(2, 0, second_wants);
+        let mut got = [0; 3];
+        for _ in 0..20 {
+            let before = world.starts.len();
+            world.now = world.now.plus(66_000);
+            world.complete(*world.flights.keys().next().unwrap());
+            for start in &world.starts[before..] {
+                got[start.taker.0 as usize] += 1;
+            }
+        }
+        assert!(got[expected] > 2 * got[3 - expected] && got[expected] > 5, "{got:?}");
+    }
+}
+
+#[test]
+fn one_that_again_and_again_cannot_be_dialled_is_not_dialled_any_more() {
+    let mut world = world();
+    world.add_file(0, 1);
+    world.join(1, peer());
+    world.provide(1, 0, 0..1);
+    for id in 2..=5 {
+        world.join(id, peer());
+        world.request(id, 0);
+        let start = world.starts.last().unwrap().clone();
+        assert_eq!((start.taker, start.taker_dials), (PeerId(id), id < 5));
+        if id < 5 {
+            world.end(start.transfer, Err(FailureKind::Unreachable));
+            world.send(Event::Unrequest { peer: PeerId(id), file: FileId(0), pieces: 0..1 });
+        }
+    }
+}
+
+#[test]
+fn a_giver_is_not_to_blame_for_takers_that_cannot_be_dialled_or_have_no_room_on_disk() {
+    for kind in [FailureKind::Unreachable, FailureKind::Disk] {
+        let mut world = world();
+        world.add_file(0, 400);
+        world.join(1, PeerInfo { reachable: false, ..peer() });
+        world.provide(1, 0, 0..400);
+        for id in 2..=7 {
+            world.join(id, peer());
+            world.request_pieces(id, 0, 0..1);
+            let start = world.starts.last().unwrap().clone();
+            assert_eq!((start.taker, start.taker_dials), (PeerId(id), false));
+            world.end(start.transfer, Err(kind));
+            world.send(Event::PeerLeft { peer: PeerId(id) });
+        }
+        world.join(8, peer());
+        world.request(8, 0);
+        assert!(world.flights.len() > 1, "{kind:?}: as to anybody");
+    }
+}

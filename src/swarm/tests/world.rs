@@ -29,6 +29,8 @@ pub(super) struct World {
     pub(super) peers: BTreeMap<u32, WorldPeer>,
     /// Number of pieces.
     pub(super) files: BTreeMap<u32, u32>,
+    /// Files that only origins may give.
+    pub(super) no_peers: BTreeSet<u32>,
     pub(super) flights: BTreeMap<TransferId, Flight>,
     /// Transfers that were cancelled and waiting messages, oldest first.
     pub(super) cancelled: Vec<TransferId>,
@@ -62,6 +64,7 @@ impl World {
             now: Time(1_000_000),
             peers: BTreeMap::new(),
             files: BTreeMap::new(),
+            no_peers: BTreeSet::new(),
             flights: BTreeMap::new(),
             cancelled: Vec::new(),
             waits: Vec::new(),
@@ -167,10 +170,15 @@ impl World {
             Event::FileAdded { file, size, piece_size } => {
                 self.files.entry(file.0).or_insert(size.div_ceil(u64::from(*piece_size)) as u32);
             }
-            // They say who comes first, and nothing here says who does.
-            Event::FileRules { .. } | Event::ReaderPace { .. } => {}
+            // All else says who comes first, and nothing here says who does.
+            Event::FileRules { file, rules } if !rules.peers && self.files.contains_key(&file.0) => {
+                self.no_peers.insert(file.0);
+            }
+            Event::FileRules { file, .. } => drop(self.no_peers.remove(&file.0)),
+            Event::ReaderPace { .. } => {}
             Event::FileRemoved { file } => {
                 self.files.remove(&file.0);
+                self.no_peers.remove(&file.0);
                 for peer in self.peers.values_mut() {
                     peer.has.remove(&file.0);
                     peer.wants.remove(&file.0);
@@ -276,7 +284,7 @@ impl World {
         assert!(!pieces.is_empty() && pieces.end <= self.files[&file.0], "{pieces:?}");
         assert!(pieces.len() == 1 || (from.info.runs && to.info.runs), "a run for one who knows none");
         if !from.info.is_origin {
-            assert!(from.info.gives && !from.distrusted);
+            assert!(from.info.gives && !from.distrusted && !self.no_peers.contains(&file.0));
             let has = from.has.get(&file.0).expect("it has something");
             assert!(pieces.clone().all(|piece| has.contains(&piece)), "it has not got all of {pieces:?}");
         }
@@ -311,7 +319,8 @@ impl World {
                         let may_put = taker.info.reachable && giver.info.puts && taker.info.puts;
                         let can_meet = giver.info.is_origin || giver.info.reachable || may_put;
                         let has = |piece| giver.has.get(file).is_some_and(|has| has.contains(piece));
-                        let gives = giver.info.gives && !giver.distrusted && wants.iter().any(has);
+                        let may = giver.info.gives && !giver.distrusted && !self.no_peers.contains(file);
+                        let gives = may && wants.iter().any(has);
                         id != other && can_meet && (giver.info.is_origin || gives)
                     })
             })
