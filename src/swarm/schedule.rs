@@ -782,7 +782,8 @@ impl Swarm {
     /// Looks after some of those in need, whatever happened.
     fn sweep(&mut self, now: Time, out: &mut Vec<Command>) {
         self.state.spent.forget(now);
-        self.sweep_gap = (self.sweep_gap * 2).min(SWEEP_SLOW);
+        // It is nothing where the first time to look was that of a rate that was used up.
+        self.sweep_gap = (self.sweep_gap * 2).clamp(SWEEP_FAST, SWEEP_SLOW);
         self.sweep_at = Some(now.plus(self.sweep_gap));
         let mut work = SWEEP_PEERS;
         let peers: Vec<_> = sample_of(SWEEP_PEERS, &self.state.needy, &mut self.dice, &mut work).collect();

@@ -199,3 +199,28 @@ fn the_more_important_file_comes_first_from_a_peer() {
         assert!(next.len() > 3 && next.iter().all(|start| start.file == FileId(2)), "{seed}: {next:?}");
     }
 }
+
+/// `World` notices a time to be woken that is never later.
+#[test]
+fn a_rate_that_is_used_up_is_waited_for() {
+    let slow = |_| Rules { origin_rate: Some(SharedRate { group: 1, rate: 100_000 }), ..Rules::default() };
+    let mut world = world_with(Config::default(), 3, 1, slow);
+    world.join(1, peer());
+    for file in 0..3 {
+        // The first is under way as a whole as soon as it is asked for.
+        world.request(1, file);
+        world.now = world.now.plus(1000);
+        world
+            .flights
+            .keys()
+            .copied()
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|transfer| world.complete(transfer));
+    }
+    for _ in 0..20 {
+        world.pass(100_000);
+        world.complete_all();
+    }
+    assert!((0..3).all(|file| world.has(1, file) == 1));
+}
