@@ -1104,8 +1104,12 @@ impl State {
         let lost = u64::from(t.bytes - t.bytes_done);
         self.peers[giver].up.end(lost);
         self.peers[taker].down.end(lost);
-        if lost > 0 {
+        let have = &self.members[t.taker].have;
+        // What was verified may have been lost again meanwhile, and be wanted again.
+        if touched(&t.pieces).any(|index| mask(&t.pieces, index) & !have.word(index) != 0) {
             self.recount(t.taker, words);
+        }
+        if lost > 0 {
             let repair = Some(t.pieces.clone());
             self.members[t.taker].specially(|special| special.repair = repair);
         }

@@ -883,3 +883,15 @@ fn a_giver_is_not_to_blame_for_takers_that_cannot_be_dialled_or_have_no_room_on_
         assert!(world.flights.len() > 1, "{kind:?}: as to anybody");
     }
 }
+
+#[test]
+fn a_piece_that_was_lost_again_while_its_run_was_under_way_is_sent_again() {
+    let mut world = world_with(1000);
+    let run = first_run(&mut world);
+    let piece = run.pieces.start;
+    world.send(Event::Progress { transfer: run.transfer, peer: PeerId(1), pieces: vec![piece] });
+    world.send(Event::Unprovide { peer: PeerId(1), file: FileId(0), pieces: piece..piece + 1 });
+    world.request_pieces(1, 0, piece..piece + 1);
+    world.complete_all();
+    assert_eq!(world.has(1, 0), 1000);
+}
