@@ -94,7 +94,18 @@ impl Chaos {
                 let pieces = FILES.get(file.0 as usize).copied().unwrap_or(0);
                 return self.world.add_file(file.0, pieces);
             }
-            11..13 => Event::Reachable { peer: self.somebody(), ok: self.chance(60) },
+            11 => {
+                let some = |dice: &mut Dice, what: Rules, other: Rules| [what, other][dice.below(2)];
+                let one =
+                    Rules { peers: self.chance(70), priority: self.dice.below(3) as i32, ..Rules::default() };
+                let rate = 500_000 + self.dice.below(1 << 22) as u64;
+                let origin_rate =
+                    self.chance(30).then_some(SharedRate { group: self.dice.below(2) as u32, rate });
+                let frugal = self.chance(50).then(|| self.chance(50));
+                let rules = some(&mut self.dice, Rules::default(), Rules { origin_rate, frugal, ..one });
+                Event::FileRules { file: self.some_file(), rules }
+            }
+            12 => Event::Reachable { peer: self.somebody(), ok: self.chance(60) },
             13..24 => {
                 let order = if self.chance(50) { Order::Rarest } else { Order::Sequential };
                 let window = self.chance(30).then(|| self.some_pieces());
@@ -156,6 +167,9 @@ impl Chaos {
         };
         self.world.now = self.world.now.plus(self.dice.below(3000) as u64);
         self.world.send(event);
+        if self.chance(5) {
+            self.world.swarm.check_books();
+        }
     }
 
     /// From now on everybody behaves.
@@ -191,7 +205,9 @@ fn play(seed: u64, steps: usize) {
         let ok = chaos.world.peers[&id].info.reachable;
         chaos.world.send(Event::Reachable { peer: PeerId(id), ok });
     }
+    chaos.world.swarm.check_books();
     chaos.calm_down();
+    chaos.world.swarm.check_books();
     chaos.world.everybody_leaves();
 }
 

@@ -3,8 +3,8 @@
 use super::world::{World, origin, peer};
 use super::{for_all, seeds};
 use crate::swarm::dice::Dice;
-use crate::swarm::slab::Key;
-use crate::swarm::state::Peer;
+use crate::swarm::slab::{Bag, Key};
+use crate::swarm::state::{Member, Peer};
 use crate::swarm::*;
 
 /// A few peers with random lines and habits, who come and go; [`World`] checks every assignment.
@@ -129,6 +129,54 @@ fn who_gives_more_than_it_gets_comes_first() {
 }
 
 impl Swarm {
+    /// What is counted and kept in bags is what is so.
+    pub(super) fn check_books(&self) {
+        let state = &self.state;
+        let mut words = Vec::new();
+        for (id, &key) in &state.file_ids {
+            let file = &state.files[key];
+            let mut copies = vec![0; file.pieces as usize];
+            for member in file.members.iter() {
+                let m = &state.members[member];
+                let coming = m.flights.iter().flat_map(|flight| state.transfers[flight.transfer].missing());
+                if m.shares {
+                    m.have.iter().chain(coming).for_each(|piece| copies[piece as usize] += 1);
+                }
+                state.need(member, &mut words);
+                assert_eq!(m.open, words.iter().map(|word| word.count_ones()).sum::<u32>());
+                let is_in = |bag: &Bag<Member>| bag.iter().any(|other| other == member);
+                let peer = &state.peers[m.peer];
+                assert_eq!(is_in(&file.hungry), m.open > 0);
+                assert_eq!(is_in(&peer.needs), m.open > 0);
+                assert_eq!(is_in(&file.holders), m.is_offer());
+                assert_eq!(is_in(&peer.offers), m.is_offer());
+                assert_eq!(is_in(&file.closing), m.open == 0 && !m.flights.is_empty());
+                assert_eq!(is_in(&state.closing), is_in(&file.closing));
+                assert!(!m.is_idle() || m.is_offer());
+                assert!(peer.urgent != Some(member) || m.open > 0);
+            }
+            for (piece, copies) in copies.into_iter().enumerate() {
+                assert_eq!(file.rarity.copies(piece as u32), copies, "copies of piece {piece} of {id:?}");
+            }
+        }
+        for &key in state.peer_ids.values() {
+            let peer = &state.peers[key];
+            let is_in = |bag: &Bag<Peer>| bag.iter().any(|other| other == key);
+            assert_eq!(is_in(&state.needy), !peer.needs.is_empty());
+            assert_eq!(is_in(&state.readers), peer.urgent.is_some());
+            let under_way = || state.giving(key).map(|transfer| &state.transfers[transfer]);
+            assert_eq!(under_way().count(), usize::from(peer.up.transfers));
+            assert_eq!(
+                under_way().map(|t| u64::from(t.bytes - t.bytes_done)).sum::<u64>(),
+                peer.up.in_flight
+            );
+            for friend in peer.friends.iter() {
+                let friend = state.peers.get(friend).expect("a friend is here");
+                assert!(friend.friends.iter().any(|other| other == key), "friends know each other");
+            }
+        }
+    }
+
     /// A giver and a taker that could be brought together now, and are not.
     fn missed(&self, now: Time) -> Option<(PeerId, PeerId)> {
         let state = &self.state;
