@@ -1244,4 +1244,15 @@ mod tests {
         assert!(size_of::<Option<Peer>>() + size_of::<Option<Member>>() + ids <= 512);
         assert!(size_of::<Option<Transfer>>() + size_of::<Flight>() <= 112);
     }
+
+    /// Or newcomers would get all that is new until they had caught up.
+    #[test]
+    fn what_came_from_origins_is_forgotten_by_half_and_half() {
+        let mut state = State::new(Config::default());
+        let info = crate::swarm::tests::ordinary_peer();
+        let key = state.add_peer(PeerId(1), info, Time(0)).unwrap();
+        (state.peers[key].fresh, state.peers[key].fresh_at) = (1e6, Time(0));
+        let left = [0, 2, 4, 6, 8, 400].map(|s| state.peers[key].fresh(Time(s * 1_000_000)));
+        assert_eq!(left, [1_000_000, 750_000, 500_000, 375_000, 250_000, 0]);
+    }
 }

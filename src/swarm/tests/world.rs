@@ -40,7 +40,7 @@ pub(super) struct World {
 }
 
 /// An ordinary peer.
-pub(super) fn peer() -> PeerInfo {
+pub(in crate::swarm) fn peer() -> PeerInfo {
     PeerInfo {
         is_origin: false,
         reachable: true,
