@@ -99,6 +99,8 @@ pub(super) struct Peer {
     pub(super) accused: u16,
     /// How often in a row it could not be dialled.
     pub(super) undialled: u16,
+    /// Bytes under way from origins.
+    from_origins: u32,
 }
 
 /// What is kept of a [`PeerInfo`], and how far it can be relied on.
@@ -499,6 +501,7 @@ impl State {
             wrong: 0,
             accused: 0,
             undialled: 0,
+            from_origins: 0,
             members: Bag::default(),
             needs: Bag::default(),
             offers: Bag::default(),
@@ -604,6 +607,15 @@ impl State {
         let cover = if are_few { config.alone_us / self.stats.peers.max(1) } else { 0 };
         let cover = cover.max(peer.up.cover(config));
         peer.up.budget(assumed, peer.info.up_limit, cover, config)
+    }
+
+    /// Whether as much is under way from an origin to a peer as its line carries in the time that must be covered. More would be
+    /// for nothing, and others, whose lines have room, would have to do without.
+    pub(super) fn is_full(&self, taker: Key<Peer>, origin: Key<Peer>) -> bool {
+        let (config, peer) = (&self.config, &self.peers[taker]);
+        let lag = self.peers[origin].up.cover(config) / 3;
+        let enough = u128::from(peer.down.rate()) * u128::from(lag) / 1_000_000;
+        peer.down.rate() > 0 && u128::from(peer.from_origins) >= enough + u128::from(peer.down.unit)
     }
 
     /// In a crowd a taker's line is shared with what comes from many others, and so a giver's must be filled further.
@@ -951,6 +963,7 @@ impl State {
             }
             let to = &mut self.peers[to];
             (to.fresh, to.fresh_at) = ((to.fresh(now) + bytes) as f32, now);
+            to.from_origins = to.from_origins.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         }
         let m = &mut self.members[taker];
         m.open -= pieces.len() as u32;
@@ -1068,14 +1081,22 @@ impl State {
             }
             self.stats.wasted_bytes += bytes;
         }
+        if self.peers[giver].is_origin() {
+            let taker = &mut self.peers[taker];
+            taker.from_origins = taker.from_origins.saturating_sub(bytes as u32);
+        }
         let (giver_mark, taker_mark, started) = (t.giver_mark, t.taker_mark, t.started);
         t.deadline = t.deadline.max(now.plus(self.config.stall_us));
         let up_budget = self.up_budget(giver);
         self.peers[giver].heard = now;
         self.peers[giver].up.passed(bytes, giver_mark, started, now, up_budget);
         // What comes says what the taker's line carries only if the givers could send more. Many slow ones would make
-        // it look slow, and leave no room for a fast one: so its rate is never learned downwards.
-        self.peers[taker].down.passed(bytes, taker_mark, started, now, u64::MAX);
+        // it look slow, and leave no room for a fast one: so its rate is learned downwards only from an origin that had enough
+        // under way to it, and was not kept from sending more by what others have promised.
+        let from_origin = self.peers[giver].is_origin() && self.is_full(taker, giver);
+        let has_room = self.peers[taker].can_receive_more(&self.config);
+        let enough = if from_origin && has_room { 0 } else { u64::MAX };
+        self.peers[taker].down.passed(bytes, taker_mark, started, now, enough);
         true
     }
 
@@ -1104,6 +1125,10 @@ impl State {
             t.missing().for_each(|piece| file.rarity.fewer(piece));
         }
         let lost = u64::from(t.bytes - t.bytes_done);
+        if self.peers[giver].is_origin() {
+            let taker = &mut self.peers[taker];
+            taker.from_origins = taker.from_origins.saturating_sub(lost as u32);
+        }
         let promised = if t.is_aside { 0 } else { lost };
         self.peers[giver].up.end(promised);
         self.peers[taker].down.end(promised);
