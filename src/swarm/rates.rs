@@ -141,6 +141,15 @@ impl Link {
         Time(self.dry_at.0.saturating_sub(lead_us))
     }
 
+    /// What is still to come of a transfer is no longer counted on, or is again.
+    pub(super) fn set_aside(&mut self, bytes: u64, is_aside: bool, now: Time) {
+        match is_aside {
+            true => self.in_flight = self.in_flight.saturating_sub(bytes),
+            false => self.in_flight += bytes,
+        }
+        self.dry_at = self.dry_at.min(now.plus(self.pace_of(self.in_flight)));
+    }
+
     /// A transfer has ended, and `lost` bytes of it will not come.
     pub(super) fn end(&mut self, lost: u64) {
         self.in_flight = self.in_flight.saturating_sub(lost);

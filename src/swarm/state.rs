@@ -64,7 +64,8 @@ pub(super) struct Peer {
     pub(super) joined: Time,
 
     pub(super) up: Link,
-    /// Nothing at all, until an alarm rings.
+    /// It was pinged and has not answered: it is given nothing to do. Until an alarm rings, which means that it is gone, or
+    /// that it is to be pinged again.
     pub(super) rests: Alarmed,
     /// The entry of [`Alarm::Feed`].
     pub(super) feed: Alarmed,
@@ -98,6 +99,8 @@ pub(super) struct Peer {
     pub(super) accused: u16,
     /// How often in a row it could not be dialled.
     pub(super) undialled: u16,
+    /// Bytes under way from origins.
+    from_origins: u32,
 }
 
 /// What is kept of a [`PeerInfo`], and how far it can be relied on.
@@ -114,7 +117,7 @@ pub(super) struct Info {
     pub(super) is_distrusted: bool,
     /// How reliable it was lately as a giver, from verified outcomes: 255 = every transfer went well.
     trust: u8,
-    /// How often in a row it was taken for gone. Until it is heard of it is given one transfer at a time, to see.
+    /// Pings in a row that it let pass.
     pub(super) silences: u8,
 }
 
@@ -190,21 +193,19 @@ impl Peer {
         if self.info.down_limit.is_none() { budget.max(TAKER_LEAST) } else { budget }
     }
 
-    /// Whether it is too quiet to be given more than one thing to do, and has that.
-    fn is_put_off(&self, transfers: u16) -> bool {
-        self.info.silences > 0 && (self.rests.is_set() || transfers > 0)
+    /// Whether it was asked for a sign of life and gave none.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.rests.is_set()
     }
 
-    /// How long after the latest time for which something was expected of it, it is taken for gone, microseconds. Who was
-    /// always punctual is missed soon. But each silence in a row makes the next wait longer: a line that has become much
-    /// slower than it was would otherwise be cut again and again before the first piece is through.
-    fn patience(&self, config: &Config) -> u64 {
+    /// How long after the latest time for which something was expected of it, it is taken for gone, microseconds; it is pinged
+    /// when half of that has passed. Who was always punctual is missed soon.
+    pub(super) fn patience(&self, config: &Config) -> u64 {
         let usual = config.silence_us;
-        let patience = match self.up.latest().max(self.down.latest()) {
+        match self.up.latest().max(self.down.latest()) {
             Some(latest) => latest.clamp(usual / 2, usual.saturating_mul(4)),
             None => usual,
-        };
-        patience << u32::from(self.info.silences).min(MAX_DOUBLINGS)
+        }
     }
 
     /// What it sent came and was right, or not.
@@ -226,8 +227,7 @@ impl Peer {
 
     /// Whether it can receive at least what cannot wait.
     pub(super) fn can_receive_one_more(&self, config: &Config) -> bool {
-        u32::from(self.down.transfers) < config.max_transfers_per_peer
-            && !self.is_put_off(self.down.transfers)
+        u32::from(self.down.transfers) < config.max_transfers_per_peer && !self.is_quiet()
     }
 
     /// Whether it should receive from peers, too: they leave some room, so that many slow ones cannot keep the
@@ -385,6 +385,8 @@ pub(super) struct Transfer {
     /// When to look whether the two are still there, or the deadline; that may have moved away from it.
     pub(super) alarm: Time,
     taker_dials: bool,
+    /// A side of it is quiet: what was promised is not counted as under way on any line.
+    pub(super) is_aside: bool,
 }
 
 /// What is to be looked at when a time has come.
@@ -394,20 +396,20 @@ pub(super) enum Alarm {
     Watch(Key<Peer>),
     /// A giver and a taker are no longer to be kept apart, or their quarrel can be forgotten.
     Pair(Key<Peer>, Key<Peer>),
-    /// A peer of which nothing was heard has rested.
+    /// A peer has not answered in time.
     Rest(Key<Peer>),
     /// A giver's line is about to run dry.
     Feed(Key<Peer>),
 }
 
 /// What became of a transfer whose alarm rang.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Finding {
     Fine,
     /// Its time is over.
     Stalled,
-    /// One of the two is not heard of any more.
-    Silent(Key<Peer>),
+    /// One of the two, or both, should have been heard of.
+    Quiet(SmallVec<[Key<Peer>; 2]>),
 }
 
 #[derive(Debug)]
@@ -499,6 +501,7 @@ impl State {
             wrong: 0,
             accused: 0,
             undialled: 0,
+            from_origins: 0,
             members: Bag::default(),
             needs: Bag::default(),
             offers: Bag::default(),
@@ -606,6 +609,15 @@ impl State {
         peer.up.budget(assumed, peer.info.up_limit, cover, config)
     }
 
+    /// Whether as much is under way from an origin to a peer as its line carries in the time that must be covered. More would be
+    /// for nothing, and others, whose lines have room, would have to do without.
+    pub(super) fn is_full(&self, taker: Key<Peer>, origin: Key<Peer>) -> bool {
+        let (config, peer) = (&self.config, &self.peers[taker]);
+        let lag = self.peers[origin].up.cover(config) / 3;
+        let enough = u128::from(peer.down.rate()) * u128::from(lag) / 1_000_000;
+        peer.down.rate() > 0 && u128::from(peer.from_origins) >= enough + u128::from(peer.down.unit)
+    }
+
     /// In a crowd a taker's line is shared with what comes from many others, and so a giver's must be filled further.
     fn set_margin(&mut self) {
         self.config.margin_us = if self.stats.peers >= CROWD { 2 * self.margin_us } else { self.margin_us };
@@ -617,7 +629,7 @@ impl State {
         p.up.in_flight < self.up_budget(peer)
             && (p.up.in_flight == 0 || p.up.feed_at(p.up.lead(&self.config)) <= now)
             && u32::from(p.up.transfers) < self.config.max_transfers_per_peer
-            && !p.is_put_off(p.up.transfers)
+            && !p.is_quiet()
             && !(p.up.transfers > 0 && p.is_doubtful() && !p.is_origin())
             && self.transfers.len() < MOST_TRANSFERS
     }
@@ -628,7 +640,7 @@ impl State {
         let (p, budget) = (&self.peers[peer], self.up_budget(peer));
         let is_possible = p.up.in_flight < budget.saturating_mul(SQUEEZE)
             && u32::from(p.up.transfers) < self.config.max_transfers_per_peer
-            && !p.is_put_off(p.up.transfers)
+            && !p.is_quiet()
             && !(p.up.transfers > 0 && p.is_doubtful() && !p.is_origin())
             && self.transfers.len() < MOST_TRANSFERS;
         let rate = p.up.rate_or(self.config.initial_up, p.info.up_limit);
@@ -951,6 +963,7 @@ impl State {
             }
             let to = &mut self.peers[to];
             (to.fresh, to.fresh_at) = ((to.fresh(now) + bytes) as f32, now);
+            to.from_origins = to.from_origins.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         }
         let m = &mut self.members[taker];
         m.open -= pieces.len() as u32;
@@ -962,8 +975,8 @@ impl State {
         let given_up = now.plus(self.patience(giver, to, bytes));
         let expected = self.expected(giver, to, now);
         let patience = [giver, to].map(|peer| self.peers[peer].patience(&self.config));
-        let silent = expected.map(|at| at.plus(at.since(now)).plus(patience[0].min(patience[1])));
-        let alarm = silent.map_or(given_up, |at| at.min(given_up));
+        let quiet = expected.map(|at| at.plus(at.since(now)).plus(patience[0].min(patience[1]) / 2));
+        let alarm = quiet.map_or(given_up, |at| at.min(given_up));
         let latest = self.peers[giver].giving;
         let key = self.transfers.insert(Transfer {
             id: assignment.transfer,
@@ -981,6 +994,7 @@ impl State {
             deadline: given_up,
             alarm,
             taker_dials,
+            is_aside: false,
         });
         if let Some(latest) = self.peers[giver].giving.replace(key) {
             self.transfers[latest].giving[0] = Some(key);
@@ -1042,6 +1056,7 @@ impl State {
 
     /// The taker verified a piece; whether that is news. Settle it afterwards.
     pub(super) fn verified(&mut self, transfer: Key<Transfer>, piece: u32, now: Time) -> bool {
+        self.set_aside(transfer, false, now);
         let t = &mut self.transfers[transfer];
         if !t.pieces.contains(&piece) || !t.note_done(piece) {
             return false;
@@ -1066,14 +1081,22 @@ impl State {
             }
             self.stats.wasted_bytes += bytes;
         }
+        if self.peers[giver].is_origin() {
+            let taker = &mut self.peers[taker];
+            taker.from_origins = taker.from_origins.saturating_sub(bytes as u32);
+        }
         let (giver_mark, taker_mark, started) = (t.giver_mark, t.taker_mark, t.started);
         t.deadline = t.deadline.max(now.plus(self.config.stall_us));
         let up_budget = self.up_budget(giver);
         self.peers[giver].heard = now;
         self.peers[giver].up.passed(bytes, giver_mark, started, now, up_budget);
         // What comes says what the taker's line carries only if the givers could send more. Many slow ones would make
-        // it look slow, and leave no room for a fast one: so its rate is never learned downwards.
-        self.peers[taker].down.passed(bytes, taker_mark, started, now, u64::MAX);
+        // it look slow, and leave no room for a fast one: so its rate is learned downwards only from an origin that had enough
+        // under way to it, and was not kept from sending more by what others have promised.
+        let from_origin = self.peers[giver].is_origin() && self.is_full(taker, giver);
+        let has_room = self.peers[taker].can_receive_more(&self.config);
+        let enough = if from_origin && has_room { 0 } else { u64::MAX };
+        self.peers[taker].down.passed(bytes, taker_mark, started, now, enough);
         true
     }
 
@@ -1102,8 +1125,13 @@ impl State {
             t.missing().for_each(|piece| file.rarity.fewer(piece));
         }
         let lost = u64::from(t.bytes - t.bytes_done);
-        self.peers[giver].up.end(lost);
-        self.peers[taker].down.end(lost);
+        if self.peers[giver].is_origin() {
+            let taker = &mut self.peers[taker];
+            taker.from_origins = taker.from_origins.saturating_sub(lost as u32);
+        }
+        let promised = if t.is_aside { 0 } else { lost };
+        self.peers[giver].up.end(promised);
+        self.peers[taker].down.end(promised);
         let have = &self.members[t.taker].have;
         // What was verified may have been lost again meanwhile, and be wanted again.
         if touched(&t.pieces).any(|index| mask(&t.pieces, index) & !have.word(index) != 0) {
@@ -1152,18 +1180,30 @@ impl State {
         if t.deadline <= now {
             return Finding::Stalled;
         }
-        for peer in [t.giver, self.members[t.taker].peer] {
+        let is_late = |&peer: &Key<Peer>| {
             let p = &self.peers[peer];
             let usual = p.up.queue_us(p.info.up_limit).max(p.down.queue_us(p.info.down_limit)).unwrap_or(0);
-            let silence = p.patience(&self.config).saturating_add(usual.saturating_mul(2));
-            // Version 2 cannot be told to stop.
-            if !p.is_origin() && p.info.runs && now.since(p.heard.max(t.started)) >= silence {
-                return Finding::Silent(peer);
-            }
-        }
-        let again = now.plus(self.config.silence_us).min(t.deadline);
+            let silence = (p.patience(&self.config) / 2).saturating_add(usual.saturating_mul(2));
+            // Version 2 knows no ping, and cannot be told to stop.
+            let can_answer = !p.is_origin() && p.info.runs && !p.is_quiet();
+            can_answer && now.since(p.heard.max(t.started)) >= silence
+        };
+        let late: SmallVec<_> = [t.giver, self.members[t.taker].peer].into_iter().filter(is_late).collect();
+        let again = now.plus(self.config.silence_us / 2).min(t.deadline);
         self.transfers[transfer].alarm = again;
-        Finding::Fine
+        if late.is_empty() { Finding::Fine } else { Finding::Quiet(late) }
+    }
+
+    /// Whether what a transfer is still to bring counts as under way. One of its sides gives no sign of life: that must not
+    /// keep the other's line from being filled.
+    pub(super) fn set_aside(&mut self, transfer: Key<Transfer>, is_aside: bool, now: Time) {
+        let t = &mut self.transfers[transfer];
+        if std::mem::replace(&mut t.is_aside, is_aside) == is_aside {
+            return;
+        }
+        let (left, giver, taker) = (u64::from(t.bytes - t.bytes_done), t.giver, self.members[t.taker].peer);
+        self.peers[giver].up.set_aside(left, is_aside, now);
+        self.peers[taker].down.set_aside(left, is_aside, now);
     }
 
     /// Waits for a transfer until `deadline` and no longer.

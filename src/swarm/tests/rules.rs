@@ -615,51 +615,6 @@ fn what_somebody_waits_for_is_passed_on_as_soon_as_it_is_there() {
     panic!("the origin was to be busy: {first:?}");
 }
 
-/// Peer 1 was not heard of for so long that what it was to send was called off.
-fn silenced() -> (World, TransferId) {
-    let mut world = world();
-    world.add_file(0, 400);
-    world.join(1, peer());
-    world.provide(1, 0, 0..400);
-    world.join(2, peer());
-    world.request(2, 0);
-    for _ in 0..20 {
-        step(&mut world);
-    }
-    while world.flights.is_empty() {
-        world.pass(1000);
-    }
-    let last = world.starts.last().unwrap().transfer;
-    while world.cancelled.is_empty() {
-        world.pass(1000);
-        let (peer, file) = (PeerId(2), FileId(0));
-        world.send(Event::Unrequest { peer, file, pieces: 0..0 });
-    }
-    (world, last)
-}
-
-#[test]
-fn who_is_not_heard_of_rests_and_is_then_tried_with_one_transfer() {
-    let (mut world, _) = silenced();
-    assert!(world.flights.is_empty(), "nothing at first");
-    let since = world.now;
-    while world.flights.is_empty() {
-        world.pass(1000);
-    }
-    let rest = world.now.since(since);
-    assert!((1_490_000..=1_510_000).contains(&rest), "{rest}");
-    world.pass(500_000);
-    assert_eq!(world.flights.len(), 1);
-}
-
-#[test]
-fn who_is_heard_of_again_goes_on_at_once() {
-    let (mut world, last) = silenced();
-    let result = Ok(());
-    world.send(Event::Completed { transfer: last, peer: PeerId(1), bytes: 0, ms: 0, result });
-    assert!(world.flights.len() > 1);
-}
-
 /// Somebody has sent the last piece of a file for so long that another one, of which nothing is known, would be done sooner.
 fn overdue(slow: PeerInfo) -> World {
     let mut world = world();
@@ -841,7 +796,7 @@ fn who_came_last_gets_what_an_origin_has_to_spare_and_of_those_who_came_together
                 got[start.taker.0 as usize] += 1;
             }
         }
-        assert!(got[expected] > 2 * got[3 - expected] && got[expected] > 5, "{got:?}");
+        assert!(2 * got[expected] > 3 * got[3 - expected] && got[expected] > 5, "{got:?}");
     }
 }
 
@@ -894,4 +849,100 @@ fn a_piece_that_was_lost_again_while_its_run_was_under_way_is_sent_again() {
     world.request_pieces(1, 0, piece..piece + 1);
     world.complete_all();
     assert_eq!(world.has(1, 0), 1000);
+}
+
+/// Microseconds that peer 1 takes for a piece in the following.
+const PIECE_US: u64 = 20_000;
+const SECOND: u64 = 1_000_000;
+
+/// A peer (1) that has everything, and two that want it, after some seconds of which all went well.
+fn two_takers() -> World {
+    let mut world = world();
+    world.add_file(0, 5000);
+    let up_limit = Some(u64::from(PIECE) * SECOND / PIECE_US);
+    world.join(1, PeerInfo { up_limit, ..peer() });
+    (2..=3).for_each(|id| world.join(id, peer()));
+    world.provide(1, 0, 0..5000);
+    (2..=3).for_each(|id| world.request(id, 0));
+    go_on(&mut world, 3 * SECOND, &[2, 3]);
+    world
+}
+
+/// For so long, the oldest transfer to one of `takers` goes well, and then the next; how long there was one.
+fn go_on(world: &mut World, micros: u64, takers: &[u32]) -> u64 {
+    let (until, mut busy) = (world.now.plus(micros), 0);
+    while world.now < until {
+        let oldest = world.flights.values().find(|flight| takers.contains(&flight.assignment.taker.0));
+        let Some(Assignment { transfer, pieces, .. }) = oldest.map(|flight| flight.assignment.clone()) else {
+            world.pass(PIECE_US);
+            continue;
+        };
+        let time = pieces.len() as u64 * PIECE_US;
+        world.pass(time);
+        busy += time;
+        // It may have been called off meanwhile.
+        if world.flights.contains_key(&transfer) {
+            world.complete(transfer);
+        }
+    }
+    busy
+}
+
+fn is_to(id: u32) -> impl Fn(&Assignment) -> bool {
+    move |assignment| assignment.taker == PeerId(id)
+}
+
+/// Pieces under way to a peer.
+fn coming(world: &World, id: u32) -> usize {
+    let all = world.flights.values().map(|flight| &flight.assignment);
+    all.filter(|assignment| is_to(id)(assignment)).map(|assignment| assignment.pieces.len()).sum()
+}
+
+#[test]
+fn who_gives_no_sign_of_life_is_pinged_given_up_and_keeps_nobody_waiting() {
+    let mut world = two_takers();
+    assert_eq!(world.pings, []);
+    world.mute.insert(2);
+    // Everything takes long here, so it is not missed at once.
+    go_on(&mut world, 8 * SECOND, &[3]);
+    assert!(world.pings.contains(&PeerId(2)), "{:?}", world.pings);
+    assert_eq!(coming(&world, 2), 0);
+    // Nobody tries it out with pieces, which would only take up the line of who gives them.
+    let known = world.starts.len();
+    assert!(go_on(&mut world, 20 * SECOND, &[3]) >= 20 * SECOND);
+    assert!(world.starts[known..].iter().all(is_to(3)));
+    assert!(world.pings.len() > 4, "asked again: {:?}", world.pings);
+    // It is back.
+    world.mute.clear();
+    go_on(&mut world, 10 * SECOND, &[2, 3]);
+    assert!(coming(&world, 2) > 0);
+}
+
+#[test]
+fn what_was_promised_to_one_that_may_be_gone_is_promised_to_others() {
+    let mut world = two_takers();
+    world.mute.insert(2);
+    // Until it is asked, and before it is given up.
+    while world.pings.is_empty() {
+        assert!(coming(&world, 2) > 0);
+        go_on(&mut world, PIECE_US, &[3]);
+    }
+    let left = coming(&world, 2);
+    assert!(left > 0 && world.cancelled.is_empty());
+    let before = coming(&world, 3);
+    // Its line is filled again, as if there were only peer 3.
+    assert!(go_on(&mut world, SECOND / 2, &[3]) >= SECOND / 2);
+    assert_eq!(coming(&world, 2), left);
+    assert!(coming(&world, 3) >= before.max(2), "{before} and {}", coming(&world, 3));
+}
+
+#[test]
+fn who_answers_is_waited_for_however_slow_its_line_has_become() {
+    let mut world = two_takers();
+    let under_way: Vec<_> = world.flights.keys().copied().collect();
+    world.pass(8 * SECOND);
+    assert!(!world.pings.is_empty());
+    assert_eq!(world.cancelled, []);
+    assert!(under_way.iter().all(|transfer| world.flights.contains_key(transfer)));
+    assert!(go_on(&mut world, SECOND, &[2, 3]) >= SECOND);
 }
