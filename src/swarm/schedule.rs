@@ -322,6 +322,10 @@ impl Swarm {
     fn pump_origins(&mut self, now: Time, out: &mut Vec<Command>) {
         for index in 0..self.state.origins.len() {
             let origin = self.state.origins[index];
+            if !self.state.needy.is_empty() {
+                let peer = &self.state.peers[origin];
+                self.state.spreads[index].step(peer.given, u64::from(peer.up.unit), now);
+            }
             let mut work = WORK;
             while work > 0 && self.state.can_send_more(origin, now) {
                 if !self.give_from_origin(origin, now, &mut work, out)
@@ -353,6 +357,10 @@ impl Swarm {
             }
         }
         takers.sort_unstable();
+        let rates = takers.iter().map(|&(_, taker)| self.state.peers[taker].down.rate());
+        if let Some(index) = self.state.origins.iter().position(|&key| key == origin) {
+            self.state.spreads[index].meets(rates);
+        }
         takers.into_iter().any(|(_, taker)| {
             let Some(member) = self.rarest_need(taker, now) else { return false };
             self.state.need(member, &mut self.words);
@@ -630,7 +638,8 @@ impl Swarm {
             }
         };
         let came = if has_all_been_seen { peer.joined.0 / TOGETHER_US } else { 0 };
-        let is_served = (peer.down.transfers > 0, state.is_full(taker, origin));
+        let is_full = state.serves_many(origin) && state.is_full(taker, origin);
+        let is_served = (peer.down.transfers > 0, is_full);
         (Reverse(self.priority(taker)), !reader_waits, is_served, has_all_been_seen, Reverse(came), claim)
     }
 
@@ -752,8 +761,9 @@ impl Swarm {
         let has_begun = u64::from(m.open) * HAS_BEGUN <= u64::from(file.pieces) * (HAS_BEGUN - 1);
         let share = if has_begun && self.is_carried_by_peers(giver, taker) { u64::MAX } else { budget / 4 };
         let by_rate = from.up.rate_or(budget, from.info.up_limit).saturating_mul(RUN_US) / 1_000_000;
-        // An origin may be faster than many takers together, and is to have time for all of them.
-        let by_taker = match from.is_origin() && state.needy.len() > 1 && to.down.rate() > 0 {
+        // Who serves many is to have time for all of them.
+        let are_many = from.is_origin() && state.needy.len() > 1 && state.serves_many(giver);
+        let by_taker = match are_many && to.down.rate() > 0 {
             true => to.down.rate().saturating_mul(TAKER_RUN_US) / 1_000_000,
             false => u64::MAX,
         };

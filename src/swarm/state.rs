@@ -16,10 +16,11 @@ use super::friends::Friends;
 use super::pairs::Pairs;
 use super::places::Place;
 use super::rarity::Rarity;
-use super::rates::{Limit, Link, Mark};
+use super::rates::{LAGS, Limit, Link, Mark};
 use super::reader::Reader;
 use super::rules::{Rules, Spent};
 use super::slab::{Bag, IdMap, Key, Keys, Seat, Slab};
+use super::spread::Spread;
 use super::types::*;
 use crate::wire::limits::MAX_PIECES;
 
@@ -426,6 +427,8 @@ pub(super) struct State {
     pub(super) file_ids: IdMap<FileId, Key<File>>,
     parts: IdMap<(Key<Peer>, Key<File>), Key<Member>>,
     pub(super) origins: Vec<Key<Peer>>,
+    /// For each of them.
+    pub(super) spreads: Vec<Spread>,
     /// Peers that need something that is not under way to them.
     pub(super) needy: Bag<Peer>,
     /// Those of them where a reader is.
@@ -457,6 +460,7 @@ impl State {
             file_ids: IdMap::default(),
             parts: IdMap::default(),
             origins: Vec::new(),
+            spreads: Vec::new(),
             needy: Bag::default(),
             readers: Bag::default(),
             closing: Bag::default(),
@@ -522,6 +526,7 @@ impl State {
         self.peer_ids.insert(id, key);
         if is_origin {
             self.origins.push(key);
+            self.spreads.push(Spread::new());
         } else {
             self.stats.peers += 1;
             self.set_margin();
@@ -552,7 +557,10 @@ impl State {
         if let Some(gone) = self.peers.remove(peer) {
             self.peer_ids.remove(&gone.id);
             if gone.is_origin() {
-                self.origins.retain(|&origin| origin != peer);
+                if let Some(at) = self.origins.iter().position(|&origin| origin == peer) {
+                    self.origins.remove(at);
+                    self.spreads.remove(at);
+                }
             } else {
                 self.stats.peers -= 1;
                 self.set_margin();
@@ -600,22 +608,27 @@ impl State {
     /// How many bytes a peer should be sending.
     pub(super) fn up_budget(&self, peer: Key<Peer>) -> u64 {
         let (config, peer) = (&self.config, &self.peers[peer]);
-        // A stranger's line may be a hundredth of what the origin's is: start small, it grows fast.
-        let assumed = if peer.is_origin() { config.initial_up } else { 0 };
         // With one or two, there is nothing to be gained from having pieces early, and no line to be left idle.
         let are_few = peer.is_origin() && peer.up.rate() > 0 && self.stats.peers <= FEW;
         let cover = if are_few { config.alone_us / self.stats.peers.max(1) } else { 0 };
         let cover = cover.max(peer.up.cover(config));
-        peer.up.budget(assumed, peer.info.up_limit, cover, config)
+        // Of what line nothing is known, two pieces: it grows fast.
+        peer.up.budget(0, peer.info.up_limit, cover, config)
     }
 
-    /// Whether as much is under way from an origin to a peer as its line carries in the time that must be covered. More would be
-    /// for nothing, and others, whose lines have room, would have to do without.
+    /// Whether as much is under way from an origin to a peer as its line carries between order and news: where many are served
+    /// at once, it is for others then.
     pub(super) fn is_full(&self, taker: Key<Peer>, origin: Key<Peer>) -> bool {
-        let (config, peer) = (&self.config, &self.peers[taker]);
-        let lag = self.peers[origin].up.cover(config) / 3;
-        let enough = u128::from(peer.down.rate()) * u128::from(lag) / 1_000_000;
-        peer.down.rate() > 0 && u128::from(peer.from_origins) >= enough + u128::from(peer.down.unit)
+        let peer = &self.peers[taker];
+        let time = self.peers[origin].up.cover(&self.config) / LAGS;
+        let enough = peer.down.rate().saturating_mul(time) / 1_000_000 + u64::from(peer.down.unit);
+        peer.down.rate() > 0 && u64::from(peer.from_origins) >= enough
+    }
+
+    /// Whether an origin serves many at once now.
+    pub(super) fn serves_many(&self, origin: Key<Peer>) -> bool {
+        let mut spreads = self.origins.iter().zip(&self.spreads);
+        self.needy.len() as u64 <= FEW || spreads.any(|(&key, spread)| key == origin && spread.is_on())
     }
 
     /// In a crowd a taker's line is shared with what comes from many others, and so a giver's must be filled further.
@@ -626,7 +639,9 @@ impl State {
     /// Whether a peer should send more, now.
     pub(super) fn can_send_more(&self, peer: Key<Peer>, now: Time) -> bool {
         let p = &self.peers[peer];
-        p.up.in_flight < self.up_budget(peer)
+        // The first who comes may have a slow line, which says nothing of the origin's and must not keep others waiting.
+        let may_have_room = || p.is_origin() && p.up.seems_free(self.config.initial_up, now);
+        (p.up.in_flight < self.up_budget(peer) || may_have_room())
             && (p.up.in_flight == 0 || p.up.feed_at(p.up.lead(&self.config)) <= now)
             && u32::from(p.up.transfers) < self.config.max_transfers_per_peer
             && !p.is_quiet()
@@ -1091,12 +1106,8 @@ impl State {
         self.peers[giver].heard = now;
         self.peers[giver].up.passed(bytes, giver_mark, started, now, up_budget);
         // What comes says what the taker's line carries only if the givers could send more. Many slow ones would make
-        // it look slow, and leave no room for a fast one: so its rate is learned downwards only from an origin that had enough
-        // under way to it, and was not kept from sending more by what others have promised.
-        let from_origin = self.peers[giver].is_origin() && self.is_full(taker, giver);
-        let has_room = self.peers[taker].can_receive_more(&self.config);
-        let enough = if from_origin && has_room { 0 } else { u64::MAX };
-        self.peers[taker].down.passed(bytes, taker_mark, started, now, enough);
+        // it look slow, and leave no room for a fast one: so its rate is never learned downwards.
+        self.peers[taker].down.passed(bytes, taker_mark, started, now, u64::MAX);
         true
     }
 

@@ -241,7 +241,8 @@ pub struct Config {
     pub seed: u64,
     /// Whether an origin sends a byte again only when no peer can, instead of whenever its line has room.
     pub frugal: bool,
-    /// Rate assumed for an uplink before anything was learned, bytes a second.
+    /// Rate assumed for an uplink before anything was learned, bytes a second. An origin begins with two pieces, and gets more at
+    /// this rate until the first of them has come.
     pub initial_up: u64,
     /// Smallest and largest number of bytes to have in flight per uplink.
     pub in_flight: Range<u64>,

@@ -52,6 +52,7 @@ fn the_origin_gives_different_pieces_to_different_takers() {
         world.join(id, peer());
         world.request_pieces(id, 0, 0..64);
     }
+    world.pass(SECOND / 2);
     let mut pieces: Vec<u32> = world.starts.iter().take(20).flat_map(|a| a.pieces.clone()).collect();
     let count = pieces.len();
     pieces.sort_unstable();
@@ -526,6 +527,7 @@ fn a_limited_taker_does_not_hold_up_the_origin() {
     assert!(bytes <= 1 << 20, "{bytes} bytes at once for one that takes 10 kB/s");
     world.join(2, peer());
     world.request(2, 0);
+    world.pass(SECOND / 5);
     assert!(world.starts.iter().any(|a| a.taker == PeerId(2)));
 }
 
