@@ -80,7 +80,7 @@ impl Swarm {
             down_rate: peer.down.rate(),
             giving: peer.up.transfers.into(),
             taking: peer.down.transfers.into(),
-            wrong: peer.wrong.into(),
+            wrong: peer.unusual().wrong.into(),
         })
     }
 
@@ -142,7 +142,7 @@ impl Swarm {
             Event::Reachable { peer, ok } => {
                 let key = self.peer(peer)?;
                 self.state.peers[key].info.reachable = ok;
-                self.state.peers[key].undialled = 0;
+                self.state.peers[key].was_dialled();
                 self.touched.push(key);
             }
             Event::PeerLeft { peer } => self.leave(peer, out)?,
@@ -272,7 +272,7 @@ impl Swarm {
                 self.end(key);
                 self.state.stats.succeeded += 1;
                 self.state.forget_pair(giver, taker);
-                self.state.peers[dialled].undialled = 0;
+                self.state.peers[dialled].was_dialled();
             }
             Err(kind) => self.failed(key, kind, bytes, now, out),
         }
@@ -345,8 +345,11 @@ impl Swarm {
     /// One that cannot be dialled again and again will not be dialled.
     fn undialled(&mut self, acceptor: Key<Peer>) {
         let peer = &mut self.state.peers[acceptor];
-        peer.undialled = peer.undialled.saturating_add(1);
-        if peer.undialled >= MAX_UNDIALLED && !peer.is_origin() {
+        let times = peer.unusually(|unusual| {
+            unusual.undialled = unusual.undialled.saturating_add(1);
+            unusual.undialled
+        });
+        if times >= MAX_UNDIALLED && !peer.is_origin() {
             peer.info.reachable = false;
         }
     }
@@ -362,14 +365,19 @@ impl Swarm {
             .pairs
             .get_mut(giver, taker)
             .is_some_and(|pair| !std::mem::replace(&mut pair.accused, true));
-        let accuser = &mut self.state.peers[taker];
-        accuser.accused = accuser.accused.saturating_add(first.into());
-        if accuser.accused > MAX_ACCUSED {
+        let accused = self.state.peers[taker].unusually(|accuser| {
+            accuser.accused = accuser.accused.saturating_add(first.into());
+            accuser.accused
+        });
+        if accused > MAX_ACCUSED {
             return;
         }
         let peer = &mut self.state.peers[giver];
-        peer.wrong = peer.wrong.saturating_add(1);
-        if u32::from(peer.wrong) >= self.state.config.max_wrong
+        let wrong = peer.unusually(|unusual| {
+            unusual.wrong = unusual.wrong.saturating_add(1);
+            unusual.wrong
+        });
+        if u32::from(wrong) >= self.state.config.max_wrong
             && !std::mem::replace(&mut peer.info.is_distrusted, true)
         {
             out.push(Command::Distrusted { peer: peer.id });
@@ -471,7 +479,7 @@ impl Swarm {
                     self.touched.push(peer);
                 }
                 Alarm::Rest(peer) => {
-                    self.state.peers[peer].rests = Alarmed::NEVER;
+                    self.state.peers[peer].unusually(|unusual| unusual.rests = Alarmed::NEVER);
                     self.touched.push(peer);
                 }
                 Alarm::Pair(giver, taker) => {

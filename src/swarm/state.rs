@@ -49,7 +49,7 @@ const TAKER_LEAST: u64 = 512 * 1024;
 
 /// Many peers are looked at for each assignment, in no order, and few of them are in the cache. What is asked of one that
 /// could take something is in its first two lines of 64 bytes, and what is asked of one that could give something in the
-/// first and the third.
+/// first and the third. Four lines are all there are.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Peer {
@@ -64,8 +64,8 @@ pub(super) struct Peer {
     pub(super) joined: Time,
 
     pub(super) up: Link,
-    /// Nothing at all, until an alarm rings.
-    pub(super) rests: Alarmed,
+    /// What few have.
+    unusual: Option<Box<Unusual>>,
     /// The entry of [`Alarm::Feed`].
     pub(super) feed: Alarmed,
     /// The entry of [`Alarm::Watch`]: not after the first alarm of what it gives.
@@ -85,11 +85,17 @@ pub(super) struct Peer {
     pub(super) id: PeerId,
     /// In [`State::needy`].
     needy: Seat,
+}
 
+/// What is kept only of a peer that reads, or with which something went wrong.
+#[derive(Debug)]
+pub(super) struct Unusual {
     /// With whom there is a record in [`Pairs`].
-    pub(super) partners: Keys<Peer>,
+    partners: Keys<Peer>,
+    /// Nothing at all, until an alarm rings.
+    pub(super) rests: Alarmed,
     /// Where a reader waits, served first.
-    pub(super) urgent: Option<Key<Member>>,
+    urgent: Option<Key<Member>>,
     /// In [`State::readers`].
     reads: Seat,
     /// Wrong pieces it sent, as far as the accusers are believed.
@@ -98,6 +104,26 @@ pub(super) struct Peer {
     pub(super) accused: u16,
     /// How often in a row it could not be dialled.
     pub(super) undialled: u16,
+}
+
+impl Unusual {
+    const NOTHING: Self = Self {
+        partners: Keys::NONE,
+        rests: Alarmed::NEVER,
+        urgent: None,
+        reads: Seat::NONE,
+        wrong: 0,
+        accused: 0,
+        undialled: 0,
+    };
+
+    fn is_nothing(&self) -> bool {
+        self.partners.is_empty()
+            && !self.rests.is_set()
+            && self.urgent.is_none()
+            && !self.reads.is_taken()
+            && [self.wrong, self.accused, self.undialled] == [0; 3]
+    }
 }
 
 /// What is kept of a [`PeerInfo`], and how far it can be relied on.
@@ -190,9 +216,39 @@ impl Peer {
         if self.info.down_limit.is_none() { budget.max(TAKER_LEAST) } else { budget }
     }
 
+    /// What few have.
+    pub(super) fn unusual(&self) -> &Unusual {
+        self.unusual.as_deref().unwrap_or(&Unusual::NOTHING)
+    }
+
+    /// Changes what few have.
+    pub(super) fn unusually<T>(&mut self, change: impl FnOnce(&mut Unusual) -> T) -> T {
+        let mut unusual = self.unusual.take().unwrap_or_else(|| Box::new(Unusual::NOTHING));
+        let result = change(&mut unusual);
+        self.unusual = Some(unusual).filter(|unusual| !unusual.is_nothing());
+        result
+    }
+
+    /// Its place in [`State::readers`].
+    fn reads(&mut self) -> &mut Seat {
+        &mut self.unusual.get_or_insert_with(|| Box::new(Unusual::NOTHING)).reads
+    }
+
+    /// Where a reader waits, served first.
+    pub(super) fn urgent(&self) -> Option<Key<Member>> {
+        self.unusual.as_ref()?.urgent
+    }
+
+    /// It was dialled.
+    pub(super) fn was_dialled(&mut self) {
+        if self.unusual().undialled > 0 {
+            self.unusually(|unusual| unusual.undialled = 0);
+        }
+    }
+
     /// Whether it is too quiet to be given more than one thing to do, and has that.
     fn is_put_off(&self, transfers: u16) -> bool {
-        self.info.silences > 0 && (self.rests.is_set() || transfers > 0)
+        self.info.silences > 0 && (self.unusual().rests.is_set() || transfers > 0)
     }
 
     /// How long after the latest time for which something was expected of it, it is taken for gone, microseconds. Who was
@@ -496,21 +552,15 @@ impl State {
             down: Link::default(),
             given: 0,
             taken: 0,
-            wrong: 0,
-            accused: 0,
-            undialled: 0,
+            unusual: None,
             members: Bag::default(),
             needs: Bag::default(),
             offers: Bag::default(),
             giving: None,
             needy: Seat::NONE,
-            reads: Seat::NONE,
-            urgent: None,
-            partners: Keys::default(),
             friends: Friends::default(),
             joined: now,
             heard: now,
-            rests: Alarmed::NEVER,
             feed: Alarmed::NEVER,
             watch: Alarmed::NEVER,
             fresh: 0.0,
@@ -542,7 +592,8 @@ impl State {
                 self.alarms.remove(&(at, alarm));
             }
         }
-        for &partner in &*std::mem::take(&mut self.peers[peer].partners) {
+        let partners = self.peers[peer].unusually(|unusual| std::mem::take(&mut unusual.partners));
+        for &partner in &*partners {
             self.forget_pair(peer, partner);
             self.forget_pair(partner, peer);
         }
@@ -651,7 +702,7 @@ impl State {
 
     /// Gives a peer nothing to do until then, or lets it do something again.
     pub(super) fn set_rest(&mut self, peer: Key<Peer>, until: Option<Time>) {
-        if let Some(at) = self.peers[peer].rests.replace(until) {
+        if let Some(at) = self.peers[peer].unusually(|unusual| unusual.rests.replace(until)) {
             self.alarms.remove(&(at, Alarm::Rest(peer)));
         }
         if let Some(at) = until {
@@ -780,7 +831,7 @@ impl State {
             self.closing.remove(member, &mut self.members, |m| &mut m.seats.all_closing);
         }
         if needs {
-            if self.members[member].reader().is_some() && self.peers[peer].urgent.is_none() {
+            if self.members[member].reader().is_some() && self.peers[peer].urgent().is_none() {
                 self.set_urgent(member);
             }
             self.peers[peer].needs.add(member, &mut self.members, |m| &mut m.seats.needs);
@@ -804,17 +855,17 @@ impl State {
         if self.peers[peer].needs.is_empty() {
             self.needy.remove(peer, &mut self.peers, |p| &mut p.needy);
         }
-        if self.peers[peer].urgent == Some(member) {
-            self.peers[peer].urgent = None;
-            self.readers.remove(peer, &mut self.peers, |p| &mut p.reads);
+        if self.peers[peer].urgent() == Some(member) {
+            self.readers.remove(peer, &mut self.peers, Peer::reads);
+            self.peers[peer].unusually(|unusual| unusual.urgent = None);
         }
     }
 
     /// Has a member, which needs something, come before others of its peer.
     pub(super) fn set_urgent(&mut self, member: Key<Member>) {
         let peer = self.members[member].peer;
-        self.peers[peer].urgent = Some(member);
-        self.readers.add(peer, &mut self.peers, |p| &mut p.reads);
+        self.peers[peer].unusually(|unusual| unusual.urgent = Some(member));
+        self.readers.add(peer, &mut self.peers, Peer::reads);
     }
 
     /// Notes whether a member that offers something has found nobody who needs it, and could send more.
@@ -1178,10 +1229,12 @@ impl State {
             self.alarms.remove(&(pair.alarm, Alarm::Pair(giver, taker)));
             if !self.pairs.contains(taker, giver) {
                 for (one, other) in [(giver, taker), (taker, giver)] {
-                    let partners = &mut self.peers[one].partners;
-                    if let Some(at) = partners.iter().position(|&partner| partner == other) {
-                        partners.swap_remove(at);
-                    }
+                    self.peers[one].unusually(|unusual| {
+                        let partners = &mut unusual.partners;
+                        if let Some(at) = partners.iter().position(|&partner| partner == other) {
+                            partners.swap_remove(at);
+                        }
+                    });
                 }
             }
         }
@@ -1190,8 +1243,8 @@ impl State {
     /// Notes a failure between a giver and a taker and keeps them apart for a while.
     pub(super) fn keep_apart(&mut self, giver: Key<Peer>, taker: Key<Peer>, kind: FailureKind, now: Time) {
         if !self.pairs.contains(giver, taker) && !self.pairs.contains(taker, giver) {
-            self.peers[giver].partners.push(taker);
-            self.peers[taker].partners.push(giver);
+            self.peers[giver].unusually(|unusual| unusual.partners.push(taker));
+            self.peers[taker].unusually(|unusual| unusual.partners.push(giver));
         }
         let (old, new) = self.pairs.failed(giver, taker, kind, self.config.retry_us, now);
         if let Some(old) = old {
