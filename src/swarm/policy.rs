@@ -382,6 +382,7 @@ impl Swarm {
         {
             out.push(Command::Distrusted { peer: peer.id });
             let members: Vec<_> = peer.members.iter().collect();
+            self.state.forget_friends(giver);
             for member in members {
                 self.state.set_shares(member, false);
                 self.state.settle(member);
@@ -428,6 +429,7 @@ impl Swarm {
         let rest = self.state.config.silence_us << u32::from(p.info.silences).min(MAX_DOUBLINGS);
         p.info.silences = p.info.silences.saturating_add(1);
         self.state.set_rest(peer, Some(now.plus(rest.max(1))));
+        self.state.forget_friends(peer);
         let transfers = self.transfers_of(peer);
         self.cancel(transfers, out);
     }

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use super::bits::{Pieces, Ranges, WORD, mask, touched, words_for};
 use super::cache::fetch;
-use super::friends::Friends;
+use super::friends::{self, Friends};
 use super::pairs::Pairs;
 use super::places::Place;
 use super::rarity::Rarity;
@@ -539,9 +539,9 @@ impl State {
             && self.alarms.is_empty()
     }
 
-    /// A peer comes; `None` if the number is taken.
+    /// A peer comes; `None` if the number is taken, or there are too many.
     pub(super) fn add_peer(&mut self, id: PeerId, info: PeerInfo, now: Time) -> Option<Key<Peer>> {
-        if self.peer_ids.contains_key(&id) {
+        if self.peer_ids.contains_key(&id) || self.peers.len() >= friends::MOST_PEERS {
             return None;
         }
         let is_origin = info.is_origin;
@@ -581,9 +581,7 @@ impl State {
         while let Some(member) = self.peers[peer].members.last() {
             self.remove_member(member);
         }
-        for friend in std::mem::take(&mut self.peers[peer].friends).iter() {
-            self.peers[friend].friends.forget(peer);
-        }
+        self.forget_friends(peer);
         self.set_rest(peer, None);
         for (at, alarm) in
             [(self.peers[peer].feed, Alarm::Feed(peer)), (self.peers[peer].watch, Alarm::Watch(peer))]
@@ -606,6 +604,16 @@ impl State {
                 self.set_margin();
             }
         }
+    }
+
+    /// Whom a peer has met, and who has met it, are strangers again: both have room for somebody who may be of more use.
+    pub(super) fn forget_friends(&mut self, peer: Key<Peer>) {
+        let mut friends = std::mem::take(&mut self.peers[peer].friends);
+        for friend in friends.iter() {
+            self.peers[friend].friends.forget(peer);
+        }
+        friends.clear();
+        self.peers[peer].friends = friends;
     }
 
     pub(super) fn add_file(&mut self, id: FileId, size: u64, piece_size: u32) -> Option<Key<File>> {
@@ -1285,12 +1293,14 @@ impl Transfer {
 mod tests {
     use super::*;
 
-    /// Of a peer and its part in one file, without the bits: 512 bytes are the promise. Beside it there are 4 bytes for each
-    /// acquaintance, 64 of them at most, and what [`Transfer`] takes for each transfer under way.
+    /// Of a peer with its acquaintances and its part in one file, without the bits: 512 bytes are the promise. Beside it
+    /// there is what [`Transfer`] takes for each transfer under way.
     #[test]
     fn a_peer_takes_little_memory() {
-        let ids = 2 * size_of::<(PeerId, Key<Peer>)>();
-        assert!(size_of::<Option<Peer>>() + size_of::<Option<Member>>() + ids <= 512);
+        // A table of hashes takes a byte more for each place, and up to every other one is empty.
+        let id = 2 * (size_of::<(PeerId, Key<Peer>)>() + 1);
+        let peer = size_of::<Option<Peer>>() + friends::SIZE;
+        assert!(peer + size_of::<Option<Member>>() + id <= 512);
         assert!(size_of::<Option<Transfer>>() + size_of::<Flight>() <= 112);
     }
 }
