@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Inside, from the bottom up: sets and storage (`bits`, `slab`, `dice`), what is learned of lines (`rates`) and
-//! readers (`reader`),
+//! readers (`reader`), of whom an origin serves (`spread`),
 //! of pairs (`pairs`), of who has met whom (`friends`) and of pieces (`rarity`), what the operator wants (`rules`), the bookkeeping of all there is (`state`), the decisions
 //! (`schedule`) and what events mean (`policy`).
 
@@ -29,6 +29,7 @@ mod schedule;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod slab;
+mod spread;
 mod state;
 #[cfg(test)]
 mod tests;

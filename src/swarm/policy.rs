@@ -114,6 +114,7 @@ impl Swarm {
         | Event::Unrequest { peer, .. }
         | Event::Provide { peer, .. }
         | Event::Unprovide { peer, .. }
+        | Event::Pong { peer }
         | Event::Progress { peer, .. }
         | Event::Completed { peer, .. }) = event
         else {
@@ -127,9 +128,18 @@ impl Swarm {
     /// Something was heard of a peer.
     fn is_there(&mut self, key: Key<Peer>, now: Time) {
         self.state.peers[key].heard = now;
-        if std::mem::take(&mut self.state.peers[key].info.silences) > 0 {
-            self.state.set_rest(key, None);
-            self.touched.push(key);
+        if !self.state.peers[key].is_quiet() {
+            return;
+        }
+        self.state.peers[key].unusually(|unusual| unusual.silences = 0);
+        self.state.set_rest(key, None);
+        self.touched.push(key);
+        for transfer in self.transfers_of(key) {
+            let t = &self.state.transfers[transfer];
+            let sides = [t.giver, self.state.members[t.taker].peer];
+            if !sides.iter().any(|&side| self.state.peers[side].is_quiet()) {
+                self.state.set_aside(transfer, false, now);
+            }
         }
     }
 
@@ -224,7 +234,7 @@ impl Swarm {
             Event::Completed { transfer, peer, bytes, ms, result } => {
                 self.completed(transfer, peer, (bytes, ms), result, now, out)?;
             }
-            Event::Tick => {}
+            Event::Pong { .. } | Event::Tick => {}
         }
         Some(())
     }
@@ -423,11 +433,32 @@ impl Swarm {
         Some(())
     }
 
-    /// Nothing is heard of a peer any more: others do what it should have done, and it is tried again later.
-    fn silent(&mut self, peer: Key<Peer>, now: Time, out: &mut Vec<Command>) {
+    /// Something should have been heard of a peer. It is given nothing more to do, and what it has to do is not relied on, until it
+    /// answers.
+    fn quiet(&mut self, peer: Key<Peer>, now: Time, out: &mut Vec<Command>) {
+        let p = &self.state.peers[peer];
+        if p.is_quiet() {
+            return;
+        }
+        // Even where lines are usually quick, an answer may have to wait behind other things.
+        let config = &self.state.config;
+        let answer = (p.patience(config) / 2).max(config.silence_us / 2).max(1);
+        out.push(Command::Ping { peer: p.id });
+        self.state.set_rest(peer, Some(now.plus(answer)));
+        for transfer in self.transfers_of(peer) {
+            let t = &self.state.transfers[transfer];
+            self.touched.extend([t.giver, self.state.members[t.taker].peer]);
+            self.state.set_aside(transfer, true, now);
+        }
+    }
+
+    /// A peer has not answered: others do what it should have done. It is asked again, ever more slowly.
+    fn unanswered(&mut self, peer: Key<Peer>, now: Time, out: &mut Vec<Command>) {
         let p = &mut self.state.peers[peer];
-        let rest = self.state.config.silence_us << u32::from(p.info.silences).min(MAX_DOUBLINGS);
-        p.info.silences = p.info.silences.saturating_add(1);
+        let silences = u32::from(p.unusual().silences);
+        p.unusually(|unusual| unusual.silences = unusual.silences.saturating_add(1));
+        let rest = self.state.config.silence_us << silences.min(MAX_DOUBLINGS);
+        out.push(Command::Ping { peer: p.id });
         self.state.set_rest(peer, Some(now.plus(rest.max(1))));
         self.state.forget_friends(peer);
         let transfers = self.transfers_of(peer);
@@ -481,8 +512,8 @@ impl Swarm {
                     self.touched.push(peer);
                 }
                 Alarm::Rest(peer) => {
-                    self.state.peers[peer].unusually(|unusual| unusual.rests = Alarmed::NEVER);
-                    self.touched.push(peer);
+                    // It stays quiet: the alarm is set anew.
+                    self.unanswered(peer, now, out);
                 }
                 Alarm::Pair(giver, taker) => {
                     match self.state.pairs.get_mut(giver, taker).map(|p| p.next_alarm(now)) {
@@ -501,7 +532,7 @@ impl Swarm {
     fn look_after(&mut self, key: Key<Transfer>, now: Time, out: &mut Vec<Command>) {
         match self.state.look_at(key, now) {
             Finding::Fine => {}
-            Finding::Silent(peer) => self.silent(peer, now, out),
+            Finding::Quiet(peers) => peers.into_iter().for_each(|peer| self.quiet(peer, now, out)),
             Finding::Stalled => {
                 out.push(self.state.cancel_of(key));
                 self.failed(key, FailureKind::Timeout, 0, now, out);

@@ -28,7 +28,7 @@ const LONGEST_LAG: u64 = 500_000;
 const LATEST: u64 = 60_000;
 /// Lags in the cover: the order and the news are one (each half a round trip, or a whole one between the two), a
 /// request is up to one more, and dialling another.
-const LAGS: u64 = 3;
+pub(super) const LAGS: u64 = 3;
 
 /// One direction of one peer's line. Hundreds of thousands are kept, and looked at in no order: no field is wider than it
 /// must be.
@@ -139,6 +139,23 @@ impl Link {
     /// until the news of that has led to others. Told one after the other at the line's own pace, they do not.
     pub(super) fn feed_at(&self, lead_us: u64) -> Time {
         Time(self.dry_at.0.saturating_sub(lead_us))
+    }
+
+    /// Whether nothing is known of the line yet, and so much time has passed since it was told to send something that it would
+    /// have done so at the `assumed` rate.
+    pub(super) fn seems_free(&self, assumed: u64, now: Time) -> bool {
+        // While nothing is known, it was dry as soon as it was told something.
+        let time = u64::from(self.unit).saturating_mul(1_000_000) / assumed.max(1);
+        self.rate() == 0 && now.since(self.dry_at) >= time
+    }
+
+    /// What is still to come of a transfer is no longer counted on, or is again.
+    pub(super) fn set_aside(&mut self, bytes: u64, is_aside: bool, now: Time) {
+        match is_aside {
+            true => self.in_flight = self.in_flight.saturating_sub(bytes),
+            false => self.in_flight += bytes,
+        }
+        self.dry_at = self.dry_at.min(now.plus(self.pace_of(self.in_flight)));
     }
 
     /// A transfer has ended, and `lost` bytes of it will not come.

@@ -63,6 +63,8 @@ const SWEEP_SLOW: u64 = 1_000_000;
 const SMALL: u64 = 512 * 1024;
 /// A run takes this long at the giver's rate, microseconds.
 const RUN_US: u64 = 250_000;
+/// And no longer than this at the taker's, if it comes from an origin that has others to serve.
+const TAKER_RUN_US: u64 = 50_000;
 /// Those who came within so much time of each other came together, microseconds.
 const TOGETHER_US: u64 = 1_000_000;
 /// Who has this part of a file has begun.
@@ -81,10 +83,10 @@ type Found<T> = SmallVec<[T; ALL]>;
 /// than others in comparison to what it gave.
 type Claim = (Reverse<i32>, bool, bool, i64);
 
-/// The same for what an origin sends: the operator says so; a reader waits; nothing at all is under way; something nobody has is needed, and
+/// The same for what an origin sends: the operator says so; a reader waits; nothing at all is under way, or less from the origin than it can take; something nobody has is needed, and
 /// it got less of that in comparison to its uplink; or, where there is nothing of that kind, it came later, and among those who came
 /// together it needs less.
-type OriginClaim = (Reverse<i32>, bool, bool, bool, Reverse<u64>, i64);
+type OriginClaim = (Reverse<i32>, bool, (bool, bool), bool, Reverse<u64>, i64);
 
 impl Swarm {
     /// Asks for all peers in `touched`, then for the origins.
@@ -320,6 +322,10 @@ impl Swarm {
     fn pump_origins(&mut self, now: Time, out: &mut Vec<Command>) {
         for index in 0..self.state.origins.len() {
             let origin = self.state.origins[index];
+            if !self.state.needy.is_empty() {
+                let peer = &self.state.peers[origin];
+                self.state.spreads[index].step(peer.given, u64::from(peer.up.unit), now);
+            }
             let mut work = WORK;
             while work > 0 && self.state.can_send_more(origin, now) {
                 if !self.give_from_origin(origin, now, &mut work, out)
@@ -347,10 +353,14 @@ impl Swarm {
         let [readers, needy] = [&self.state.readers, &self.state.needy].map(&mut takers_of);
         for taker in readers.into_iter().chain(needy) {
             if self.can_meet(origin, taker, origin, now).is_some() {
-                takers.push((self.claim_on_origin(taker, now), taker));
+                takers.push((self.claim_on_origin(taker, origin, now), taker));
             }
         }
         takers.sort_unstable();
+        let rates = takers.iter().map(|&(_, taker)| self.state.peers[taker].down.rate());
+        if let Some(index) = self.state.origins.iter().position(|&key| key == origin) {
+            self.state.spreads[index].meets(rates);
+        }
         takers.into_iter().any(|(_, taker)| {
             let Some(member) = self.rarest_need(taker, now) else { return false };
             self.state.need(member, &mut self.words);
@@ -421,7 +431,7 @@ impl Swarm {
     fn may_be_filled(&self, origin: Key<Peer>, taker: Key<Peer>) -> bool {
         let (state, t) = (&self.state, &self.state.peers[taker]);
         state.has_priorities
-            && t.info.silences == 0
+            && !t.is_quiet()
             && u32::from(t.down.transfers) < state.config.max_transfers_per_peer
             && t.down.in_flight < state.up_budget(origin).min(t.down.rate() / FILL)
     }
@@ -607,7 +617,7 @@ impl Swarm {
         (priority, !self.needs_soon(member, now), peer.down.transfers > 0, peer.balance(now))
     }
 
-    fn claim_on_origin(&self, taker: Key<Peer>, now: Time) -> OriginClaim {
+    fn claim_on_origin(&self, taker: Key<Peer>, origin: Key<Peer>, now: Time) -> OriginClaim {
         let state = &self.state;
         let peer = &state.peers[taker];
         let reader_waits = peer.urgent().is_some_and(|member| self.needs_soon(member, now));
@@ -628,7 +638,8 @@ impl Swarm {
             }
         };
         let came = if has_all_been_seen { peer.joined.0 / TOGETHER_US } else { 0 };
-        let is_served = peer.down.transfers > 0;
+        let is_full = state.serves_many(origin) && state.is_full(taker, origin);
+        let is_served = (peer.down.transfers > 0, is_full);
         (Reverse(self.priority(taker)), !reader_waits, is_served, has_all_been_seen, Reverse(came), claim)
     }
 
@@ -750,7 +761,13 @@ impl Swarm {
         let has_begun = u64::from(m.open) * HAS_BEGUN <= u64::from(file.pieces) * (HAS_BEGUN - 1);
         let share = if has_begun && self.is_carried_by_peers(giver, taker) { u64::MAX } else { budget / 4 };
         let by_rate = from.up.rate_or(budget, from.info.up_limit).saturating_mul(RUN_US) / 1_000_000;
-        let bytes = by_rate.min(share).min(state.config.max_run_bytes);
+        // Who serves many is to have time for all of them.
+        let are_many = from.is_origin() && state.needy.len() > 1 && state.serves_many(giver);
+        let by_taker = match are_many && to.down.rate() > 0 {
+            true => to.down.rate().saturating_mul(TAKER_RUN_US) / 1_000_000,
+            false => u64::MAX,
+        };
+        let bytes = by_rate.min(share).min(by_taker).min(state.config.max_run_bytes);
         let pieces = (bytes / u64::from(file.piece_size)) as u32;
         // Where several want the same, they should get different parts and exchange them.
         let apart =

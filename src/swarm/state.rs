@@ -16,10 +16,11 @@ use super::friends::{self, Friends};
 use super::pairs::Pairs;
 use super::places::Place;
 use super::rarity::Rarity;
-use super::rates::{Limit, Link, Mark};
+use super::rates::{LAGS, Limit, Link, Mark};
 use super::reader::Reader;
 use super::rules::{Rules, Spent};
 use super::slab::{Bag, IdMap, Key, Keys, Seat, Slab};
+use super::spread::Spread;
 use super::types::*;
 use crate::wire::limits::MAX_PIECES;
 
@@ -87,13 +88,16 @@ pub(super) struct Peer {
     needy: Seat,
 }
 
-/// What is kept only of a peer that reads, or with which something went wrong.
+/// What is kept only of a peer that reads, to which an origin sends, or with which something went wrong.
 #[derive(Debug)]
 pub(super) struct Unusual {
     /// With whom there is a record in [`Pairs`].
     partners: Keys<Peer>,
-    /// Nothing at all, until an alarm rings.
-    pub(super) rests: Alarmed,
+    /// It was pinged and has not answered: it is given nothing to do. Until an alarm rings, which means that it is gone, or
+    /// that it is to be pinged again.
+    rests: Alarmed,
+    /// Pings in a row that it let pass.
+    pub(super) silences: u8,
     /// Where a reader waits, served first.
     urgent: Option<Key<Member>>,
     /// In [`State::readers`].
@@ -104,17 +108,21 @@ pub(super) struct Unusual {
     pub(super) accused: u16,
     /// How often in a row it could not be dialled.
     pub(super) undialled: u16,
+    /// Bytes under way from origins.
+    from_origins: u32,
 }
 
 impl Unusual {
     const NOTHING: Self = Self {
         partners: Keys::NONE,
         rests: Alarmed::NEVER,
+        silences: 0,
         urgent: None,
         reads: Seat::NONE,
         wrong: 0,
         accused: 0,
         undialled: 0,
+        from_origins: 0,
     };
 
     fn is_nothing(&self) -> bool {
@@ -122,7 +130,8 @@ impl Unusual {
             && !self.rests.is_set()
             && self.urgent.is_none()
             && !self.reads.is_taken()
-            && [self.wrong, self.accused, self.undialled] == [0; 3]
+            && [self.wrong, self.accused, self.undialled, self.silences.into()] == [0; 4]
+            && self.from_origins == 0
     }
 }
 
@@ -140,8 +149,8 @@ pub(super) struct Info {
     pub(super) is_distrusted: bool,
     /// How reliable it was lately as a giver, from verified outcomes: 255 = every transfer went well.
     trust: u8,
-    /// How often in a row it was taken for gone. Until it is heard of it is given one transfer at a time, to see.
-    pub(super) silences: u8,
+    /// Whether it rests.
+    is_quiet: bool,
 }
 
 impl From<PeerInfo> for Info {
@@ -159,7 +168,7 @@ impl From<PeerInfo> for Info {
             puts,
             is_distrusted: false,
             trust: u8::MAX / 2,
-            silences: 0,
+            is_quiet: false,
         }
     }
 }
@@ -239,6 +248,16 @@ impl Peer {
         self.unusual.as_ref()?.urgent
     }
 
+    /// So many bytes more are under way to it from origins.
+    fn promised_by_origins(&mut self, bytes: u32) {
+        self.unusually(|unusual| unusual.from_origins = unusual.from_origins.saturating_add(bytes));
+    }
+
+    /// So many of them have come, or will not come.
+    fn no_more_from_origins(&mut self, bytes: u32) {
+        self.unusually(|unusual| unusual.from_origins = unusual.from_origins.saturating_sub(bytes));
+    }
+
     /// It was dialled.
     pub(super) fn was_dialled(&mut self) {
         if self.unusual().undialled > 0 {
@@ -246,21 +265,19 @@ impl Peer {
         }
     }
 
-    /// Whether it is too quiet to be given more than one thing to do, and has that.
-    fn is_put_off(&self, transfers: u16) -> bool {
-        self.info.silences > 0 && (self.unusual().rests.is_set() || transfers > 0)
+    /// Whether it was asked for a sign of life and gave none.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.info.is_quiet
     }
 
-    /// How long after the latest time for which something was expected of it, it is taken for gone, microseconds. Who was
-    /// always punctual is missed soon. But each silence in a row makes the next wait longer: a line that has become much
-    /// slower than it was would otherwise be cut again and again before the first piece is through.
-    fn patience(&self, config: &Config) -> u64 {
+    /// How long after the latest time for which something was expected of it, it is taken for gone, microseconds; it is pinged
+    /// when half of that has passed. Who was always punctual is missed soon.
+    pub(super) fn patience(&self, config: &Config) -> u64 {
         let usual = config.silence_us;
-        let patience = match self.up.latest().max(self.down.latest()) {
+        match self.up.latest().max(self.down.latest()) {
             Some(latest) => latest.clamp(usual / 2, usual.saturating_mul(4)),
             None => usual,
-        };
-        patience << u32::from(self.info.silences).min(MAX_DOUBLINGS)
+        }
     }
 
     /// What it sent came and was right, or not.
@@ -282,8 +299,7 @@ impl Peer {
 
     /// Whether it can receive at least what cannot wait.
     pub(super) fn can_receive_one_more(&self, config: &Config) -> bool {
-        u32::from(self.down.transfers) < config.max_transfers_per_peer
-            && !self.is_put_off(self.down.transfers)
+        u32::from(self.down.transfers) < config.max_transfers_per_peer && !self.is_quiet()
     }
 
     /// Whether it should receive from peers, too: they leave some room, so that many slow ones cannot keep the
@@ -441,6 +457,8 @@ pub(super) struct Transfer {
     /// When to look whether the two are still there, or the deadline; that may have moved away from it.
     pub(super) alarm: Time,
     taker_dials: bool,
+    /// A side of it is quiet: what was promised is not counted as under way on any line.
+    is_aside: bool,
 }
 
 /// What is to be looked at when a time has come.
@@ -450,20 +468,20 @@ pub(super) enum Alarm {
     Watch(Key<Peer>),
     /// A giver and a taker are no longer to be kept apart, or their quarrel can be forgotten.
     Pair(Key<Peer>, Key<Peer>),
-    /// A peer of which nothing was heard has rested.
+    /// A peer has not answered in time.
     Rest(Key<Peer>),
     /// A giver's line is about to run dry.
     Feed(Key<Peer>),
 }
 
 /// What became of a transfer whose alarm rang.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Finding {
     Fine,
     /// Its time is over.
     Stalled,
-    /// One of the two is not heard of any more.
-    Silent(Key<Peer>),
+    /// One of the two, or both, should have been heard of.
+    Quiet(SmallVec<[Key<Peer>; 2]>),
 }
 
 #[derive(Debug)]
@@ -480,6 +498,8 @@ pub(super) struct State {
     pub(super) file_ids: IdMap<FileId, Key<File>>,
     parts: IdMap<(Key<Peer>, Key<File>), Key<Member>>,
     pub(super) origins: Vec<Key<Peer>>,
+    /// For each of them.
+    pub(super) spreads: Vec<Spread>,
     /// Peers that need something that is not under way to them.
     pub(super) needy: Bag<Peer>,
     /// Those of them where a reader is.
@@ -511,6 +531,7 @@ impl State {
             file_ids: IdMap::default(),
             parts: IdMap::default(),
             origins: Vec::new(),
+            spreads: Vec::new(),
             needy: Bag::default(),
             readers: Bag::default(),
             closing: Bag::default(),
@@ -569,6 +590,7 @@ impl State {
         self.peer_ids.insert(id, key);
         if is_origin {
             self.origins.push(key);
+            self.spreads.push(Spread::new());
         } else {
             self.stats.peers += 1;
             self.set_margin();
@@ -598,7 +620,10 @@ impl State {
         if let Some(gone) = self.peers.remove(peer) {
             self.peer_ids.remove(&gone.id);
             if gone.is_origin() {
-                self.origins.retain(|&origin| origin != peer);
+                if let Some(at) = self.origins.iter().position(|&origin| origin == peer) {
+                    self.origins.remove(at);
+                    self.spreads.remove(at);
+                }
             } else {
                 self.stats.peers -= 1;
                 self.set_margin();
@@ -656,13 +681,27 @@ impl State {
     /// How many bytes a peer should be sending.
     pub(super) fn up_budget(&self, peer: Key<Peer>) -> u64 {
         let (config, peer) = (&self.config, &self.peers[peer]);
-        // A stranger's line may be a hundredth of what the origin's is: start small, it grows fast.
-        let assumed = if peer.is_origin() { config.initial_up } else { 0 };
         // With one or two, there is nothing to be gained from having pieces early, and no line to be left idle.
         let are_few = peer.is_origin() && peer.up.rate() > 0 && self.stats.peers <= FEW;
         let cover = if are_few { config.alone_us / self.stats.peers.max(1) } else { 0 };
         let cover = cover.max(peer.up.cover(config));
-        peer.up.budget(assumed, peer.info.up_limit, cover, config)
+        // Of what line nothing is known, two pieces: it grows fast.
+        peer.up.budget(0, peer.info.up_limit, cover, config)
+    }
+
+    /// Whether as much is under way from an origin to a peer as its line carries between order and news: where many are served
+    /// at once, it is for others then.
+    pub(super) fn is_full(&self, taker: Key<Peer>, origin: Key<Peer>) -> bool {
+        let peer = &self.peers[taker];
+        let time = self.peers[origin].up.cover(&self.config) / LAGS;
+        let enough = peer.down.rate().saturating_mul(time) / 1_000_000 + u64::from(peer.down.unit);
+        peer.down.rate() > 0 && u64::from(peer.unusual().from_origins) >= enough
+    }
+
+    /// Whether an origin serves many at once now.
+    pub(super) fn serves_many(&self, origin: Key<Peer>) -> bool {
+        let mut spreads = self.origins.iter().zip(&self.spreads);
+        self.needy.len() as u64 <= FEW || spreads.any(|(&key, spread)| key == origin && spread.is_on())
     }
 
     /// In a crowd a taker's line is shared with what comes from many others, and so a giver's must be filled further.
@@ -673,10 +712,12 @@ impl State {
     /// Whether a peer should send more, now.
     pub(super) fn can_send_more(&self, peer: Key<Peer>, now: Time) -> bool {
         let p = &self.peers[peer];
-        p.up.in_flight < self.up_budget(peer)
+        // The first who comes may have a slow line, which says nothing of the origin's and must not keep others waiting.
+        let may_have_room = || p.is_origin() && p.up.seems_free(self.config.initial_up, now);
+        (p.up.in_flight < self.up_budget(peer) || may_have_room())
             && (p.up.in_flight == 0 || p.up.feed_at(p.up.lead(&self.config)) <= now)
             && u32::from(p.up.transfers) < self.config.max_transfers_per_peer
-            && !p.is_put_off(p.up.transfers)
+            && !p.is_quiet()
             && !(p.up.transfers > 0 && p.is_doubtful() && !p.is_origin())
             && self.transfers.len() < MOST_TRANSFERS
     }
@@ -687,7 +728,7 @@ impl State {
         let (p, budget) = (&self.peers[peer], self.up_budget(peer));
         let is_possible = p.up.in_flight < budget.saturating_mul(SQUEEZE)
             && u32::from(p.up.transfers) < self.config.max_transfers_per_peer
-            && !p.is_put_off(p.up.transfers)
+            && !p.is_quiet()
             && !(p.up.transfers > 0 && p.is_doubtful() && !p.is_origin())
             && self.transfers.len() < MOST_TRANSFERS;
         let rate = p.up.rate_or(self.config.initial_up, p.info.up_limit);
@@ -710,7 +751,12 @@ impl State {
 
     /// Gives a peer nothing to do until then, or lets it do something again.
     pub(super) fn set_rest(&mut self, peer: Key<Peer>, until: Option<Time>) {
-        if let Some(at) = self.peers[peer].unusually(|unusual| unusual.rests.replace(until)) {
+        let p = &mut self.peers[peer];
+        if !p.info.is_quiet && until.is_none() {
+            return;
+        }
+        p.info.is_quiet = until.is_some();
+        if let Some(at) = p.unusually(|unusual| unusual.rests.replace(until)) {
             self.alarms.remove(&(at, Alarm::Rest(peer)));
         }
         if let Some(at) = until {
@@ -1010,6 +1056,7 @@ impl State {
             }
             let to = &mut self.peers[to];
             (to.fresh, to.fresh_at) = ((to.fresh(now) + bytes) as f32, now);
+            to.promised_by_origins(u32::try_from(bytes).unwrap_or(u32::MAX));
         }
         let m = &mut self.members[taker];
         m.open -= pieces.len() as u32;
@@ -1021,8 +1068,8 @@ impl State {
         let given_up = now.plus(self.patience(giver, to, bytes));
         let expected = self.expected(giver, to, now);
         let patience = [giver, to].map(|peer| self.peers[peer].patience(&self.config));
-        let silent = expected.map(|at| at.plus(at.since(now)).plus(patience[0].min(patience[1])));
-        let alarm = silent.map_or(given_up, |at| at.min(given_up));
+        let quiet = expected.map(|at| at.plus(at.since(now)).plus(patience[0].min(patience[1]) / 2));
+        let alarm = quiet.map_or(given_up, |at| at.min(given_up));
         let latest = self.peers[giver].giving;
         let key = self.transfers.insert(Transfer {
             id: assignment.transfer,
@@ -1040,6 +1087,7 @@ impl State {
             deadline: given_up,
             alarm,
             taker_dials,
+            is_aside: false,
         });
         if let Some(latest) = self.peers[giver].giving.replace(key) {
             self.transfers[latest].giving[0] = Some(key);
@@ -1101,6 +1149,7 @@ impl State {
 
     /// The taker verified a piece; whether that is news. Settle it afterwards.
     pub(super) fn verified(&mut self, transfer: Key<Transfer>, piece: u32, now: Time) -> bool {
+        self.set_aside(transfer, false, now);
         let t = &mut self.transfers[transfer];
         if !t.pieces.contains(&piece) || !t.note_done(piece) {
             return false;
@@ -1124,6 +1173,9 @@ impl State {
                 file.rarity.fewer(piece);
             }
             self.stats.wasted_bytes += bytes;
+        }
+        if self.peers[giver].is_origin() {
+            self.peers[taker].no_more_from_origins(bytes as u32);
         }
         let (giver_mark, taker_mark, started) = (t.giver_mark, t.taker_mark, t.started);
         t.deadline = t.deadline.max(now.plus(self.config.stall_us));
@@ -1161,8 +1213,12 @@ impl State {
             t.missing().for_each(|piece| file.rarity.fewer(piece));
         }
         let lost = u64::from(t.bytes - t.bytes_done);
-        self.peers[giver].up.end(lost);
-        self.peers[taker].down.end(lost);
+        if self.peers[giver].is_origin() {
+            self.peers[taker].no_more_from_origins(lost as u32);
+        }
+        let promised = if t.is_aside { 0 } else { lost };
+        self.peers[giver].up.end(promised);
+        self.peers[taker].down.end(promised);
         if lost > 0 {
             self.recount(t.taker, words);
             let repair = Some(t.pieces.clone());
@@ -1207,18 +1263,30 @@ impl State {
         if t.deadline <= now {
             return Finding::Stalled;
         }
-        for peer in [t.giver, self.members[t.taker].peer] {
+        let is_late = |&peer: &Key<Peer>| {
             let p = &self.peers[peer];
             let usual = p.up.queue_us(p.info.up_limit).max(p.down.queue_us(p.info.down_limit)).unwrap_or(0);
-            let silence = p.patience(&self.config).saturating_add(usual.saturating_mul(2));
-            // Version 2 cannot be told to stop.
-            if !p.is_origin() && p.info.runs && now.since(p.heard.max(t.started)) >= silence {
-                return Finding::Silent(peer);
-            }
-        }
-        let again = now.plus(self.config.silence_us).min(t.deadline);
+            let silence = (p.patience(&self.config) / 2).saturating_add(usual.saturating_mul(2));
+            // Version 2 knows no ping, and cannot be told to stop.
+            let can_answer = !p.is_origin() && p.info.runs && !p.is_quiet();
+            can_answer && now.since(p.heard.max(t.started)) >= silence
+        };
+        let late: SmallVec<_> = [t.giver, self.members[t.taker].peer].into_iter().filter(is_late).collect();
+        let again = now.plus(self.config.silence_us / 2).min(t.deadline);
         self.transfers[transfer].alarm = again;
-        Finding::Fine
+        if late.is_empty() { Finding::Fine } else { Finding::Quiet(late) }
+    }
+
+    /// Whether what a transfer is still to bring counts as under way. One of its sides gives no sign of life: that must not
+    /// keep the other's line from being filled.
+    pub(super) fn set_aside(&mut self, transfer: Key<Transfer>, is_aside: bool, now: Time) {
+        let t = &mut self.transfers[transfer];
+        if std::mem::replace(&mut t.is_aside, is_aside) == is_aside {
+            return;
+        }
+        let (left, giver, taker) = (u64::from(t.bytes - t.bytes_done), t.giver, self.members[t.taker].peer);
+        self.peers[giver].up.set_aside(left, is_aside, now);
+        self.peers[taker].down.set_aside(left, is_aside, now);
     }
 
     /// Waits for a transfer until `deadline` and no longer.

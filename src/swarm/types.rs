@@ -171,6 +171,11 @@ pub enum Event {
         /// `Ok`: the taker has verified all pieces of it.
         result: Result<(), FailureKind>,
     },
+    /// A peer has answered [`Command::Ping`].
+    Pong {
+        /// Which.
+        peer: PeerId,
+    },
     /// Only time has passed: [`Swarm::next_timeout`](super::Swarm::next_timeout) was reached.
     Tick,
 }
@@ -188,6 +193,11 @@ pub enum Command {
         giver: PeerId,
         /// Its taker.
         taker: PeerId,
+    },
+    /// Find out whether a peer is still there: it is to answer, whatever else it is doing, and [`Event::Pong`] says that it did.
+    Ping {
+        /// Which.
+        peer: PeerId,
     },
     /// Tell a peer why it gets nothing; said once per change of reason.
     Waiting {
@@ -231,7 +241,8 @@ pub struct Config {
     pub seed: u64,
     /// Whether an origin sends a byte again only when no peer can, instead of whenever its line has room.
     pub frugal: bool,
-    /// Rate assumed for an uplink before anything was learned, bytes a second.
+    /// Rate assumed for an uplink before anything was learned, bytes a second. An origin begins with two pieces, and gets more at
+    /// this rate until the first of them has come.
     pub initial_up: u64,
     /// Smallest and largest number of bytes to have in flight per uplink.
     pub in_flight: Range<u64>,
@@ -249,8 +260,8 @@ pub struct Config {
     pub max_transfers_per_peer: u32,
     /// A transfer with no sign of life for this long is cancelled, microseconds; prolonged by its expected duration.
     pub stall_us: u64,
-    /// A peer of which nothing is heard for this long, and twice the time it should need, is taken for gone until it
-    /// is heard of again, microseconds.
+    /// A peer of which nothing is heard for half of this, and twice the time it should need, is pinged; if it does not answer
+    /// within the other half, it is taken for gone until it is heard of again, microseconds.
     pub silence_us: u64,
     /// After a failure between two peers they are kept apart for this long, microseconds (doubling).
     pub retry_us: u64,

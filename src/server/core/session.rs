@@ -83,7 +83,11 @@ impl Core {
     fn message(&mut self, conn: ConnId, message: Message, credit: Credit) {
         match message {
             Message::Ping(_) => self.send(conn, wire::Pong {}),
-            Message::Pong(_) => {}
+            Message::Pong(_) => {
+                if let Some(peer) = self.peer_of(conn) {
+                    self.tell_swarm(Event::Pong { peer });
+                }
+            }
             Message::AskInfo(m) => self.ask_info(conn, m),
             Message::AskHashes(m) => self.ask_hashes(conn, m),
             Message::List(m) => self.list(conn, m, credit),

@@ -463,6 +463,22 @@ fn who_does_not_register_goes() {
 }
 
 #[test]
+fn who_is_late_with_a_transfer_is_pinged_and_gets_another_when_it_answers() {
+    let mut rig = Rig::new(&[("f", 100 * PIECE), ("g", 10 * PIECE)]);
+    rig.join_v3(A, "a");
+    rig.say(A, request("g"));
+    rig.take_all(A, "g");
+    rig.say(A, request("f"));
+    rig.heard(A);
+    rig.pass(7 * SECOND);
+    let kinds = rig.kinds(A);
+    assert!(kinds.contains(&"ping") && kinds.contains(&"cancel"), "{kinds:?}");
+    assert!(!kinds.contains(&"transfer"), "{kinds:?}");
+    rig.say(A, wire::Pong {});
+    assert!(rig.kinds(A).contains(&"transfer"));
+}
+
+#[test]
 fn the_silent_are_asked_and_then_given_up() {
     let mut rig = Rig::new(&[]);
     rig.join_v3(A, "a");

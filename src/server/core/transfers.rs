@@ -66,6 +66,11 @@ impl Core {
                     self.send(conn, wire::Waiting { url, reason });
                 }
             }
+            Command::Ping { peer } => {
+                if let Some(conn) = self.conn_of(peer) {
+                    self.send(conn, wire::Ping {});
+                }
+            }
             Command::Distrusted { peer } => {
                 self.stats.distrusted += 1;
                 let session =
@@ -446,7 +451,7 @@ impl Core {
         self.clients.get(&conn)?.session().map(|session| session.id.as_str())
     }
 
-    fn peer_of(&self, conn: ConnId) -> Option<PeerId> {
+    pub(super) fn peer_of(&self, conn: ConnId) -> Option<PeerId> {
         self.clients.get(&conn)?.session().map(|session| session.peer)
     }
 

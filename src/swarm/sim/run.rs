@@ -60,6 +60,8 @@ enum Happening {
     Stop(TransferId),
     /// A transfer ends because nothing moves.
     Cut(TransferId),
+    /// A host is asked for a sign of life.
+    Ping(u32),
     /// A reader comes to the end of a piece.
     Play(u32),
 }
@@ -143,6 +145,7 @@ struct Sizes {
     request: u64,
     cancel: u64,
     waiting: u64,
+    ping: u64,
 }
 
 impl Sizes {
@@ -178,6 +181,7 @@ impl Sizes {
             request: size(wire::Request { url: url(), root, ..Default::default() }.into()),
             cancel: size(wire::Cancel { id: 1 << 24 }.into()),
             waiting: size(wire::Waiting { url: url(), reason: WaitReason::OriginBusy }.into()),
+            ping: size(wire::Ping {}.into()),
         }
     }
 }
@@ -281,6 +285,7 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
             Event::Completed { .. } => (2, 2 * self.sizes.completed),
             Event::Progress { pieces, .. } => (1, self.sizes.progress + 4 * pieces.len() as u64),
             Event::Request { .. } | Event::Provide { .. } => (1, self.sizes.request),
+            Event::Pong { .. } => (1, self.sizes.ping),
             _ => (0, 0),
         };
         self.outcome.messages += count;
@@ -309,6 +314,11 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
                 self.stop(transfer);
             }
             Happening::Cut(transfer) => self.fail(transfer, FailureKind::Timeout),
+            Happening::Ping(id) => {
+                if self.states[id as usize].is_here {
+                    self.tell(id, 0, Event::Pong { peer: PeerId(id) });
+                }
+            }
             Happening::Play(id) => {
                 if let Some(reader) = &mut self.states[id as usize].reader {
                     reader.is_playing = false;
@@ -334,6 +344,7 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
                 Command::Start(_) => (1, self.sizes.transfer),
                 Command::Cancel { .. } => (2, 2 * self.sizes.cancel),
                 Command::Waiting { .. } => (1, self.sizes.waiting),
+                Command::Ping { .. } => (1, self.sizes.ping),
                 Command::Distrusted { .. } => (0, 0),
             };
             self.outcome.messages += count;
@@ -342,6 +353,9 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
                 Command::Start(assignment) => self.start(assignment),
                 Command::Cancel { transfer, taker, .. } => {
                     self.plan(self.now + self.host(taker.0).delay, Happening::Stop(transfer));
+                }
+                Command::Ping { peer } => {
+                    self.plan(self.now + self.host(peer.0).delay, Happening::Ping(peer.0));
                 }
                 Command::Waiting { .. } | Command::Distrusted { .. } => {}
             }

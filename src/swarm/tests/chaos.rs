@@ -95,6 +95,18 @@ impl Chaos {
                 return self.world.add_file(file.0, pieces);
             }
             11..13 => Event::Reachable { peer: self.somebody(), ok: self.chance(60) },
+            22 if self.chance(30) => {
+                let peer = self.somebody();
+                // Some say nothing for a while, and some without having been asked.
+                match self.dice.below(3) {
+                    0 => return self.world.mute.clear(),
+                    1 => {
+                        self.world.mute.insert(peer.0);
+                        return;
+                    }
+                    _ => Event::Pong { peer },
+                }
+            }
             13..24 => {
                 let order = if self.chance(50) { Order::Rarest } else { Order::Sequential };
                 let window = self.chance(30).then(|| self.some_pieces());
@@ -160,6 +172,7 @@ impl Chaos {
 
     /// From now on everybody behaves.
     fn calm_down(&mut self) {
+        self.world.mute.clear();
         for _ in 0..100_000 {
             if let Some(&transfer) = self.world.flights.keys().next() {
                 self.world.now = self.world.now.plus(500);

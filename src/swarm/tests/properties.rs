@@ -64,8 +64,9 @@ impl Crowd {
                     return self.world.something_is_possible();
                 };
                 self.world.now = self.world.now.plus(self.dice.below(20_000) as u64);
+                let pings = self.world.pings.len();
                 self.world.complete(transfer);
-                self.was_single = true;
+                self.was_single = self.world.pings.len() == pings;
             }
         }
         true

@@ -62,6 +62,19 @@ fn two_clients_are_never_slower_than_both_fetching_from_the_origin() {
     }
 }
 
+/// Lines at home, and an origin in a data centre: it is to be learned what its line carries, not what the one it serves receives.
+#[test]
+fn an_origin_faster_than_any_of_many_serves_many() {
+    for (origin, peers, size, most) in
+        [(200.0, 4, 64, 1.2), (200.0, 16, 64, 1.1), (1000.0, 16, 64, 1.45), (1000.0, 64, 64, 1.2)]
+    {
+        let setup = with_origin(origin, &vec![peer(10.0, 50.0); peers], size * MIB, 1);
+        let ratio = makespan(&run(&setup).summary(&setup));
+        println!("{peers} peers, origin of {origin}: {ratio:.3}");
+        assert!(ratio <= most, "{peers} peers, origin of {origin}: {ratio}");
+    }
+}
+
 #[test]
 fn equal_peers_come_close_to_the_optimum() {
     let ratio = worst("equal16", 3, makespan);

@@ -52,6 +52,7 @@ fn the_origin_gives_different_pieces_to_different_takers() {
         world.join(id, peer());
         world.request_pieces(id, 0, 0..64);
     }
+    world.pass(SECOND / 2);
     let mut pieces: Vec<u32> = world.starts.iter().take(20).flat_map(|a| a.pieces.clone()).collect();
     let count = pieces.len();
     pieces.sort_unstable();
@@ -305,6 +306,7 @@ fn who_is_not_heard_of_any_more_is_nobodys_acquaintance() {
     };
     let (own, they) = acquaintances(&world);
     assert!(own > 0 && own == they, "{own}, {they}");
+    world.mute.extend(1..=40);
     let is_gone = |world: &World| world.flights.values().all(|flight| flight.assignment.giver != PeerId(1));
     for _ in 0..100 {
         world.pass(100_000);
@@ -560,6 +562,7 @@ fn a_limited_taker_does_not_hold_up_the_origin() {
     assert!(bytes <= 1 << 20, "{bytes} bytes at once for one that takes 10 kB/s");
     world.join(2, peer());
     world.request(2, 0);
+    world.pass(SECOND / 5);
     assert!(world.starts.iter().any(|a| a.taker == PeerId(2)));
 }
 
@@ -619,4 +622,100 @@ fn a_single_taker_on_loopback_soon_gets_full_runs_at_full_depth() {
     }
     assert!(done < 200, "{done} transfers");
     assert_eq!(world.has(1, 0), 512);
+}
+
+/// Microseconds that peer 1 takes for a piece in the following.
+const PIECE_US: u64 = 20_000;
+const SECOND: u64 = 1_000_000;
+
+/// A peer (1) that has everything, and two that want it, after some seconds of which all went well.
+fn two_takers() -> World {
+    let mut world = world();
+    world.add_file(0, 5000);
+    let up_limit = Some(u64::from(PIECE) * SECOND / PIECE_US);
+    world.join(1, PeerInfo { up_limit, ..peer() });
+    (2..=3).for_each(|id| world.join(id, peer()));
+    world.provide(1, 0, 0..5000);
+    (2..=3).for_each(|id| world.request(id, 0));
+    go_on(&mut world, 3 * SECOND, &[2, 3]);
+    world
+}
+
+/// For so long, the oldest transfer to one of `takers` goes well, and then the next; how long there was one.
+fn go_on(world: &mut World, micros: u64, takers: &[u32]) -> u64 {
+    let (until, mut busy) = (world.now.plus(micros), 0);
+    while world.now < until {
+        let oldest = world.flights.values().find(|flight| takers.contains(&flight.assignment.taker.0));
+        let Some(Assignment { transfer, pieces, .. }) = oldest.map(|flight| flight.assignment.clone()) else {
+            world.pass(PIECE_US);
+            continue;
+        };
+        let time = pieces.len() as u64 * PIECE_US;
+        world.pass(time);
+        busy += time;
+        // It may have been called off meanwhile.
+        if world.flights.contains_key(&transfer) {
+            world.complete(transfer);
+        }
+    }
+    busy
+}
+
+fn is_to(id: u32) -> impl Fn(&Assignment) -> bool {
+    move |assignment| assignment.taker == PeerId(id)
+}
+
+/// Pieces under way to a peer.
+fn coming(world: &World, id: u32) -> usize {
+    let all = world.flights.values().map(|flight| &flight.assignment);
+    all.filter(|assignment| is_to(id)(assignment)).map(|assignment| assignment.pieces.len()).sum()
+}
+
+#[test]
+fn who_gives_no_sign_of_life_is_pinged_given_up_and_keeps_nobody_waiting() {
+    let mut world = two_takers();
+    assert_eq!(world.pings, []);
+    world.mute.insert(2);
+    // Everything takes long here, so it is not missed at once.
+    go_on(&mut world, 8 * SECOND, &[3]);
+    assert!(world.pings.contains(&PeerId(2)), "{:?}", world.pings);
+    assert_eq!(coming(&world, 2), 0);
+    // Nobody tries it out with pieces, which would only take up the line of who gives them.
+    let known = world.starts.len();
+    assert!(go_on(&mut world, 20 * SECOND, &[3]) >= 20 * SECOND);
+    assert!(world.starts[known..].iter().all(is_to(3)));
+    assert!(world.pings.len() > 4, "asked again: {:?}", world.pings);
+    // It is back.
+    world.mute.clear();
+    go_on(&mut world, 10 * SECOND, &[2, 3]);
+    assert!(coming(&world, 2) > 0);
+}
+
+#[test]
+fn what_was_promised_to_one_that_may_be_gone_is_promised_to_others() {
+    let mut world = two_takers();
+    world.mute.insert(2);
+    // Until it is asked, and before it is given up.
+    while world.pings.is_empty() {
+        assert!(coming(&world, 2) > 0);
+        go_on(&mut world, PIECE_US, &[3]);
+    }
+    let left = coming(&world, 2);
+    assert!(left > 0 && world.cancelled.is_empty());
+    let before = coming(&world, 3);
+    // Its line is filled again, as if there were only peer 3.
+    assert!(go_on(&mut world, SECOND / 2, &[3]) >= SECOND / 2);
+    assert_eq!(coming(&world, 2), left);
+    assert!(coming(&world, 3) >= before.max(2), "{before} and {}", coming(&world, 3));
+}
+
+#[test]
+fn who_answers_is_waited_for_however_slow_its_line_has_become() {
+    let mut world = two_takers();
+    let under_way: Vec<_> = world.flights.keys().copied().collect();
+    world.pass(8 * SECOND);
+    assert!(!world.pings.is_empty());
+    assert_eq!(world.cancelled, []);
+    assert!(under_way.iter().all(|transfer| world.flights.contains_key(transfer)));
+    assert!(go_on(&mut world, SECOND, &[2, 3]) >= SECOND);
 }

@@ -34,6 +34,9 @@ pub(super) struct World {
     pub(super) cancelled: Vec<TransferId>,
     pub(super) waits: Vec<(PeerId, FileId, WaitReason)>,
     pub(super) starts: Vec<Assignment>,
+    /// Who was pinged, and those who do not answer when they are.
+    pub(super) pings: Vec<PeerId>,
+    pub(super) mute: BTreeSet<u32>,
     config: Config,
 }
 
@@ -66,6 +69,8 @@ impl World {
             cancelled: Vec::new(),
             waits: Vec::new(),
             starts: Vec::new(),
+            pings: Vec::new(),
+            mute: BTreeSet::new(),
             config,
         }
     }
@@ -135,8 +140,14 @@ impl World {
         self.note(&event);
         let mut out = Vec::new();
         self.swarm.handle(event, self.now, &mut out);
+        let pinged = self.pings.len();
         for command in out {
             self.obey(command);
+        }
+        for peer in self.pings[pinged..].to_vec() {
+            if !self.mute.contains(&peer.0) {
+                self.send(Event::Pong { peer });
+            }
         }
         assert_eq!(self.swarm.stats().active_transfers as usize, self.flights.len());
     }
@@ -229,7 +240,7 @@ impl World {
                     });
                 }
             }
-            Event::Tick => {}
+            Event::Pong { .. } | Event::Tick => {}
         }
     }
 
@@ -259,6 +270,10 @@ impl World {
             Command::Waiting { peer, file, reason } => {
                 assert!(self.peers.contains_key(&peer.0) && self.files.contains_key(&file.0));
                 self.waits.push((peer, file, reason));
+            }
+            Command::Ping { peer } => {
+                assert!(self.peers[&peer.0].info.runs, "version 2 knows no ping");
+                self.pings.push(peer);
             }
             Command::Distrusted { peer } => {
                 let peer = self.peers.get_mut(&peer.0).expect("it is here");

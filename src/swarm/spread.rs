@@ -1,0 +1,145 @@
+//! Whether an origin serves many at once, or one after the other.
+//!
+//! Once all of a file has been sent, it does most good to send to one peer after the other what is still missing there (see
+//! `schedule`). But an origin may be faster than that one can receive, and nothing of what is known of the two lines tells: what
+//! came through is the least of both. Where many get more than any of them could receive, it is clear; else it is tried out now
+//! and then: if more comes through when many are served, they are, for a while.
+//!
+//! Not responsible for who they are.
+
+use super::types::Time;
+
+/// How long something is tried out, microseconds; what comes through in the second half of it counts.
+const TRIAL_US: u64 = 600_000;
+/// And at least so many pieces are to come through meanwhile.
+const TRIAL_PIECES: u64 = 16;
+/// The time until the next trial: at first, and at most, as it doubles while trials find nothing.
+const FEW_US: u64 = 1_000_000;
+const MOST_FEW_US: u64 = 16_000_000;
+/// Many are served at first for so long, from the time on when there is somebody.
+const FIRST_US: u64 = 1_500_000;
+/// For how long what a trial has found is believed: at first, and at most, as it doubles while that is confirmed.
+const MANY_US: u64 = 4_000_000;
+const MOST_MANY_US: u64 = 32_000_000;
+/// More comes through if it is this many quarters of what came through before.
+const GAIN: u64 = 5;
+/// One cannot receive this many halves of what is learned of its line, which is never learned downwards.
+const TOO_MUCH: u64 = 3;
+
+/// Of one origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spread {
+    phase: Phase,
+    until: Time,
+    /// When the part that counts began, and what had come through by then.
+    mark: Option<(Time, u64)>,
+    few_us: u64,
+    many_us: u64,
+    /// What the fastest of those who were to be served lately receives, bytes a second.
+    fastest: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// One after the other.
+    Few,
+    /// Many, to see whether that is more than this, bytes a second.
+    Trial(u64),
+    Many,
+}
+
+impl Spread {
+    pub(super) fn new() -> Self {
+        Self { phase: Phase::Many, until: Time(0), mark: None, few_us: FEW_US, many_us: MANY_US, fastest: 0 }
+    }
+
+    /// Whether many are to be served.
+    pub(super) fn is_on(&self) -> bool {
+        self.phase != Phase::Few
+    }
+
+    /// Those who are to be served receive so much, bytes a second, as far as was learned.
+    pub(super) fn meets(&mut self, rates: impl Iterator<Item = u64>) {
+        self.fastest = rates.max().unwrap_or_default();
+    }
+
+    /// To be called while there is somebody to be served, with all the bytes that have come through, and those of a piece.
+    pub(super) fn step(&mut self, given: u64, piece: u64, now: Time) {
+        if given == 0 {
+            self.until = now.plus(FIRST_US);
+        }
+        if now.plus(TRIAL_US / 2) < self.until {
+            return;
+        }
+        let &mut (since, before) = self.mark.get_or_insert((now, given));
+        let bytes = given.saturating_sub(before);
+        if now < self.until || bytes < TRIAL_PIECES * piece {
+            return;
+        }
+        let rate = bytes.saturating_mul(1_000_000) / now.since(since).max(1);
+        let (phase, time) = match self.phase {
+            Phase::Few => (Phase::Trial(rate), TRIAL_US),
+            Phase::Trial(few) if rate.saturating_mul(4) >= few.saturating_mul(GAIN) => {
+                let time = self.many_us;
+                (self.few_us, self.many_us) = (FEW_US, (time * 2).min(MOST_MANY_US));
+                (Phase::Many, time)
+            }
+            Phase::Trial(_) => {
+                let time = self.few_us;
+                (self.few_us, self.many_us) = ((time * 2).min(MOST_FEW_US), MANY_US);
+                (Phase::Few, time)
+            }
+            Phase::Many if rate.saturating_mul(2) > self.fastest.saturating_mul(TOO_MUCH) => {
+                (Phase::Many, TRIAL_US)
+            }
+            // What few carry may be something else by now.
+            Phase::Many => (Phase::Few, TRIAL_US),
+        };
+        (self.phase, self.until, self.mark) = (phase, now.plus(time), None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How much of two minutes many are served, when that brings so much and few bring 100, in percent.
+    fn share_of_many(many: u64) -> u64 {
+        let (mut spread, mut given) = (Spread::new(), 0);
+        let times = (0..120_000_u64).map(|ms| {
+            given += if spread.is_on() { many } else { 100 };
+            spread.meets([50_000, 1_000_000].into_iter());
+            spread.step(given, 100, Time(ms * 1000));
+            u64::from(spread.is_on())
+        });
+        times.sum::<u64>() / 1200
+    }
+
+    #[test]
+    fn many_are_served_where_that_brings_more() {
+        assert!(share_of_many(130) > 90);
+        assert!(share_of_many(1000) > 90);
+        for vain in [80, 100, 120] {
+            assert!(share_of_many(vain) < 10, "{}", share_of_many(vain));
+        }
+    }
+
+    #[test]
+    fn where_it_is_clear_nothing_is_tried_out() {
+        let mut spread = Spread::new();
+        for ms in 0..60_000 {
+            spread.meets([50_000, 20_000].into_iter());
+            spread.step(ms * 100, 100, Time(ms * 1000));
+            assert!(spread.is_on());
+        }
+    }
+
+    #[test]
+    fn what_comes_too_slowly_to_tell_changes_nothing() {
+        let mut spread = Spread::new();
+        for second in 0..60 {
+            spread.step(0, 100, Time(second * 1_000_000));
+        }
+        assert!(spread.is_on());
+    }
+}
