@@ -14,7 +14,7 @@ use super::types::Time;
 /// in any 10 s, so half of that at once and the other half over the 10 s is always within.
 const STRANGERS: u16 = 32;
 const ONE_MORE_US: u64 = 10_000_000 / 32;
-/// Acquaintances kept: with 64, which took twice the memory, no swarm in the simulator was more than 1% faster.
+/// Acquaintances kept: with 64, which took twice the memory, swarms in the simulator were at most 1% faster on average.
 pub(super) const MOST: usize = 32;
 /// Peers whose keys a [`Circle`] has room for.
 pub(super) const MOST_PEERS: usize = 1 << 24;
