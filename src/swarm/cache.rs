@@ -7,7 +7,8 @@
 pub(super) fn fetch<T: ?Sized>(value: &T, most: usize) {
     const LINE: usize = 64;
     let start = std::ptr::from_ref(value).cast::<u8>();
-    for line in 0..size_of_val(value).div_ceil(LINE).min(most) {
+    let lines = (start.addr() % LINE + size_of_val(value)).div_ceil(LINE);
+    for line in 0..lines.min(most) {
         fetch_line(start.wrapping_add(line * LINE));
     }
 }

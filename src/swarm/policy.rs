@@ -80,7 +80,7 @@ impl Swarm {
             down_rate: peer.down.rate(),
             giving: peer.up.transfers.into(),
             taking: peer.down.transfers.into(),
-            wrong: peer.wrong.into(),
+            wrong: peer.unusual().wrong.into(),
         })
     }
 
@@ -131,7 +131,7 @@ impl Swarm {
         if !self.state.peers[key].is_quiet() {
             return;
         }
-        self.state.peers[key].info.silences = 0;
+        self.state.peers[key].unusually(|unusual| unusual.silences = 0);
         self.state.set_rest(key, None);
         self.touched.push(key);
         for transfer in self.transfers_of(key) {
@@ -152,7 +152,7 @@ impl Swarm {
             Event::Reachable { peer, ok } => {
                 let key = self.peer(peer)?;
                 self.state.peers[key].info.reachable = ok;
-                self.state.peers[key].undialled = 0;
+                self.state.peers[key].was_dialled();
                 self.touched.push(key);
             }
             Event::PeerLeft { peer } => self.leave(peer, out)?,
@@ -282,7 +282,7 @@ impl Swarm {
                 self.end(key);
                 self.state.stats.succeeded += 1;
                 self.state.forget_pair(giver, taker);
-                self.state.peers[dialled].undialled = 0;
+                self.state.peers[dialled].was_dialled();
             }
             Err(kind) => self.failed(key, kind, bytes, now, out),
         }
@@ -355,8 +355,11 @@ impl Swarm {
     /// One that cannot be dialled again and again will not be dialled.
     fn undialled(&mut self, acceptor: Key<Peer>) {
         let peer = &mut self.state.peers[acceptor];
-        peer.undialled = peer.undialled.saturating_add(1);
-        if peer.undialled >= MAX_UNDIALLED && !peer.is_origin() {
+        let times = peer.unusually(|unusual| {
+            unusual.undialled = unusual.undialled.saturating_add(1);
+            unusual.undialled
+        });
+        if times >= MAX_UNDIALLED && !peer.is_origin() {
             peer.info.reachable = false;
         }
     }
@@ -372,18 +375,24 @@ impl Swarm {
             .pairs
             .get_mut(giver, taker)
             .is_some_and(|pair| !std::mem::replace(&mut pair.accused, true));
-        let accuser = &mut self.state.peers[taker];
-        accuser.accused = accuser.accused.saturating_add(first.into());
-        if accuser.accused > MAX_ACCUSED {
+        let accused = self.state.peers[taker].unusually(|accuser| {
+            accuser.accused = accuser.accused.saturating_add(first.into());
+            accuser.accused
+        });
+        if accused > MAX_ACCUSED {
             return;
         }
         let peer = &mut self.state.peers[giver];
-        peer.wrong = peer.wrong.saturating_add(1);
-        if u32::from(peer.wrong) >= self.state.config.max_wrong
+        let wrong = peer.unusually(|unusual| {
+            unusual.wrong = unusual.wrong.saturating_add(1);
+            unusual.wrong
+        });
+        if u32::from(wrong) >= self.state.config.max_wrong
             && !std::mem::replace(&mut peer.info.is_distrusted, true)
         {
             out.push(Command::Distrusted { peer: peer.id });
             let members: Vec<_> = peer.members.iter().collect();
+            self.state.forget_friends(giver);
             for member in members {
                 self.state.set_shares(member, false);
                 self.state.settle(member);
@@ -446,10 +455,12 @@ impl Swarm {
     /// A peer has not answered: others do what it should have done. It is asked again, ever more slowly.
     fn unanswered(&mut self, peer: Key<Peer>, now: Time, out: &mut Vec<Command>) {
         let p = &mut self.state.peers[peer];
-        let rest = self.state.config.silence_us << u32::from(p.info.silences).min(MAX_DOUBLINGS);
-        p.info.silences = p.info.silences.saturating_add(1);
+        let silences = u32::from(p.unusual().silences);
+        p.unusually(|unusual| unusual.silences = unusual.silences.saturating_add(1));
+        let rest = self.state.config.silence_us << silences.min(MAX_DOUBLINGS);
         out.push(Command::Ping { peer: p.id });
         self.state.set_rest(peer, Some(now.plus(rest.max(1))));
+        self.state.forget_friends(peer);
         let transfers = self.transfers_of(peer);
         self.cancel(transfers, out);
     }

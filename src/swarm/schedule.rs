@@ -213,7 +213,7 @@ impl Swarm {
     /// Finds peers that have what a peer needs, while it can receive more.
     fn serve_taker(&mut self, taker: Key<Peer>, now: Time, out: &mut Vec<Command>) {
         let mut work = WORK;
-        while let Some(reader) = self.state.peers[taker].urgent
+        while let Some(reader) = self.state.peers[taker].urgent()
             && self.rush(reader, now, &mut work, out)
         {}
         loop {
@@ -221,7 +221,7 @@ impl Swarm {
             if peer.needs.is_empty() || !peer.can_receive_more(&self.state.config) {
                 return;
             }
-            let (urgent, files) = (peer.urgent, peer.needs.len());
+            let (urgent, files) = (peer.urgent(), peer.needs.len());
             let start = self.first_file(|state| &state.peers[taker].needs);
             let found = urgent.is_some_and(|member| self.take(member, now, &mut work, out))
                 || (0..files.min(FILES)).any(|step| {
@@ -378,13 +378,13 @@ impl Swarm {
         let may_ask = |member: &Key<Member>| state.members[*member].pause() <= now;
         if !has_rules {
             let alone = peer.needs.first().filter(|_| state.needy.len() == 1);
-            if let Some(first) = peer.urgent.filter(may_ask).or(alone.filter(may_ask)) {
+            if let Some(first) = peer.urgent().filter(may_ask).or(alone.filter(may_ask)) {
                 return Some(first);
             }
         }
         let mut work = if has_rules { FILES } else { ORIGIN_FILES };
         let some: Vec<_> = sample_of(ORIGIN_SAMPLE, &peer.needs, &mut self.dice, &mut work)
-            .chain(peer.urgent)
+            .chain(peer.urgent())
             .filter(may_ask)
             .collect();
         let may_come: Vec<_> = some
@@ -395,7 +395,7 @@ impl Swarm {
             let (state, m) = (&self.state, &self.state.members[member]);
             let file = &state.files[m.file];
             let copies = if file.pieces == 1 { file.rarity.copies(0) } else { 0 };
-            (Reverse(file.rules.priority), state.peers[m.peer].urgent != Some(member), copies)
+            (Reverse(file.rules.priority), state.peers[m.peer].urgent() != Some(member), copies)
         })
     }
 
@@ -620,7 +620,7 @@ impl Swarm {
     fn claim_on_origin(&self, taker: Key<Peer>, origin: Key<Peer>, now: Time) -> OriginClaim {
         let state = &self.state;
         let peer = &state.peers[taker];
-        let reader_waits = peer.urgent.is_some_and(|member| self.needs_soon(member, now));
+        let reader_waits = peer.urgent().is_some_and(|member| self.needs_soon(member, now));
         let file = peer.needs.first().map(|member| &state.files[state.members[member].file]);
         let has_all_been_seen = file.is_some_and(|file| !file.rarity.has_unseen(file.pieces));
         let claim = match has_all_been_seen {

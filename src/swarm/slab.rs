@@ -186,7 +186,7 @@ const FEW: usize = 3;
 
 impl<T> Default for Keys<T> {
     fn default() -> Self {
-        Self(Kept::Few(0, [Key::from_number(0); FEW]))
+        Self::NONE
     }
 }
 
@@ -201,6 +201,8 @@ impl<T> std::ops::Deref for Keys<T> {
 }
 
 impl<T> Keys<T> {
+    pub(super) const NONE: Self = Self(Kept::Few(0, [Key(NonZeroU32::MIN, PhantomData); FEW]));
+
     pub(super) fn push(&mut self, key: Key<T>) {
         match &mut self.0 {
             Kept::Few(len, keys) if usize::from(*len) < FEW => {

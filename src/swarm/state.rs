@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use super::bits::{Pieces, Ranges, WORD, mask, touched, words_for};
 use super::cache::fetch;
-use super::friends::Friends;
+use super::friends::{self, Friends};
 use super::pairs::Pairs;
 use super::places::Place;
 use super::rarity::Rarity;
@@ -50,7 +50,7 @@ const TAKER_LEAST: u64 = 512 * 1024;
 
 /// Many peers are looked at for each assignment, in no order, and few of them are in the cache. What is asked of one that
 /// could take something is in its first two lines of 64 bytes, and what is asked of one that could give something in the
-/// first and the third.
+/// first and the third. Four lines are all there are.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Peer {
@@ -65,9 +65,8 @@ pub(super) struct Peer {
     pub(super) joined: Time,
 
     pub(super) up: Link,
-    /// It was pinged and has not answered: it is given nothing to do. Until an alarm rings, which means that it is gone, or
-    /// that it is to be pinged again.
-    pub(super) rests: Alarmed,
+    /// What few have.
+    unusual: Option<Box<Unusual>>,
     /// The entry of [`Alarm::Feed`].
     pub(super) feed: Alarmed,
     /// The entry of [`Alarm::Watch`]: not after the first alarm of what it gives.
@@ -87,11 +86,20 @@ pub(super) struct Peer {
     pub(super) id: PeerId,
     /// In [`State::needy`].
     needy: Seat,
+}
 
+/// What is kept only of a peer that reads, to which an origin sends, or with which something went wrong.
+#[derive(Debug)]
+pub(super) struct Unusual {
     /// With whom there is a record in [`Pairs`].
-    pub(super) partners: Keys<Peer>,
+    partners: Keys<Peer>,
+    /// It was pinged and has not answered: it is given nothing to do. Until an alarm rings, which means that it is gone, or
+    /// that it is to be pinged again.
+    rests: Alarmed,
+    /// Pings in a row that it let pass.
+    pub(super) silences: u8,
     /// Where a reader waits, served first.
-    pub(super) urgent: Option<Key<Member>>,
+    urgent: Option<Key<Member>>,
     /// In [`State::readers`].
     reads: Seat,
     /// Wrong pieces it sent, as far as the accusers are believed.
@@ -102,6 +110,29 @@ pub(super) struct Peer {
     pub(super) undialled: u16,
     /// Bytes under way from origins.
     from_origins: u32,
+}
+
+impl Unusual {
+    const NOTHING: Self = Self {
+        partners: Keys::NONE,
+        rests: Alarmed::NEVER,
+        silences: 0,
+        urgent: None,
+        reads: Seat::NONE,
+        wrong: 0,
+        accused: 0,
+        undialled: 0,
+        from_origins: 0,
+    };
+
+    fn is_nothing(&self) -> bool {
+        self.partners.is_empty()
+            && !self.rests.is_set()
+            && self.urgent.is_none()
+            && !self.reads.is_taken()
+            && [self.wrong, self.accused, self.undialled, self.silences.into()] == [0; 4]
+            && self.from_origins == 0
+    }
 }
 
 /// What is kept of a [`PeerInfo`], and how far it can be relied on.
@@ -118,8 +149,8 @@ pub(super) struct Info {
     pub(super) is_distrusted: bool,
     /// How reliable it was lately as a giver, from verified outcomes: 255 = every transfer went well.
     trust: u8,
-    /// Pings in a row that it let pass.
-    pub(super) silences: u8,
+    /// Whether it rests.
+    is_quiet: bool,
 }
 
 impl From<PeerInfo> for Info {
@@ -137,7 +168,7 @@ impl From<PeerInfo> for Info {
             puts,
             is_distrusted: false,
             trust: u8::MAX / 2,
-            silences: 0,
+            is_quiet: false,
         }
     }
 }
@@ -194,9 +225,49 @@ impl Peer {
         if self.info.down_limit.is_none() { budget.max(TAKER_LEAST) } else { budget }
     }
 
+    /// What few have.
+    pub(super) fn unusual(&self) -> &Unusual {
+        self.unusual.as_deref().unwrap_or(&Unusual::NOTHING)
+    }
+
+    /// Changes what few have.
+    pub(super) fn unusually<T>(&mut self, change: impl FnOnce(&mut Unusual) -> T) -> T {
+        let mut unusual = self.unusual.take().unwrap_or_else(|| Box::new(Unusual::NOTHING));
+        let result = change(&mut unusual);
+        self.unusual = Some(unusual).filter(|unusual| !unusual.is_nothing());
+        result
+    }
+
+    /// Its place in [`State::readers`].
+    fn reads(&mut self) -> &mut Seat {
+        &mut self.unusual.get_or_insert_with(|| Box::new(Unusual::NOTHING)).reads
+    }
+
+    /// Where a reader waits, served first.
+    pub(super) fn urgent(&self) -> Option<Key<Member>> {
+        self.unusual.as_ref()?.urgent
+    }
+
+    /// So many bytes more are under way to it from origins.
+    fn promised_by_origins(&mut self, bytes: u32) {
+        self.unusually(|unusual| unusual.from_origins = unusual.from_origins.saturating_add(bytes));
+    }
+
+    /// So many of them have come, or will not come.
+    fn no_more_from_origins(&mut self, bytes: u32) {
+        self.unusually(|unusual| unusual.from_origins = unusual.from_origins.saturating_sub(bytes));
+    }
+
+    /// It was dialled.
+    pub(super) fn was_dialled(&mut self) {
+        if self.unusual().undialled > 0 {
+            self.unusually(|unusual| unusual.undialled = 0);
+        }
+    }
+
     /// Whether it was asked for a sign of life and gave none.
     pub(super) fn is_quiet(&self) -> bool {
-        self.rests.is_set()
+        self.info.is_quiet
     }
 
     /// How long after the latest time for which something was expected of it, it is taken for gone, microseconds; it is pinged
@@ -489,9 +560,9 @@ impl State {
             && self.alarms.is_empty()
     }
 
-    /// A peer comes; `None` if the number is taken.
+    /// A peer comes; `None` if the number is taken, or there are too many.
     pub(super) fn add_peer(&mut self, id: PeerId, info: PeerInfo, now: Time) -> Option<Key<Peer>> {
-        if self.peer_ids.contains_key(&id) {
+        if self.peer_ids.contains_key(&id) || self.peers.len() >= friends::MOST_PEERS {
             return None;
         }
         let is_origin = info.is_origin;
@@ -502,22 +573,15 @@ impl State {
             down: Link::default(),
             given: 0,
             taken: 0,
-            wrong: 0,
-            accused: 0,
-            undialled: 0,
-            from_origins: 0,
+            unusual: None,
             members: Bag::default(),
             needs: Bag::default(),
             offers: Bag::default(),
             giving: None,
             needy: Seat::NONE,
-            reads: Seat::NONE,
-            urgent: None,
-            partners: Keys::default(),
             friends: Friends::default(),
             joined: now,
             heard: now,
-            rests: Alarmed::NEVER,
             feed: Alarmed::NEVER,
             watch: Alarmed::NEVER,
             fresh: 0.0,
@@ -539,9 +603,7 @@ impl State {
         while let Some(member) = self.peers[peer].members.last() {
             self.remove_member(member);
         }
-        for friend in std::mem::take(&mut self.peers[peer].friends).iter() {
-            self.peers[friend].friends.forget(peer);
-        }
+        self.forget_friends(peer);
         self.set_rest(peer, None);
         for (at, alarm) in
             [(self.peers[peer].feed, Alarm::Feed(peer)), (self.peers[peer].watch, Alarm::Watch(peer))]
@@ -550,7 +612,8 @@ impl State {
                 self.alarms.remove(&(at, alarm));
             }
         }
-        for &partner in &*std::mem::take(&mut self.peers[peer].partners) {
+        let partners = self.peers[peer].unusually(|unusual| std::mem::take(&mut unusual.partners));
+        for &partner in &*partners {
             self.forget_pair(peer, partner);
             self.forget_pair(partner, peer);
         }
@@ -566,6 +629,16 @@ impl State {
                 self.set_margin();
             }
         }
+    }
+
+    /// Whom a peer has met, and who has met it, are strangers again: both have room for somebody who may be of more use.
+    pub(super) fn forget_friends(&mut self, peer: Key<Peer>) {
+        let mut friends = std::mem::take(&mut self.peers[peer].friends);
+        for friend in friends.iter() {
+            self.peers[friend].friends.forget(peer);
+        }
+        friends.clear();
+        self.peers[peer].friends = friends;
     }
 
     pub(super) fn add_file(&mut self, id: FileId, size: u64, piece_size: u32) -> Option<Key<File>> {
@@ -622,7 +695,7 @@ impl State {
         let peer = &self.peers[taker];
         let time = self.peers[origin].up.cover(&self.config) / LAGS;
         let enough = peer.down.rate().saturating_mul(time) / 1_000_000 + u64::from(peer.down.unit);
-        peer.down.rate() > 0 && u64::from(peer.from_origins) >= enough
+        peer.down.rate() > 0 && u64::from(peer.unusual().from_origins) >= enough
     }
 
     /// Whether an origin serves many at once now.
@@ -678,7 +751,12 @@ impl State {
 
     /// Gives a peer nothing to do until then, or lets it do something again.
     pub(super) fn set_rest(&mut self, peer: Key<Peer>, until: Option<Time>) {
-        if let Some(at) = self.peers[peer].rests.replace(until) {
+        let p = &mut self.peers[peer];
+        if !p.info.is_quiet && until.is_none() {
+            return;
+        }
+        p.info.is_quiet = until.is_some();
+        if let Some(at) = p.unusually(|unusual| unusual.rests.replace(until)) {
             self.alarms.remove(&(at, Alarm::Rest(peer)));
         }
         if let Some(at) = until {
@@ -807,7 +885,7 @@ impl State {
             self.closing.remove(member, &mut self.members, |m| &mut m.seats.all_closing);
         }
         if needs {
-            if self.members[member].reader().is_some() && self.peers[peer].urgent.is_none() {
+            if self.members[member].reader().is_some() && self.peers[peer].urgent().is_none() {
                 self.set_urgent(member);
             }
             self.peers[peer].needs.add(member, &mut self.members, |m| &mut m.seats.needs);
@@ -831,17 +909,17 @@ impl State {
         if self.peers[peer].needs.is_empty() {
             self.needy.remove(peer, &mut self.peers, |p| &mut p.needy);
         }
-        if self.peers[peer].urgent == Some(member) {
-            self.peers[peer].urgent = None;
-            self.readers.remove(peer, &mut self.peers, |p| &mut p.reads);
+        if self.peers[peer].urgent() == Some(member) {
+            self.readers.remove(peer, &mut self.peers, Peer::reads);
+            self.peers[peer].unusually(|unusual| unusual.urgent = None);
         }
     }
 
     /// Has a member, which needs something, come before others of its peer.
     pub(super) fn set_urgent(&mut self, member: Key<Member>) {
         let peer = self.members[member].peer;
-        self.peers[peer].urgent = Some(member);
-        self.readers.add(peer, &mut self.peers, |p| &mut p.reads);
+        self.peers[peer].unusually(|unusual| unusual.urgent = Some(member));
+        self.readers.add(peer, &mut self.peers, Peer::reads);
     }
 
     /// Notes whether a member that offers something has found nobody who needs it, and could send more.
@@ -978,7 +1056,7 @@ impl State {
             }
             let to = &mut self.peers[to];
             (to.fresh, to.fresh_at) = ((to.fresh(now) + bytes) as f32, now);
-            to.from_origins = to.from_origins.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+            to.promised_by_origins(u32::try_from(bytes).unwrap_or(u32::MAX));
         }
         let m = &mut self.members[taker];
         m.open -= pieces.len() as u32;
@@ -1097,8 +1175,7 @@ impl State {
             self.stats.wasted_bytes += bytes;
         }
         if self.peers[giver].is_origin() {
-            let taker = &mut self.peers[taker];
-            taker.from_origins = taker.from_origins.saturating_sub(bytes as u32);
+            self.peers[taker].no_more_from_origins(bytes as u32);
         }
         let (giver_mark, taker_mark, started) = (t.giver_mark, t.taker_mark, t.started);
         t.deadline = t.deadline.max(now.plus(self.config.stall_us));
@@ -1137,8 +1214,7 @@ impl State {
         }
         let lost = u64::from(t.bytes - t.bytes_done);
         if self.peers[giver].is_origin() {
-            let taker = &mut self.peers[taker];
-            taker.from_origins = taker.from_origins.saturating_sub(lost as u32);
+            self.peers[taker].no_more_from_origins(lost as u32);
         }
         let promised = if t.is_aside { 0 } else { lost };
         self.peers[giver].up.end(promised);
@@ -1233,10 +1309,12 @@ impl State {
             self.alarms.remove(&(pair.alarm, Alarm::Pair(giver, taker)));
             if !self.pairs.contains(taker, giver) {
                 for (one, other) in [(giver, taker), (taker, giver)] {
-                    let partners = &mut self.peers[one].partners;
-                    if let Some(at) = partners.iter().position(|&partner| partner == other) {
-                        partners.swap_remove(at);
-                    }
+                    self.peers[one].unusually(|unusual| {
+                        let partners = &mut unusual.partners;
+                        if let Some(at) = partners.iter().position(|&partner| partner == other) {
+                            partners.swap_remove(at);
+                        }
+                    });
                 }
             }
         }
@@ -1245,8 +1323,8 @@ impl State {
     /// Notes a failure between a giver and a taker and keeps them apart for a while.
     pub(super) fn keep_apart(&mut self, giver: Key<Peer>, taker: Key<Peer>, kind: FailureKind, now: Time) {
         if !self.pairs.contains(giver, taker) && !self.pairs.contains(taker, giver) {
-            self.peers[giver].partners.push(taker);
-            self.peers[taker].partners.push(giver);
+            self.peers[giver].unusually(|unusual| unusual.partners.push(taker));
+            self.peers[taker].unusually(|unusual| unusual.partners.push(giver));
         }
         let (old, new) = self.pairs.failed(giver, taker, kind, self.config.retry_us, now);
         if let Some(old) = old {
@@ -1287,12 +1365,14 @@ impl Transfer {
 mod tests {
     use super::*;
 
-    /// Of a peer and its part in one file, without the bits: 512 bytes are the promise. Beside it there are 4 bytes for each
-    /// acquaintance, 64 of them at most, and what [`Transfer`] takes for each transfer under way.
+    /// Of a peer with its acquaintances and its part in one file, without the bits: 512 bytes are the promise. Beside it
+    /// there is what [`Transfer`] takes for each transfer under way.
     #[test]
     fn a_peer_takes_little_memory() {
-        let ids = 2 * size_of::<(PeerId, Key<Peer>)>();
-        assert!(size_of::<Option<Peer>>() + size_of::<Option<Member>>() + ids <= 512);
+        // A table of hashes takes a byte more for each place, and up to every other one is empty.
+        let id = 2 * (size_of::<(PeerId, Key<Peer>)>() + 1);
+        let peer = size_of::<Option<Peer>>() + friends::SIZE;
+        assert!(peer + size_of::<Option<Member>>() + id <= 512);
         assert!(size_of::<Option<Transfer>>() + size_of::<Flight>() <= 112);
     }
 

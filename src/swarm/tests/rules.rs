@@ -284,6 +284,41 @@ fn one_that_has_changed_its_mind_is_sent_what_it_wants_now_and_by_the_same_giver
 }
 
 #[test]
+fn who_is_not_heard_of_any_more_is_nobodys_acquaintance() {
+    let mut world = world_with(400);
+    for id in 1..=40 {
+        world.join(id, peer());
+    }
+    world.provide(1, 0, 0..400);
+    (2..=40).for_each(|id| world.request(id, 0));
+    // Until it is known how long it takes.
+    for _ in 0..10 {
+        world.now = world.now.plus(50_000);
+        let from_it = world.flights.values().find(|flight| flight.assignment.giver == PeerId(1));
+        world.complete(from_it.unwrap().assignment.transfer);
+    }
+    let acquaintances = |world: &World| {
+        let state = &world.swarm.state;
+        let key = state.peer_ids[&PeerId(1)];
+        let others = (2..=40).map(|id| &state.peers[state.peer_ids[&PeerId(id)]]);
+        let they = others.filter(|peer| peer.friends.iter().any(|friend| friend == key)).count();
+        (state.peers[key].friends.len(), they)
+    };
+    let (own, they) = acquaintances(&world);
+    assert!(own > 0 && own == they, "{own}, {they}");
+    world.mute.extend(1..=40);
+    let is_gone = |world: &World| world.flights.values().all(|flight| flight.assignment.giver != PeerId(1));
+    for _ in 0..100 {
+        world.pass(100_000);
+        if is_gone(&world) {
+            break;
+        }
+    }
+    assert!(is_gone(&world), "nothing was heard of it for 10 s");
+    assert_eq!(acquaintances(&world), (0, 0));
+}
+
+#[test]
 fn a_giver_of_wrong_bytes_is_distrusted() {
     let mut world = world_with(400);
     world.join(1, peer());
