@@ -154,7 +154,7 @@ impl Swarm {
                 assert_eq!(is_in(&file.closing), m.open == 0 && !m.flights.is_empty());
                 assert_eq!(is_in(&state.closing), is_in(&file.closing));
                 assert!(!m.is_idle() || m.is_offer());
-                assert!(peer.urgent != Some(member) || m.open > 0);
+                assert!(peer.urgent() != Some(member) || m.open > 0);
             }
             for (piece, copies) in copies.into_iter().enumerate() {
                 assert_eq!(file.rarity.copies(piece as u32), copies, "copies of piece {piece} of {id:?}");
@@ -164,7 +164,7 @@ impl Swarm {
             let peer = &state.peers[key];
             let is_in = |bag: &Bag<Peer>| bag.iter().any(|other| other == key);
             assert_eq!(is_in(&state.needy), !peer.needs.is_empty());
-            assert_eq!(is_in(&state.readers), peer.urgent.is_some());
+            assert_eq!(is_in(&state.readers), peer.urgent().is_some());
             let under_way = || state.giving(key).map(|transfer| &state.transfers[transfer]);
             assert_eq!(under_way().count(), usize::from(peer.up.transfers));
             let promised = under_way().filter(|t| !t.is_aside).map(|t| u64::from(t.bytes - t.bytes_done));
