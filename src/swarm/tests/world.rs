@@ -144,7 +144,8 @@ impl World {
         for command in out {
             self.obey(command);
         }
-        for peer in self.pings[pinged..].to_vec() {
+        for at in pinged..self.pings.len() {
+            let peer = self.pings[at];
             if !self.mute.contains(&peer.0) {
                 self.send(Event::Pong { peer });
             }
