@@ -70,6 +70,10 @@ fn what_a_peer_has_comes_from_it_and_not_from_the_origin() {
     world.request_pieces(2, 0, 0..2);
     assert!(world.starts.iter().all(|a| a.giver == PeerId(1)), "{:?}", world.starts);
     assert!(!world.starts.is_empty());
+    world.complete_all();
+    let part = |id| world.swarm.peer_stats(PeerId(id)).unwrap();
+    let bytes = 2 * u64::from(PIECE);
+    assert_eq!([(part(1).given, part(1).taken), (part(2).given, part(2).taken)], [(bytes, 0), (0, bytes)]);
 }
 
 #[test]
