@@ -996,3 +996,23 @@ fn who_answers_is_waited_for_however_slow_its_line_has_become() {
     assert!(under_way.iter().all(|transfer| world.flights.contains_key(transfer)));
     assert!(go_on(&mut world, SECOND, &[2, 3]) >= SECOND);
 }
+
+#[test]
+fn what_comes_from_one_that_did_not_answer_is_counted_as_any_other() {
+    let mut world = two_takers();
+    world.mute.insert(1);
+    while !world.pings.contains(&PeerId(1)) {
+        world.pass(PIECE_US);
+    }
+    let is_from_it = |run: &Assignment| run.giver == PeerId(1);
+    let runs = world.flights.values().map(|flight| &flight.assignment);
+    let run = runs.filter(|run| is_from_it(run)).find(|run| run.pieces.len() > 1);
+    let Assignment { transfer, taker, pieces, .. } = run.unwrap().clone();
+    world.send(Event::Progress { transfer, peer: taker, pieces: vec![pieces.start] });
+    let missing = |flight: &super::world::Flight| flight.assignment.pieces.len() - flight.done.len();
+    let from_it = world.flights.values().filter(|flight| is_from_it(&flight.assignment));
+    let promised: usize = from_it.map(missing).sum();
+    let state = &world.swarm.state;
+    let line = &state.peers[state.peer_ids[&PeerId(1)]].up;
+    assert_eq!(line.in_flight, promised as u64 * u64::from(PIECE));
+}
