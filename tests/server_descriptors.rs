@@ -85,6 +85,7 @@ fn is_served(client: &mut Raw) {
 #[track_caller]
 fn is_not_busy(server: &Pdtpd) {
     let before = cpu_s(server.pid());
+    // Not to wait for anything: this is how long it is watched.
     std::thread::sleep(Duration::from_secs(2));
     let used = cpu_s(server.pid()) - before;
     assert!(used < 0.3, "{used} s of processor time in 2 s of waiting");

@@ -24,7 +24,7 @@ use super::spread::Spread;
 use super::types::*;
 use crate::wire::limits::MAX_PIECES;
 
-/// The rest of one that is not heard of, and the patience with it, double at most this often.
+/// The time until one that does not answer is pinged again doubles at most this often.
 pub(super) const MAX_DOUBLINGS: u32 = 2;
 
 /// A taker's line is kept filled for this many times the time a giver's is: what comes from many givers waits in
