@@ -94,11 +94,12 @@ impl Link {
         self.learned as u64
     }
 
-    /// A transfer of `bytes` in pieces of `unit` starts.
-    pub(super) fn begin(&mut self, bytes: u64, unit: u32, at: Time) -> Mark {
+    /// A transfer of `bytes` in pieces of `unit` starts. Of a line of which nothing is known it is taken to need `assumed_us`.
+    pub(super) fn begin(&mut self, bytes: u64, unit: u32, at: Time, assumed_us: u64) -> Mark {
         self.in_flight += bytes;
         self.unit = unit;
-        self.dry_at = self.dry_at.max(at).plus(self.pace_of(bytes));
+        let time = if self.rate() == 0 { assumed_us } else { self.pace_of(bytes) };
+        self.dry_at = self.dry_at.max(at).plus(time);
         self.transfers += 1;
         Mark(self.passed)
     }
@@ -138,13 +139,13 @@ impl Link {
     /// runs dry. Transfers share a line, so those that begin together end together, and the line would stand idle
     /// until the news of that has led to others. Told one after the other at the line's own pace, they do not.
     pub(super) fn feed_at(&self, lead_us: u64) -> Time {
+        let lead_us = if self.rate() == 0 { 0 } else { lead_us };
         Time(self.dry_at.0.saturating_sub(lead_us))
     }
 
-    /// Whether nothing is known of the line yet, and so much time has passed since it was told to send something that it would
-    /// have done so at the `assumed` rate.
+    /// Whether nothing is known of the line yet, and so much time has passed since it was taken to be free again that it would
+    /// have sent a piece at the `assumed` rate.
     pub(super) fn seems_free(&self, assumed: u64, now: Time) -> bool {
-        // While nothing is known, it was dry as soon as it was told something.
         let time = u64::from(self.unit).saturating_mul(1_000_000) / assumed.max(1);
         self.rate() == 0 && now.since(self.dry_at) >= time
     }
@@ -238,7 +239,7 @@ mod tests {
             let budget = link.budget(1 << 20, Limit::NONE, link.cover(&config), &config);
             while link.in_flight < budget {
                 free = free.max(now.0 + latency) + (65_536 * 1_000_000) / rate;
-                queue.push_back((Time(free), link.begin(65_536, 65_536, now), now));
+                queue.push_back((Time(free), link.begin(65_536, 65_536, now, 0), now));
             }
             let (at, mark, since) = queue.pop_front().unwrap();
             now = at;
@@ -274,7 +275,7 @@ mod tests {
         let config = Config::default();
         while link.budget(4 << 20, Limit::NONE, config.alone_us, &config) < config.in_flight.end {
             let bytes = 512 << 10;
-            let mark = link.begin(bytes, 65_536, now);
+            let mark = link.begin(bytes, 65_536, now, 0);
             let since = now;
             now = now.plus(500);
             link.passed(bytes, mark, since, now, bytes);
@@ -300,7 +301,7 @@ mod tests {
     #[test]
     fn too_little_to_do_says_nothing_about_the_rate() {
         let mut link = Link { learned: 1e7, ..Link::default() };
-        let mark = link.begin(65_536, 65_536, Time(0));
+        let mark = link.begin(65_536, 65_536, Time(0), 0);
         let config = Config::default();
         let budget = link.budget(1, Limit::NONE, config.alone_us, &config);
         link.passed(65_536, mark, Time(0), Time(1_000_000), budget);

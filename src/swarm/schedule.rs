@@ -575,7 +575,7 @@ impl Swarm {
                 }
                 let left = self.left_us(t, now);
                 if best.is_none_or(|best| best.0 < left)
-                    && left >= self.worth_us(giver, u64::from(t.bytes - t.bytes_done))
+                    && left >= self.worth_us(giver, m.peer, u64::from(t.bytes - t.bytes_done))
                 {
                     best = Some((left, flight, taker));
                 }
@@ -603,13 +603,15 @@ impl Swarm {
         }
     }
 
-    /// What must be left of a transfer of so many bytes to make it worth while that `giver` begins anew with it.
-    fn worth_us(&self, giver: Key<Peer>, bytes: u64) -> u64 {
-        let peer = &self.state.peers[giver];
+    /// What must be left of a transfer of so many bytes to make it worth while that `giver` begins anew with it. If it is the
+    /// taker's line that all waits for, nobody else can bring it sooner.
+    fn worth_us(&self, giver: Key<Peer>, taker: Key<Peer>, bytes: u64) -> u64 {
+        let (peer, taker) = (&self.state.peers[giver], &self.state.peers[taker]);
         let budget = self.state.up_budget(giver);
         let rate = peer.up.rate_or(budget, peer.info.up_limit);
         let time = (u128::from(peer.up.in_flight + bytes) * 1_000_000 / u128::from(rate)) as u64;
-        2 * (time.saturating_add(peer.up.cover(&self.state.config)))
+        let queue = taker.down.queue_us(taker.info.down_limit).unwrap_or(0);
+        2 * (time.max(queue).saturating_add(peer.up.cover(&self.state.config)))
     }
 
     fn claim(&self, member: Key<Member>, now: Time) -> Claim {
@@ -780,7 +782,7 @@ impl Swarm {
             _ => u64::from(u32::MAX),
         } as u32;
         // The last pieces come one by one, from whoever is quickest.
-        let longest = pieces.min(paced).min(apart).min(m.open.div_ceil(4)).max(1);
+        let longest = pieces.min(paced).min(apart).min(m.open.div_ceil(8)).max(1);
         // A power of two, so that parts of longer runs are as good to pass on in shorter ones.
         1 << longest.ilog2()
     }

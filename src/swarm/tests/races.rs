@@ -1,7 +1,12 @@
 //! Whole downloads in the simulator, against what is possible at best. What takes longer than a moment without
 //! optimisation is in `tests/swarm_goals.rs`.
 
-use crate::swarm::sim::{FileSpec, Host, MBIT, MIB, Outcome, SECOND, Setup, Summary, run, scenario};
+use std::collections::BTreeMap;
+
+use crate::swarm::sim::{
+    FileSpec, Host, MBIT, MIB, Outcome, SECOND, Setup, Summary, run, run_with, scenario,
+};
+use crate::swarm::{Command, Reason};
 
 /// Runs a scenario with a few seeds; the worst of what `measure` says.
 fn worst(name: &str, seeds: u64, measure: impl Fn(&Summary) -> f64) -> f64 {
@@ -91,6 +96,24 @@ fn a_few_orders_bring_many_pieces() {
         summary.transfers as f64 / pieces
     });
     assert!(orders_each <= 1.0 / 2.8, "{orders_each} orders for each piece");
+}
+
+/// Whoever takes a transfer over would have to wait for the same line, if it is the taker's that is full.
+#[test]
+fn at_the_end_no_piece_is_passed_from_giver_to_giver() {
+    for (name, seed) in [("equal64", 1), ("hostile", 3)] {
+        let setup = scenario(name).expect("a known scenario").setup(seed);
+        let mut starts = BTreeMap::<_, u32>::new();
+        run_with(&setup, |_, command, _| {
+            if let Command::Start(start) = command
+                && start.reason == Reason::Endgame
+            {
+                *starts.entry((start.taker, start.pieces.start)).or_default() += 1;
+            }
+        });
+        let most = starts.values().max().copied().unwrap_or_default();
+        assert!(starts.len() > 64 && most <= 3, "{name}: {most} times of {}", starts.len());
+    }
 }
 
 #[test]

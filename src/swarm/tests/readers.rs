@@ -37,6 +37,7 @@ fn busy_givers() -> World {
         world.join(id, peer());
         world.request(id, 0);
     }
+    world.pass(100_000);
     for id in [1, 2] {
         let (in_flight, budget) = filled(&world, id);
         assert!(in_flight >= budget, "{id} has room");

@@ -61,6 +61,28 @@ fn the_origin_gives_different_pieces_to_different_takers() {
     assert_eq!(pieces.len(), count, "no piece twice while there are fresh ones");
 }
 
+/// Of two that begin together neither would be there before both are.
+#[test]
+fn the_first_piece_of_an_unknown_line_has_it_to_itself_for_a_moment() {
+    let mut world = world();
+    world.add_file(0, 400);
+    world.join(1, peer());
+    world.provide(1, 0, 0..400);
+    for id in 2..=5 {
+        world.join(id, peer());
+        world.request(id, 0);
+    }
+    world.join(6, peer());
+    world.provide(6, 0, 0..400);
+    // The first one here began when there was nobody else to wait for it.
+    let from_6 = |world: &World| world.starts.iter().filter(|start| start.giver == PeerId(6)).count();
+    assert_eq!(from_6(&world), 1);
+    world.pass(7_000);
+    assert_eq!(from_6(&world), 1);
+    world.pass(2_000);
+    assert_eq!(from_6(&world), 2, "and it is not forgotten");
+}
+
 #[test]
 fn what_a_peer_has_comes_from_it_and_not_from_the_origin() {
     let mut world = world_with(3);
@@ -414,6 +436,7 @@ fn who_failed_lately_gets_one_transfer_at_a_time() {
         world.join(id, peer());
         world.request(id, 0);
     }
+    world.pass(SECOND / 10);
     assert!(world.flights.len() > 1);
     for _ in 0..4 {
         let Some(&transfer) = world.flights.keys().next() else { break };
