@@ -101,6 +101,7 @@ impl Served {
             root: ask.root,
             first: ask.first,
             hashes: Base64(some.flat_map(|digest| digest.0).collect()),
+            proof: None,
         }
     }
 

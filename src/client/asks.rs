@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::progress::Numbers;
 use super::{Error, ErrorKind};
-use crate::wire::{self, ByteRange, ErrorCode, Listing, TellHashes, TellInfo, TellVerify};
+use crate::wire::{self, ByteRange, Digest, ErrorCode, Listing, TellHashes, TellInfo, TellVerify};
 
 /// Questions under way at once, unless the server allows fewer; half of what the protocol does, so that questions of
 /// one sort never keep the others waiting for long.
@@ -77,7 +77,8 @@ struct Waiting {
     closed: bool,
     next_list: u64,
     infos: HashMap<String, Vec<InfoWaiter>>,
-    hashes: HashMap<(String, u64), (Answer<TellHashes>, OwnedSemaphorePermit)>,
+    /// By URL, version and first piece; in the order in which they were asked.
+    hashes: HashMap<(String, Digest, u64), Vec<(Answer<TellHashes>, OwnedSemaphorePermit)>>,
     lists: HashMap<u64, ListWaiter>,
     verifies: HashMap<VerifyKey, Vec<(oneshot::Sender<bool>, OwnedSemaphorePermit)>>,
 }
@@ -153,14 +154,15 @@ impl Asks {
         let waiters = waiting.infos.entry(url.to_owned()).or_default();
         let first = waiters.is_empty();
         waiters.push(InfoWaiter { answer: sender, numbers, _permit: first.then_some(permit) });
-        let to_send = first.then(|| wire::AskInfo { url: url.to_owned(), hashes }.into());
+        let to_send = first.then(|| wire::AskInfo { url: url.to_owned(), hashes, proof: hashes }.into());
         Ok(Asked { answer, to_send })
     }
 
     pub(super) async fn hashes(&self, ask: wire::AskHashes) -> Result<Asked<TellHashes>, AskError> {
         let permit = self.permit().await?;
         let (sender, answer) = oneshot::channel();
-        self.open()?.hashes.insert((ask.url.clone(), ask.first), (sender, permit));
+        let key = (ask.url.clone(), ask.root, ask.first);
+        self.open()?.hashes.entry(key).or_default().push((sender, permit));
         Ok(Asked { answer, to_send: Some(ask.into()) })
     }
 
@@ -207,10 +209,15 @@ impl Asks {
     }
 
     pub(super) fn on_hashes(&self, hashes: TellHashes) {
-        let key = (hashes.url.clone(), hashes.first);
-        if let Some((answer, _permit)) = self.waiting().hashes.remove(&key) {
-            let _ = answer.send(Ok(hashes));
+        let key = (hashes.url.clone(), hashes.root, hashes.first);
+        let mut waiting = self.waiting();
+        let Some(waiters) = waiting.hashes.get_mut(&key) else { return };
+        // Those of a version are all in the server's memory: they come as they were asked for.
+        let (answer, _permit) = waiters.remove(0);
+        if waiters.is_empty() {
+            waiting.hashes.remove(&key);
         }
+        let _ = answer.send(Ok(hashes));
     }
 
     pub(super) fn on_reading(&self, reading: &wire::Reading) {
@@ -256,7 +263,8 @@ impl Asks {
             }
         }
         if re.is_none_or(|re| re == "ask_hashes") {
-            for (_, (answer, _permit)) in waiting.hashes.extract_if(|(asked, _), _| asked == url) {
+            let about_it = waiting.hashes.extract_if(|(asked, ..), _| asked == url);
+            for (answer, _permit) in about_it.flat_map(|(_, waiters)| waiters) {
                 found = true;
                 let _ = answer.send(Err(refusal.clone()));
             }
@@ -276,7 +284,7 @@ impl Asks {
         for (_, waiter) in waiting.lists.drain() {
             let _ = waiter.answer.send(Err(refusal.clone()));
         }
-        for (_, (answer, _permit)) in waiting.hashes.drain() {
+        for (answer, _permit) in waiting.hashes.drain().flat_map(|(_, waiters)| waiters) {
             let _ = answer.send(Err(refusal.clone()));
         }
     }
@@ -316,6 +324,32 @@ mod tests {
             asks.info("http://h/a", false, None).await.unwrap().to_send.is_some(),
             "asked anew after the answer"
         );
+    }
+
+    #[tokio::test]
+    async fn hashes_are_those_of_the_version_that_was_asked_for() {
+        let asks = Asks::new();
+        let ask = |root: u8, count| wire::AskHashes {
+            url: "http://h/a".into(),
+            root: Digest([root; 32]),
+            count,
+            ..wire::AskHashes::default()
+        };
+        let tell = |root: u8, bytes: usize| TellHashes {
+            url: "http://h/a".into(),
+            root: Digest([root; 32]),
+            hashes: wire::Base64(vec![0; bytes]),
+            ..TellHashes::default()
+        };
+        let old = asks.hashes(ask(1, 64)).await.unwrap();
+        let new = asks.hashes(ask(2, 64)).await.unwrap();
+        let more = asks.hashes(ask(2, 128)).await.unwrap();
+        for told in [tell(3, 0), tell(2, 64 * 32), tell(2, 128 * 32), tell(1, 32), tell(1, 64)] {
+            asks.on_hashes(told);
+        }
+        assert_eq!(old.answer().await.unwrap().hashes.0.len(), 32);
+        assert_eq!(new.answer().await.unwrap().hashes.0.len(), 64 * 32);
+        assert_eq!(more.answer().await.unwrap().hashes.0.len(), 128 * 32);
     }
 
     #[tokio::test]

@@ -460,18 +460,23 @@ impl Link {
         }
     }
 
-    /// The hashes of some pieces.
+    /// The hashes of some pieces; with `proof`, of a block of them.
     pub(super) async fn ask_hashes(
         &self,
         path: &UrlPath,
         root: wire::Digest,
-        first: u64,
+        first: u32,
         count: u32,
+        proof: bool,
     ) -> Result<wire::TellHashes, Error> {
-        let ask = wire::AskHashes { url: self.url(path), root, first, count };
+        let ask = wire::AskHashes { url: self.url(path), root, first: first.into(), count, proof };
         let mut tries = Tries::of(path);
         loop {
             let conn = self.conn().await?;
+            if conn.old().is_some() {
+                // It was of another kind a moment ago.
+                return Err(old::no_versions(&self.host));
+            }
             let asked = conn.asks.hashes(ask.clone()).await;
             match put(&conn, asked).await {
                 Ok(hashes) => return Ok(hashes),
@@ -783,7 +788,7 @@ impl Link {
         let started = tokio::time::Instant::now();
         let deadline = started + opening.patience();
         // Version 2 does not answer a registration, but any question, and this one changes nothing.
-        let probe = wire::AskInfo { url: self.url(&UrlPath::root()), hashes: false };
+        let probe = wire::AskInfo { url: self.url(&UrlPath::root()), hashes: false, proof: false };
         let mut probe_at = Some(started + opening.probe_after());
         let refused = |kind, text: &str| Ended::Refused(Error::new(kind, format!("{}: {text}", self.host)));
         let is_trial = opening.is_trial() || opening == Opening::TryLines;

@@ -1,4 +1,6 @@
 use std::io;
+use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::content::Layout;
@@ -26,11 +28,18 @@ pub enum Claim {
     Busy,
 }
 
+/// See [`PieceSink::ready`].
+pub type Ready<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
 /// Where received pieces go. Called from blocking threads. Bytes go to their place at once, so that memory does not
 /// grow with piece size, but a piece counts only after `finish` said that it is right.
 pub trait PieceSink: Send + Sync + 'static {
     /// How the file is cut.
     fn layout(&self) -> Layout;
+    /// What to wait for before bytes of these pieces are read: until then nobody could say whether they are right.
+    fn ready(&self, _pieces: Range<u32>) -> Option<Ready<'_>> {
+        None
+    }
     /// Reserves a piece for one writer.
     fn claim(&self, piece: u32) -> Claim;
     /// Writes bytes of claimed pieces.

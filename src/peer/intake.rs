@@ -52,6 +52,10 @@ impl Intake<'_> {
         if is_sending(Instant::now()) {
             self.link.acknowledge_late();
         }
+        // What comes meanwhile waits in the kernel's buffers.
+        if let Some(ready) = self.sink.ready(self.pieces.clone()) {
+            ready.await;
+        }
         let mut bytes = 0;
         let pumped = self.pump(&mut mill, &mut bytes).await;
         let result = match pumped {
