@@ -239,7 +239,13 @@ fn version_3() {
         });
     }
     assert!(file == bytes);
-    client.send(wire::AskHashes { url: url("f.bin"), root: info.root.unwrap(), first: 0, count: 1024 });
+    client.send(wire::AskHashes {
+        url: url("f.bin"),
+        root: info.root.unwrap(),
+        first: 0,
+        count: 1024,
+        proof: false,
+    });
     let Message::TellHashes(hashes) = client.expect("tell_hashes") else { unreachable!() };
     let expected: Vec<u8> =
         bytes.chunks(info.chunk_size.unwrap() as usize).flat_map(|p| hash_piece(p).0).collect();
@@ -336,7 +342,8 @@ fn who_asks_faster_than_it_reads_is_slowed_down_not_dropped() {
     client.register_v3("c");
     client.send(wire::AskInfo { url: url("big"), hashes: false, proof: false });
     let Message::TellInfo(info) = client.expect("tell_info") else { unreachable!() };
-    let ask = wire::AskHashes { url: url("big"), root: info.root.unwrap(), first: 0, count: 1024 };
+    let ask =
+        wire::AskHashes { url: url("big"), root: info.root.unwrap(), first: 0, count: 1024, proof: false };
     let mut asker = Raw::connect(server.port());
     asker.stream = client.stream.try_clone().unwrap();
     let asking = std::thread::spawn(move || (0..QUESTIONS).for_each(|_| asker.send(ask.clone())));
