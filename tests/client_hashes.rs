@@ -7,6 +7,8 @@ pub mod evil;
 #[path = "common/scripted.rs"]
 pub mod scripted;
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -18,7 +20,8 @@ use pdtp::content::BLOCK;
 use pdtp::wire::token::{self, Method, TokenScope};
 use pdtp::wire::{self, Base64, ErrorCode, FailureKind, Message, UrlPath};
 use scripted::{
-    HttpPeer, PIECE, Peer, Served, Server, WAIT, ask_client, client, completed, open, start, until_request,
+    HttpPeer, PIECE, Peer, Served, Server, WAIT, ask_client, client, completed, open, read_head, start,
+    until_request,
 };
 
 /// So many pieces that they are worth parts: the last block is not full.
@@ -143,7 +146,48 @@ fn pieces_are_verified_and_passed_on_before_all_hashes_are_here() {
     assert!(std::fs::read(local.path().join("file")).unwrap() == served.bytes);
 }
 
-/// Who brings pieces need not wait for the hashes either.
+/// Who brings pieces is told to go on at once, too.
+#[test]
+fn what_is_brought_waits_for_its_hashes() {
+    let served = served(12);
+    let server = Server::new();
+    let (client, local) = (client(|_| {}), scratch());
+    let session = open(&client, &server);
+    let (_transfer, mut peer) = begun(&server, &session, local.path(), &served);
+    session.wait_ready(WAIT).unwrap();
+    let (path, root) = (UrlPath::parse("/file").unwrap(), served.hashes.root());
+    let bytes = bytes_of(&served, 66..68);
+    let (min, max) = (bytes.start, bytes.end - 1);
+    let scope = TokenScope {
+        method: Method::Put,
+        path: &path,
+        root: &root,
+        min,
+        max,
+        connector: "giver",
+        transfer: 78,
+    };
+    let token = token::make_token(&peer.secret, &scope, 4_000_000_000);
+    let (size, length) = (served.bytes.len(), max + 1 - min);
+    let head = format!(
+        "PUT /file HTTP/1.1\r\nHost: 127.0.0.1\r\nX-PDTP-Peer-Id: giver\r\nX-PDTP-Token: {token}\r\n\
+         X-PDTP-Transfer: 78\r\nIf-Match: \"{root}\"\r\nContent-Range: bytes {min}-{max}/{size}\r\n\
+         Content-Length: {length}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect(("127.0.0.1", peer.listen_port)).unwrap();
+    stream.set_read_timeout(WAIT).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    let go_on = String::from_utf8(read_head(&mut stream).expect("an answer")).unwrap();
+    assert!(go_on.starts_with("HTTP/1.1 100"), "{go_on}");
+    stream.write_all(&served.bytes[min as usize..=max as usize]).unwrap();
+    let ask = asked(&mut peer);
+    assert_eq!((ask.first, ask.count, ask.proof), (64, BLOCK, true));
+    peer.send(served.tell_hashes(&ask));
+    let answer = String::from_utf8(read_head(&mut stream).expect("an answer")).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(completed(&mut peer, 78).error, None);
+}
+
 #[test]
 fn a_run_over_several_blocks_waits_for_all_of_them() {
     let served = served(2);

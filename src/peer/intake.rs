@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::buffer::Buffer;
 use super::deadlines::{Deadlines, Pace, TooSlow};
@@ -52,9 +52,13 @@ impl Intake<'_> {
         if is_sending(Instant::now()) {
             self.link.acknowledge_late();
         }
-        // What comes meanwhile waits in the kernel's buffers.
-        if let Some(ready) = self.sink.ready(self.pieces.clone()) {
-            ready.await;
+        // What comes meanwhile waits in the kernel's buffers, and the other side not for ever.
+        if let Some(ready) = self.sink.ready(self.pieces.clone())
+            && timeout(self.deadlines.body_window, ready).await.is_err()
+        {
+            let message = format!("{}: it cannot be verified yet", self.subject);
+            let received = Received { elapsed: self.started.elapsed(), ..Received::default() };
+            return Err(ReceiveError { kind: FailureKind::Cancelled, message, received, disk: None });
         }
         let mut bytes = 0;
         let pumped = self.pump(&mut mill, &mut bytes).await;
