@@ -49,7 +49,7 @@ fn begun(server: &Server, session: &Session, to: &Path, served: &Served) -> (Tra
 /// The next question for hashes; what else is said meanwhile must not be about pieces that came.
 fn asked(peer: &mut Peer) -> wire::AskHashes {
     loop {
-        match peer.next().expect("the client is there") {
+        match peer.hear().expect("the client is there") {
             Message::AskHashes(ask) => return ask,
             Message::Progress(_) | Message::Completed(_) => panic!("before anything could be verified"),
             _ => {}
@@ -83,7 +83,7 @@ fn serve_to_the_end(
 ) {
     peer.send(served.transfer(1000, from.address, bytes_of(served, pieces)));
     loop {
-        match peer.next().expect("the client is there") {
+        match peer.hear().expect("the client is there") {
             Message::AskHashes(ask) => peer.send(served.tell_hashes(&ask)),
             Message::Completed(told) if told.id == Some(1000) => {
                 assert_eq!(told.error, None);
@@ -99,7 +99,7 @@ fn serve_to_the_end(
 fn pieces_are_verified_and_passed_on_before_all_hashes_are_here() {
     let served = served(1);
     let honest = HttpPeer::honest(served.bytes.clone());
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|config| config.seeding = Seeding::Always), scratch());
     let session = open(&client, &server);
     let (transfer, mut peer) = begun(&server, &session, local.path(), &served);
@@ -107,7 +107,7 @@ fn pieces_are_verified_and_passed_on_before_all_hashes_are_here() {
     // What came with the version is enough for these.
     peer.send(served.transfer(1, honest.address, bytes_of(&served, 10..20)));
     let told = loop {
-        match peer.next().unwrap() {
+        match peer.hear().unwrap() {
             Message::AskHashes(ask) => panic!("nothing is missing: {ask:?}"),
             Message::Completed(told) => break told,
             _ => {}
@@ -131,7 +131,7 @@ fn pieces_are_verified_and_passed_on_before_all_hashes_are_here() {
     peer.send(served.tell_hashes(&ask));
     let mut ends = Vec::new();
     while ends.len() < 2 {
-        match peer.next().unwrap() {
+        match peer.hear().unwrap() {
             Message::AskHashes(ask) => panic!("one question for a block: {ask:?}"),
             Message::Completed(told) if told.id != Some(77) => ends.push((told.id.unwrap(), told.error)),
             _ => {}
@@ -150,7 +150,7 @@ fn pieces_are_verified_and_passed_on_before_all_hashes_are_here() {
 #[test]
 fn what_is_brought_waits_for_its_hashes() {
     let served = served(12);
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let (_transfer, mut peer) = begun(&server, &session, local.path(), &served);
@@ -192,7 +192,7 @@ fn what_is_brought_waits_for_its_hashes() {
 fn a_run_over_several_blocks_waits_for_all_of_them() {
     let served = served(2);
     let honest = HttpPeer::honest(served.bytes.clone());
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let (transfer, mut peer) = begun(&server, &session, local.path(), &served);
@@ -206,7 +206,7 @@ fn a_run_over_several_blocks_waits_for_all_of_them() {
     }
     // An answer to the ping shows that the others have been read.
     peer.send(wire::Ping {});
-    while !matches!(peer.next().unwrap(), Message::Pong(_)) {}
+    while !matches!(peer.hear().unwrap(), Message::Pong(_)) {}
     assert_eq!(transfer.progress().done, 0);
     peer.send(served.tell_hashes(first));
     assert_eq!(completed(&mut peer, 1).error, None);
@@ -230,7 +230,7 @@ fn nothing_is_believed_of_what_is_not_proved() {
     let served = served(3);
     let honest = HttpPeer::honest(served.bytes.clone());
     for (what, spoil) in spoilers {
-        let server = Server::new();
+        let server = Server::start();
         let (client, local) = (client(|_| {}), scratch());
         let session = open(&client, &server);
         let (transfer, mut peer) = begun(&server, &session, local.path(), &served);
@@ -253,7 +253,7 @@ fn nothing_is_believed_of_what_is_not_proved() {
 fn a_first_block_that_is_not_proved_ends_it_before_it_begins() {
     let served = served(4);
     for spoil in [0, 1, 2] {
-        let server = Server::new();
+        let server = Server::start();
         let (client, local) = (client(|_| {}), scratch());
         let session = open(&client, &server);
         let transfer = start(&session, local.path());
@@ -276,7 +276,7 @@ fn a_first_block_that_is_not_proved_ends_it_before_it_begins() {
 fn an_older_server_is_asked_for_all() {
     let served = Served::new(5, 1100 * PIECE as usize);
     let honest = HttpPeer::honest(served.bytes.clone());
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());
@@ -298,7 +298,7 @@ fn an_older_server_is_asked_for_all() {
 fn a_server_that_turns_out_to_be_older_is_asked_for_all() {
     let served = Served::new(6, 1100 * PIECE as usize);
     let honest = HttpPeer::honest(served.bytes.clone());
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());
@@ -323,7 +323,7 @@ fn a_server_that_turns_out_to_be_older_is_asked_for_all() {
     }
     let mut ends = 0;
     while ends < 2 {
-        match peer.next().unwrap() {
+        match peer.hear().unwrap() {
             Message::AskHashes(ask) => panic!("there is nothing more to be asked: {ask:?}"),
             Message::Completed(told) => {
                 assert_eq!(told.error, None);
@@ -339,7 +339,7 @@ fn a_server_that_turns_out_to_be_older_is_asked_for_all() {
 #[test]
 fn a_version_that_is_gone_when_a_block_is_asked_for_is_begun_anew() {
     let (old, new) = (served(7), served(8));
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let (transfer, mut peer) = begun(&server, &session, local.path(), &old);
@@ -366,7 +366,7 @@ fn a_version_that_is_gone_when_a_block_is_asked_for_is_begun_anew() {
 fn a_question_that_was_lost_with_its_connection_is_asked_again() {
     let served = served(9);
     let honest = HttpPeer::honest(served.bytes.clone());
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let (transfer, mut peer) = begun(&server, &session, local.path(), &served);
@@ -389,7 +389,7 @@ fn a_question_that_was_lost_with_its_connection_is_asked_again() {
 fn where_a_reader_jumps_the_hashes_are_asked_for_with_the_request() {
     let served = served(10);
     let honest = HttpPeer::honest(served.bytes.clone());
-    let server = Server::new();
+    let server = Server::start();
     let client = client(|_| {});
     let session = open(&client, &server);
     let piece = u64::from(PIECE);
@@ -429,7 +429,7 @@ fn where_a_reader_jumps_the_hashes_are_asked_for_with_the_request() {
 #[test]
 fn who_reads_by_a_root_alone_knows_all_hashes_first() {
     let served = served(11);
-    let server = Server::new();
+    let server = Server::start();
     let client = client(|_| {});
     let session = open(&client, &server);
     let root = served.hashes.root();

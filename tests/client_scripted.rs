@@ -28,7 +28,7 @@ use scripted::{
 #[test]
 fn the_first_bytes_come_with_the_answer() {
     let served = Served::new(30, 5 * PIECE as usize + 9);
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());
@@ -61,7 +61,7 @@ fn the_first_bytes_come_with_the_answer() {
 #[test]
 fn an_early_get_that_fails_is_sent_again_with_its_token() {
     let served = Served::new(31, 3 * PIECE as usize);
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());
@@ -84,7 +84,7 @@ fn an_early_get_that_fails_is_sent_again_with_its_token() {
 #[test]
 fn what_is_partly_here_is_looked_at_before_it_is_requested() {
     let served = Served::new(32, 4 * PIECE as usize);
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     std::fs::write(local.path().join("file.part"), &served.bytes[..2 * PIECE as usize]).unwrap();
     let session = open(&client, &server);
@@ -104,7 +104,7 @@ fn what_is_partly_here_is_looked_at_before_it_is_requested() {
 fn what_was_asked_in_vain_is_taken_back() {
     let served = Served::new(33, 2 * PIECE as usize);
     let honest = HttpPeer::honest(served.bytes.clone());
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());
@@ -171,7 +171,7 @@ fn peers_that_misbehave_cost_time_and_never_integrity() {
     let dead = SocketAddr::from(([127, 0, 0, 1], common::closed_port()));
     let honest = HttpPeer::honest(bytes.clone());
 
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     client.enable_events(EventMask(u32::MAX));
     let session = open(&client, &server);
@@ -253,7 +253,7 @@ fn a_run_is_told_piece_by_piece_and_can_be_called_off() {
         })
     };
     let honest = HttpPeer::honest(bytes.clone());
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());
@@ -262,7 +262,7 @@ fn a_run_is_told_piece_by_piece_and_can_be_called_off() {
     peer.send(served.transfer(1, slow.address, served.all()));
     let mut told = Vec::new();
     while told.len() < 3 {
-        if let Message::Progress(progress) = peer.next().unwrap() {
+        if let Message::Progress(progress) = peer.hear().unwrap() {
             assert_eq!(progress.id, 1);
             told.extend(progress.pieces);
         }
@@ -296,7 +296,7 @@ fn what_a_reader_has_left_behind_is_called_off() {
         })
     };
     let honest = HttpPeer::honest(bytes.clone());
-    let server = Server::new();
+    let server = Server::start();
     let client = client(|_| {});
     let session = open(&client, &server);
     let opening = std::thread::spawn(move || {
@@ -310,7 +310,7 @@ fn what_a_reader_has_left_behind_is_called_off() {
     let progress = |peer: &mut Peer, count: usize| {
         let mut told = Vec::new();
         while told.len() < count {
-            match peer.next().unwrap() {
+            match peer.hear().unwrap() {
                 Message::Progress(progress) => told.extend(progress.pieces),
                 Message::AskInfo(ask) => peer.send(served.tell_info(&ask)),
                 Message::AskHashes(ask) => peer.send(served.tell_hashes(&ask)),
@@ -377,7 +377,7 @@ fn what_goes_on_while_the_server_is_away_is_told_when_it_is_back() {
             let _ = stream.write_all(&bytes[half..range.end]);
         })
     };
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());
@@ -426,7 +426,7 @@ fn a_new_version_starts_clean_and_keeps_what_is_the_same() {
     new.bytes[5 * PIECE as usize] ^= 1;
     let hashes = new.bytes.chunks(PIECE as usize).map(hash_piece).collect();
     new.hashes = PieceHashes::new(old.hashes.layout(), hashes).unwrap();
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());
@@ -449,7 +449,7 @@ fn a_new_version_starts_clean_and_keeps_what_is_the_same() {
 
 #[test]
 fn a_file_that_keeps_changing_is_given_up() {
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());
@@ -457,7 +457,7 @@ fn a_file_that_keeps_changing_is_given_up() {
     peer.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let (mut versions, mut served) = (0, Served::new(0, 3 * PIECE as usize));
     while !transfer.state().is_end() {
-        match peer.next() {
+        match peer.hear() {
             Some(Message::AskInfo(ask)) => {
                 served = Served::new(versions, 3 * PIECE as usize);
                 versions += 1;
@@ -482,7 +482,7 @@ fn a_file_that_keeps_changing_is_given_up() {
 fn hashes_that_are_not_those_of_the_version_are_not_believed() {
     let (served, other) = (Served::new(9, 3 * PIECE as usize), Served::new(10, 3 * PIECE as usize));
     for length in [96, 64, 0] {
-        let server = Server::new();
+        let server = Server::start();
         let (client, local) = (client(|_| {}), scratch());
         let session = open(&client, &server);
         let transfer = start(&session, local.path());
@@ -521,7 +521,7 @@ fn nonsense_about_a_file_is_an_error_and_not_a_balloon() {
         (100, Some(u32::MAX)),
         (100, None),
     ] {
-        let server = Server::new();
+        let server = Server::start();
         let (client, local) = (client(|_| {}), scratch());
         let session = open(&client, &server);
         let transfer = start(&session, local.path());
@@ -541,7 +541,7 @@ fn nonsense_about_a_file_is_an_error_and_not_a_balloon() {
 #[test]
 fn a_listing_cannot_lead_outside() {
     let served = Served::new(11, 100);
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let target = local.path().join("target");
@@ -573,7 +573,7 @@ fn a_listing_cannot_lead_outside() {
         let honest = HttpPeer::honest(served.bytes.clone());
         while !waiting.is_finished() {
             peer.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-            if let Some(Message::Request(request)) = peer.next() {
+            if let Some(Message::Request(request)) = peer.hear() {
                 let transfer =
                     wire::Transfer { url: request.url, ..served.transfer(1, honest.address, served.all()) };
                 peer.send(transfer);
@@ -592,7 +592,7 @@ fn a_listing_cannot_lead_outside() {
 
 #[test]
 fn how_far_the_server_is_with_a_directory_is_told() {
-    let server = Server::new();
+    let server = Server::start();
     let client = client(|_| {});
     let session = open(&client, &server);
     let op = session.list_start(&UrlPath::root(), 1, 7).unwrap();
@@ -644,7 +644,7 @@ fn servers_of_another_kind_are_refused() {
         b"\x00\x2d[\"tell_info\", {\"url\": \"http://a/b\", \"size\": 1}]",
     ];
     for (n, answer) in answers.into_iter().enumerate() {
-        let server = Server::new();
+        let server = Server::start();
         let client = client(|_| {});
         let session = open(&client, &server);
         let mut peer = server.accept();
@@ -669,7 +669,7 @@ fn servers_of_another_kind_are_refused() {
 
 #[test]
 fn an_id_in_use_is_waited_for() {
-    let server = Server::new();
+    let server = Server::start();
     let client = client(|_| {});
     let session = open(&client, &server);
     let mut peer = server.accept();
@@ -697,7 +697,7 @@ fn an_id_in_use_is_waited_for() {
 fn pieces_are_given_for_a_token_and_for_nothing_else() {
     let served = Served::new(12, 3 * PIECE as usize);
     let bytes = served.bytes.clone();
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|config| config.seeding = Seeding::Always), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());
@@ -792,7 +792,7 @@ fn pieces_are_given_for_a_token_and_for_nothing_else() {
 fn a_giver_that_dials_is_taken_from_only_with_a_token_and_only_what_is_right() {
     let served = Served::new(13, 4 * PIECE as usize);
     let bytes = served.bytes.clone();
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());

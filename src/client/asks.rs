@@ -64,6 +64,7 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
+type HashesWaiter = (Answer<TellHashes>, OwnedSemaphorePermit);
 
 /// The unanswered questions of a connection.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ struct Waiting {
     next_list: u64,
     infos: HashMap<String, Vec<InfoWaiter>>,
     /// By URL, version and first piece; in the order in which they were asked.
-    hashes: HashMap<(String, Digest, u64), Vec<(Answer<TellHashes>, OwnedSemaphorePermit)>>,
+    hashes: HashMap<(String, Digest, u64), Vec<HashesWaiter>>,
     lists: HashMap<u64, ListWaiter>,
     verifies: HashMap<VerifyKey, Vec<(oneshot::Sender<bool>, OwnedSemaphorePermit)>>,
 }

@@ -36,7 +36,7 @@ impl Peer {
     }
 
     /// The next message; `None` when the client has gone.
-    pub fn next(&mut self) -> Option<Message> {
+    pub fn hear(&mut self) -> Option<Message> {
         loop {
             if let Some(body) = self.frames.next_body().unwrap() {
                 return Some(Message::parse(&body).unwrap());
@@ -52,7 +52,7 @@ impl Peer {
     /// The next message that is not chatter.
     pub fn expect(&mut self) -> Message {
         loop {
-            match self.next().expect("the client is there") {
+            match self.hear().expect("the client is there") {
                 Message::Ping(_) => self.send(wire::Pong {}),
                 Message::Progress(_) | Message::Pong(_) => {}
                 message => return message,
@@ -138,7 +138,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn new() -> Self {
+    pub fn start() -> Self {
         let mut secret = [0; 32];
         secret.copy_from_slice(&content(1, 32));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
