@@ -439,7 +439,9 @@ fn who_reads_by_a_root_alone_knows_all_hashes_first() {
     });
     let mut peer = server.welcome();
     let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
-    peer.send(served.tell_info(&ask));
+    assert!(ask.hashes && !ask.proof, "all that find room are wanted at once");
+    // Without them, a few that are proved would not do.
+    peer.send(wire::TellInfo { hashes: None, ..served.tell_info(&ask) });
     let all = asked(&mut peer);
     assert_eq!((all.first, all.count, all.proof), (0, PIECES, false));
     peer.send(served.tell_hashes(&all));
@@ -449,6 +451,49 @@ fn who_reads_by_a_root_alone_knows_all_hashes_first() {
     let mut some = vec![0; PIECE as usize];
     assert_eq!(reader.read(&mut some, WAIT).unwrap(), PIECE as usize);
     assert!(some == served.bytes[..PIECE as usize]);
+}
+
+/// The same if the bytes are those of a download by somebody else, who trusts the server.
+#[test]
+fn who_reads_a_download_by_a_root_alone_knows_all_hashes_first() {
+    let served = served(13);
+    let honest = HttpPeer::honest(served.bytes.clone());
+    let server = Server::start();
+    let (client, local) = (client(|_| {}), scratch());
+    let session = open(&client, &server);
+    let (transfer, mut peer) = begun(&server, &session, local.path(), &served);
+    peer.send(served.transfer(1, honest.address, bytes_of(&served, 0..2)));
+    assert_eq!(completed(&mut peer, 1).error, None);
+    let root = served.hashes.root();
+    let opening = std::thread::spawn(move || {
+        let options = ReaderOptions { expect_root: Some(root), ..ReaderOptions::default() };
+        session.open_reader(&UrlPath::parse("/file").unwrap(), options, WAIT).unwrap()
+    });
+    let all = loop {
+        match peer.hear().expect("the client is there") {
+            Message::AskInfo(ask) => peer.send(served.tell_info(&ask)),
+            Message::AskHashes(ask) => break ask,
+            _ => {}
+        }
+    };
+    assert_eq!((all.first, all.count, all.proof), (0, PIECES, false));
+    assert!(!opening.is_finished());
+    peer.send(served.tell_hashes(&all));
+    let reader = opening.join().unwrap();
+    let mut some = vec![0; PIECE as usize];
+    assert_eq!(reader.read(&mut some, WAIT).unwrap(), PIECE as usize);
+    assert!(some == served.bytes[..PIECE as usize]);
+    // From now on nothing is asked any more.
+    peer.send(served.transfer(2, honest.address, bytes_of(&served, 2..PIECES)));
+    loop {
+        match peer.hear().expect("the client is there") {
+            Message::AskHashes(ask) => panic!("known already: {ask:?}"),
+            Message::Completed(told) => break assert_eq!((told.id, told.error), (Some(2), None)),
+            _ => {}
+        }
+    }
+    transfer.wait(WAIT).unwrap();
+    assert!(std::fs::read(local.path().join("file")).unwrap() == served.bytes);
 }
 
 /// A file served by the real server, with a stranger on the line.

@@ -119,9 +119,11 @@ impl Ahead {
 
     /// Asks what it is, and requests it.
     pub(super) async fn ask(&mut self, numbers: Arc<Numbers>) -> Result<wire::TellInfo, Error> {
-        let asked =
-            self.link.ask_info_and_request(&self.path, numbers, &self.request, self.early.as_ref()).await;
-        let (info, conn) = asked?;
+        let Self { request, early, .. } = &*self;
+        // What is read by a root alone begins with all hashes (`download::file`).
+        let in_parts = request.root.is_none() || request.position.is_none();
+        let asking = self.link.ask_info_and_request(&self.path, numbers, request, early.as_ref(), in_parts);
+        let (info, conn) = asking.await?;
         self.conn = Some(conn);
         Ok(info)
     }

@@ -142,20 +142,19 @@ impl Asks {
         Arc::clone(&self.in_flight).acquire_owned().await.map_err(|_| AskError::Gone)
     }
 
-    /// `hashes`: with piece hashes, unless the question is under way without.
+    /// With piece hashes, if `ask` says so, unless the question is under way without.
     pub(super) async fn info(
         &self,
-        url: &str,
-        hashes: bool,
+        ask: wire::AskInfo,
         numbers: Option<Arc<Numbers>>,
     ) -> Result<Asked<TellInfo>, AskError> {
         let permit = self.permit().await?;
         let (sender, answer) = oneshot::channel();
         let mut waiting = self.open()?;
-        let waiters = waiting.infos.entry(url.to_owned()).or_default();
+        let waiters = waiting.infos.entry(ask.url.clone()).or_default();
         let first = waiters.is_empty();
         waiters.push(InfoWaiter { answer: sender, numbers, _permit: first.then_some(permit) });
-        let to_send = first.then(|| wire::AskInfo { url: url.to_owned(), hashes, proof: hashes }.into());
+        let to_send = first.then(|| ask.into());
         Ok(Asked { answer, to_send })
     }
 
@@ -311,20 +310,21 @@ impl Asks {
 mod tests {
     use super::*;
 
+    fn about_a() -> wire::AskInfo {
+        wire::AskInfo { url: "http://h/a".into(), ..wire::AskInfo::default() }
+    }
+
     #[tokio::test]
     async fn equal_questions_share_an_answer() {
         let asks = Asks::new();
-        let first = asks.info("http://h/a", false, None).await.unwrap();
-        let second = asks.info("http://h/a", false, None).await.unwrap();
+        let first = asks.info(about_a(), None).await.unwrap();
+        let second = asks.info(about_a(), None).await.unwrap();
         assert!(first.to_send.is_some() && second.to_send.is_none());
         asks.on_info(&TellInfo { url: "http://h/other".into(), ..TellInfo::default() });
         asks.on_info(&TellInfo { url: "http://h/a".into(), size: Some(5), ..TellInfo::default() });
         assert_eq!(first.answer().await.unwrap().size, Some(5));
         assert_eq!(second.answer().await.unwrap().size, Some(5));
-        assert!(
-            asks.info("http://h/a", false, None).await.unwrap().to_send.is_some(),
-            "asked anew after the answer"
-        );
+        assert!(asks.info(about_a(), None).await.unwrap().to_send.is_some(), "asked anew after the answer");
     }
 
     #[tokio::test]
@@ -356,7 +356,7 @@ mod tests {
     #[tokio::test]
     async fn an_error_answers_what_it_is_about() {
         let asks = Asks::new();
-        let info = asks.info("http://h/a", false, None).await.unwrap();
+        let info = asks.info(about_a(), None).await.unwrap();
         let list =
             asks.list(wire::List { url: "http://h/a".into(), ..wire::List::default() }, None).await.unwrap();
         let Some(wire::Message::List(sent)) = &list.to_send else { panic!("no list") };
@@ -395,9 +395,9 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_the_connection_ends_all_questions() {
         let asks = Asks::new();
-        let asked = asks.info("http://h/a", false, None).await.unwrap();
+        let asked = asks.info(about_a(), None).await.unwrap();
         asks.close();
         assert!(matches!(asked.answer().await, Err(AskError::Gone)));
-        assert!(matches!(asks.info("http://h/a", false, None).await, Err(AskError::Gone)));
+        assert!(matches!(asks.info(about_a(), None).await, Err(AskError::Gone)));
     }
 }

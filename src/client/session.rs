@@ -393,7 +393,8 @@ impl Link {
         let mut tries = Tries::of(path);
         loop {
             let conn = self.conn().await?;
-            let asked = conn.asks.info(&self.url(path), false, numbers.clone()).await;
+            let ask = wire::AskInfo { url: self.url(path), ..wire::AskInfo::default() };
+            let asked = conn.asks.info(ask, numbers.clone()).await;
             match put(&conn, asked).await {
                 Ok(info) => return judge_info(path, info),
                 Err(error) => tries.after(&conn, error).await?,
@@ -401,13 +402,15 @@ impl Link {
         }
     }
 
-    /// The same, and requests what is there in the same flight. Also says on which connection.
+    /// The same, with piece hashes, of which a few will do if it can begin `in_parts`; and requests what is there in the
+    /// same flight. Also says on which connection.
     pub(super) async fn ask_info_and_request(
         &self,
         path: &UrlPath,
         numbers: Arc<Numbers>,
         request: &wire::Request,
         early: Option<&Early>,
+        in_parts: bool,
     ) -> Result<(wire::TellInfo, Arc<Conn>), Error> {
         let mut tries = Tries::of(path);
         loop {
@@ -416,7 +419,8 @@ impl Link {
                 Some(early) if early.aims_at(conn.server).await => Some(early.name.clone()),
                 _ => None,
             };
-            let asked = conn.asks.info(&request.url, true, Some(Arc::clone(&numbers))).await;
+            let ask = wire::AskInfo { url: request.url.clone(), hashes: true, proof: in_parts };
+            let asked = conn.asks.info(ask, Some(Arc::clone(&numbers))).await;
             let answer = match asked {
                 Ok(mut asked) => {
                     match send_both(&conn, &mut asked, wire::Request { early, ..request.clone() }).await {
