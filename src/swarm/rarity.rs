@@ -5,6 +5,9 @@
 //! candidates, rarest class first, 64 pieces at a time. Small counts have a class each; larger ones share a class
 //! with those up to the next power of two, where the difference no longer matters. Origins do not count: a piece
 //! only they have is the rarest there is.
+//!
+//! Of equals any is chosen, but what nobody has comes in order: then what peers have lies in long rows, of which a few
+//! transfers bring much, and of the hashes of the pieces a few are enough to begin with.
 
 use super::bits::{WORD, touched, words_for};
 use super::dice::Dice;
@@ -18,6 +21,8 @@ pub(super) struct Rarity {
     copies: Vec<u32>,
     /// By class; a plane not there is empty. Files of one word have none: there a look at each piece is as cheap.
     planes: Vec<Plane>,
+    /// Index of a word; peers have all pieces of those before it.
+    unseen_from: usize,
 }
 
 #[derive(Debug, Default)]
@@ -71,11 +76,15 @@ impl Rarity {
         }
     }
 
-    /// The rarest of the pieces in `candidates` (64 from `64 * index` on), any of them where several are.
+    /// The rarest of the pieces in `candidates` (64 from `64 * index` on): the first of them that nobody has, or else any of
+    /// the rarest.
     pub(super) fn rarest(&self, len: u32, candidates: impl Fn(usize) -> u64, dice: &mut Dice) -> Option<u32> {
         let words = words_for(len);
         if self.planes.is_empty() && words == 1 {
             return self.rarest_of_few(candidates(0), dice);
+        }
+        if let Some(unseen) = self.first_unseen(words, &candidates) {
+            return Some(unseen);
         }
         let start = dice.below(words);
         let turn = dice.next() as u32 % WORD;
@@ -86,10 +95,19 @@ impl Rarity {
                 (word != 0).then_some(index as u32 * WORD + bit)
             })
         };
-        if self.planes.is_empty() {
-            return find(&|_| u64::MAX);
+        let mut seen = self.planes.iter().skip(1).filter(|plane| plane.ones > 0);
+        seen.find_map(|plane| find(&|index| plane.words[index]))
+    }
+
+    fn first_unseen(&self, words: usize, candidates: &impl Fn(usize) -> u64) -> Option<u32> {
+        let plane = self.planes.first();
+        if plane.is_some_and(|plane| plane.ones == 0) {
+            return None;
         }
-        self.planes.iter().filter(|plane| plane.ones > 0).find_map(|plane| find(&|index| plane.words[index]))
+        (self.unseen_from..words).find_map(|index| {
+            let word = candidates(index) & plane.map_or(u64::MAX, |plane| plane.words[index]);
+            (word != 0).then_some(index as u32 * WORD + word.trailing_zeros())
+        })
     }
 
     fn rarest_of_few(&self, candidates: u64, dice: &mut Dice) -> Option<u32> {
@@ -131,6 +149,13 @@ impl Rarity {
         }
         plane.words[index] |= bit;
         plane.ones += 1;
+        if after == 0 {
+            self.unseen_from = self.unseen_from.min(index);
+        } else if before == 0 && index == self.unseen_from {
+            let unseen = &self.planes[0];
+            let rest = unseen.words[index..].iter().position(|&word| word != 0);
+            self.unseen_from = rest.map_or(unseen.words.len(), |rest| index + rest);
+        }
     }
 }
 
@@ -143,7 +168,8 @@ mod tests {
     #[test]
     fn equals_are_chosen_at_random() {
         for len in [64, 1000] {
-            let rarity = Rarity::default();
+            let mut rarity = Rarity::default();
+            (0..len).for_each(|piece| rarity.more(piece, len));
             let mut dice = Dice::new(1);
             let mut seen = std::collections::BTreeSet::new();
             for _ in 0..200 {
@@ -154,6 +180,28 @@ mod tests {
                 ));
             }
             assert!(seen.len() > 30, "{len}: {}", seen.len());
+        }
+    }
+
+    #[test]
+    fn what_nobody_has_comes_in_order() {
+        let len = 1000;
+        let mut rarity = Rarity::default();
+        let mut dice = Dice::new(1);
+        let all = |index| super::super::bits::mask(&(0..len), index);
+        for piece in 0..len {
+            assert_eq!(rarity.rarest(len, all, &mut dice), Some(piece));
+            rarity.more(piece, len);
+            // What others may have has no say.
+            assert_eq!(
+                rarity.rarest(len, |index| all(index) & 1, &mut dice).map(|piece| piece % 64),
+                Some(0)
+            );
+        }
+        // What everybody who had it has left with comes again.
+        for piece in [900, 130, 7] {
+            rarity.fewer(piece);
+            assert_eq!(rarity.rarest(len, all, &mut dice), Some(piece));
         }
     }
 
@@ -185,6 +233,11 @@ mod tests {
                 .map(|p| class(model[p as usize]))
                 .min();
             prop_assert_eq!(found.map(|p| class(model[p as usize])), best);
+            if best == Some(0) && len > 64 {
+                prop_assert_eq!(found, (0..len).find(|&p| {
+                    model[p as usize] == 0 && valid((p / WORD) as usize) & (1 << (p % WORD)) != 0
+                }));
+            }
             if let Some(piece) = found {
                 prop_assert!(valid((piece / WORD) as usize) & (1 << (piece % WORD)) != 0);
             }

@@ -62,13 +62,15 @@ const SWEEP_SLOW: u64 = 1_000_000;
 /// What is missing of a file goes to a peer alone in one run if it is no more than this, bytes.
 const SMALL: u64 = 512 * 1024;
 /// A run takes this long at the giver's rate, microseconds.
-const RUN_US: u64 = 250_000;
+const RUN_US: u64 = 450_000;
+/// Where somebody reads, whose turn is to come soon.
+const RUN_BESIDE_READERS_US: u64 = 250_000;
 /// And no longer than this at the taker's, if it comes from an origin that has others to serve.
 const TAKER_RUN_US: u64 = 50_000;
 /// Those who came within so much time of each other came together, microseconds.
 const TOGETHER_US: u64 = 1_000_000;
 /// Who has this part of a file has begun.
-const HAS_BEGUN: u64 = 16;
+const HAS_BEGUN: u64 = 64;
 /// A frugal origin sends again what peers have to one that got nothing for this long, microseconds.
 const FRUGAL_US: u64 = 2_000_000;
 /// Part of a second for which a taker's line may be filled by an origin that serves the more important first.
@@ -760,7 +762,8 @@ impl Swarm {
         // spread nothing faster, and each costs an order, a request and a word of its end.
         let has_begun = u64::from(m.open) * HAS_BEGUN <= u64::from(file.pieces) * (HAS_BEGUN - 1);
         let share = if has_begun && self.is_carried_by_peers(giver, taker) { u64::MAX } else { budget / 4 };
-        let by_rate = from.up.rate_or(budget, from.info.up_limit).saturating_mul(RUN_US) / 1_000_000;
+        let run_us = if state.readers.is_empty() { RUN_US } else { RUN_BESIDE_READERS_US };
+        let by_rate = from.up.rate_or(budget, from.info.up_limit).saturating_mul(run_us) / 1_000_000;
         // Who serves many is to have time for all of them.
         let are_many = from.is_origin() && state.needy.len() > 1 && state.serves_many(giver);
         let by_taker = match are_many && to.down.rate() > 0 {
@@ -777,7 +780,9 @@ impl Swarm {
             _ => u64::from(u32::MAX),
         } as u32;
         // The last pieces come one by one, from whoever is quickest.
-        pieces.min(paced).min(apart).min(m.open.div_ceil(4)).max(1)
+        let longest = pieces.min(paced).min(apart).min(m.open.div_ceil(4)).max(1);
+        // A power of two, so that parts of longer runs are as good to pass on in shorter ones.
+        1 << longest.ilog2()
     }
 
     fn launch(

@@ -83,6 +83,16 @@ fn equal_peers_come_close_to_the_optimum() {
     assert!(ratio <= 1.05, "{ratio}");
 }
 
+/// Each order costs an order, a request, its head and words of its end: for a piece alone 3% of what uplinks carry.
+#[test]
+fn a_few_orders_bring_many_pieces() {
+    let orders_each = worst("equal16", 2, |summary| {
+        let pieces = 16.0 * 512.0;
+        summary.transfers as f64 / pieces
+    });
+    assert!(orders_each <= 1.0 / 2.8, "{orders_each} orders for each piece");
+}
+
 #[test]
 fn half_slow_half_fast_peers_come_close_to_the_optimum() {
     let ratio = worst("halves", 3, makespan);
