@@ -163,13 +163,14 @@ impl Questions {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes the question about a piece of which nothing is known: first piece and size of the block to ask for. `None`
-    /// if it is under way.
+    /// Notes the question about a piece: first piece and size of the block to ask for. `None` if it is under way, or was
+    /// answered a moment ago.
     fn note(&self, hashes: &PieceHashes, piece: u32) -> Option<(u32, u32)> {
         let mut under_way = self.under_way();
         if under_way.all || under_way.blocks.contains(&(piece / BLOCK)) {
             return None;
         }
+        hashes.first_unknown(piece..piece + 1)?;
         let (most, count) = (limits::MAX_HASHES, hashes.layout().count());
         let share = (hashes.known() / SHARE_OF_KNOWN).clamp(BLOCK, most);
         let mut size = 1 << share.ilog2();
@@ -184,7 +185,7 @@ impl Questions {
                 under_way.blocks.extend(blocks);
                 return Some((first, size));
             }
-            // The block of the piece itself is new.
+            // A single one is: the block that the piece is in.
             size /= 2;
         }
     }
@@ -273,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_block_is_asked_for_once_at_a_time() {
-        let (_, growing) = hashes(200);
+        let (whole, growing) = hashes(200);
         let questions = Questions::default();
         assert_eq!(questions.note(&growing, 70), Some((64, 64)));
         assert_eq!((questions.note(&growing, 64), questions.note(&growing, 127)), (None, None));
@@ -281,6 +282,9 @@ mod tests {
         assert_eq!(questions.note(&growing, 199), Some((192, 64)));
         questions.answered(64, 64);
         assert_eq!(questions.note(&growing, 100), Some((64, 64)));
+        learn(&whole, &growing, (64, 64));
+        questions.answered(64, 64);
+        assert_eq!(questions.note(&growing, 100), None, "answered while somebody was about to ask");
         questions.under_way().all = true;
         assert_eq!(questions.note(&growing, 0), None);
     }
