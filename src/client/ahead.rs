@@ -39,6 +39,11 @@ pub(super) struct Ahead {
     conn: Option<Arc<Conn>>,
 }
 
+/// Whether a download to `target` would find nothing to begin with.
+pub(super) async fn is_nothing_here(target: PathBuf) -> bool {
+    blocking(move || is_anything_here(&target)).await == Ok(false)
+}
+
 /// What a connection has been asked for already.
 pub(super) struct Already {
     pub(super) conn: Arc<Conn>,
@@ -96,7 +101,7 @@ impl Ahead {
     pub(super) async fn start(link: &LinkUser, plan: Plan, window: u64) -> Option<Self> {
         let Plan { path, expect_root, is_stream, pace, look_at } = plan;
         if let Some(target) = look_at
-            && blocking(move || is_anything_here(&target)).await != Ok(false)
+            && !is_nothing_here(target).await
         {
             return None;
         }
@@ -157,7 +162,7 @@ impl Drop for Ahead {
         }
         if let Some(conn) = self.conn.take() {
             let unrequest = wire::Unrequest { url: self.link.url(&self.path), range: None, root: None };
-            conn.send_at_once(&self.link.inner.handle, unrequest);
+            conn.send_at_once(&self.link.inner.handle, unrequest.into());
         }
     }
 }

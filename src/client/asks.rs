@@ -142,6 +142,11 @@ impl Asks {
         Arc::clone(&self.in_flight).acquire_owned().await.map_err(|_| AskError::Gone)
     }
 
+    /// Room for one more question, if there is any.
+    pub(super) fn permit_now(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.in_flight).try_acquire_owned().ok()
+    }
+
     /// With piece hashes, if `ask` says so, unless the question is under way without.
     pub(super) async fn info(
         &self,
@@ -208,16 +213,21 @@ impl Asks {
         }
     }
 
-    pub(super) fn on_hashes(&self, hashes: TellHashes) {
+    /// Gives hashes back that nobody here waits for.
+    pub(super) fn on_hashes(&self, hashes: TellHashes) -> Option<TellHashes> {
+        if hashes.proof.is_some() {
+            return Some(hashes);
+        }
         let key = (hashes.url.clone(), hashes.root, hashes.first);
         let mut waiting = self.waiting();
-        let Some(waiters) = waiting.hashes.get_mut(&key) else { return };
+        let Some(waiters) = waiting.hashes.get_mut(&key) else { return Some(hashes) };
         // Those of a version are all in the server's memory: they come as they were asked for.
         let (answer, _permit) = waiters.remove(0);
         if waiters.is_empty() {
             waiting.hashes.remove(&key);
         }
         let _ = answer.send(Ok(hashes));
+        None
     }
 
     pub(super) fn on_reading(&self, reading: &wire::Reading) {
@@ -345,9 +355,9 @@ mod tests {
         let old = asks.hashes(ask(1, 64)).await.unwrap();
         let new = asks.hashes(ask(2, 64)).await.unwrap();
         let more = asks.hashes(ask(2, 128)).await.unwrap();
-        for told in [tell(3, 0), tell(2, 64 * 32), tell(2, 128 * 32), tell(1, 32), tell(1, 64)] {
-            asks.on_hashes(told);
-        }
+        let left = [tell(3, 0), tell(2, 64 * 32), tell(2, 128 * 32), tell(1, 32), tell(1, 64)]
+            .map(|told| asks.on_hashes(told).is_some());
+        assert_eq!(left, [true, false, false, false, true]);
         assert_eq!(old.answer().await.unwrap().hashes.0.len(), 32);
         assert_eq!(new.answer().await.unwrap().hashes.0.len(), 64 * 32);
         assert_eq!(more.answer().await.unwrap().hashes.0.len(), 128 * 32);

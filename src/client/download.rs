@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, interval_at, sleep, timeout};
 
-use super::ahead::{Ahead, Already, Plan};
+use super::ahead::{Ahead, Already, Plan, is_nothing_here};
 use super::asks::printable;
 use super::event::EventBody;
 use super::files::{Held, Owner, Upset};
@@ -25,7 +25,7 @@ use super::progress::Source;
 use super::reader::{self, Asking, Terms};
 use super::resume::{self, Note, Record};
 use super::session::{Conn, Gone, Link, LinkUser};
-use super::store::{StoreError, is_anything_here};
+use super::store::StoreError;
 use super::stream::{self, Finished, Position, Streaming};
 use super::transfer::{Shared, Wish};
 use super::verify::{self, Demand};
@@ -386,9 +386,7 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
                 // Otherwise there is something to look at, for which all are needed.
                 Place::File(target) => {
                     let (is_certain, target) = (is_new || ahead.is_some(), target.clone());
-                    is_certain
-                        || overwrite == Overwrite::Replace
-                        || blocking(move || is_anything_here(&target)).await == Ok(false)
+                    is_certain || overwrite == Overwrite::Replace || is_nothing_here(target).await
                 }
                 // A root alone does not say how long a file is, and so not where a byte is, until all are known.
                 Place::Stream(_) | Place::Readers(_) => {
@@ -1183,6 +1181,13 @@ async fn converse(
             // Together with the request: the first byte is to take one round trip, not two.
             let piece = held.layout.piece_at(position);
             hashes::need(&job.link, held, piece..piece + 1);
+        }
+        hashes::go_on(&job.link, held);
+        if held.questions.are_in_vain(held.hashes()) {
+            match job.shared.unless_cancelled(hashes::complete(&job.link, held)).await? {
+                Err(error) if error.kind == ErrorKind::Changed => return Err(Stop::Stale),
+                completed => completed?,
+            }
         }
         precedence.mark_unchanged();
         let wanted = *priority.borrow_and_update();

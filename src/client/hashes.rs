@@ -7,19 +7,19 @@
 //!
 //! Servers that prove nothing, since they are older, are asked for all.
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::sync::OwnedSemaphorePermit;
 
+use super::asks::{AskError, Refusal};
 use super::download::{Job, Stop, Version};
 use super::files::{Held, Upset};
-use super::session::Link;
-use super::{Error, ErrorKind};
+use super::session::{Conn, Gone, Link, Tries};
+use super::{Error, ErrorKind, old};
 use crate::content::{BLOCK, Layout, PieceHashes};
-use crate::wire::{Digest, TellInfo, UrlPath, limits};
+use crate::wire::{self, Digest, ErrorCode, TellInfo, UrlPath, limits};
 
 /// Pieces of one file at most: with their hashes, 128 MiB of memory; at the largest piece size, 16 TiB.
 const MAX_PIECES: u32 = 4 * 1024 * 1024;
@@ -88,43 +88,54 @@ pub(super) async fn begin(
 
 /// All hashes of a version, not verified yet. `first`: those of the first pieces, if they are known.
 async fn all(
-    link: &Arc<Link>,
+    link: &Link,
     path: &UrlPath,
     layout: Layout,
     root: Digest,
     first: Vec<u8>,
 ) -> Result<Vec<Digest>, Error> {
     let count = layout.count();
-    let mut firsts = (0..count).step_by(limits::MAX_HASHES as usize);
-    let mut asking = JoinSet::new();
+    let mut tries = Tries::of(path);
     // Grows with what has come, not with what was announced.
-    let mut parts: Vec<(u32, Vec<u8>)> = Vec::new();
+    let mut hashes = Vec::new();
     if first.len() == limits::MAX_HASHES.min(count) as usize * 32 {
-        parts.extend(firsts.next().map(|at| (at, first)));
+        hashes = digests(&first);
     }
     loop {
-        while asking.len() < HASHES_IN_FLIGHT
-            && let Some(first) = firsts.next()
-        {
-            let some = limits::MAX_HASHES.min(count - first);
-            let (link, path) = (Arc::clone(link), path.clone());
-            asking.spawn(async move {
-                let told = link.ask_hashes(&path, root, first, some, false).await?;
-                Ok::<_, Error>((first, some, told))
-            });
+        let conn = link.conn().await?;
+        if conn.old().is_some() {
+            // It was of another kind a moment ago.
+            return Err(old::no_versions(&link.host));
         }
-        let (first, some, told) = match asking.join_next().await {
-            None => break,
-            Some(Ok(answer)) => answer?,
-            Some(Err(_)) => return Err(Error::new(ErrorKind::State, "the client is being shut down")),
+        let mut next = hashes.len() as u32;
+        // Answers are taken in the order of the questions.
+        let mut under_way = VecDeque::new();
+        let error = 'asking: loop {
+            while under_way.len() < HASHES_IN_FLIGHT && next < count {
+                let some = limits::MAX_HASHES.min(count - next);
+                let first = next.into();
+                let ask = wire::AskHashes { url: link.url(path), root, first, count: some, proof: false };
+                let mut asked = match conn.asks.hashes(ask).await {
+                    Ok(asked) => asked,
+                    Err(error) => break 'asking error,
+                };
+                if let Some(message) = asked.to_send.take()
+                    && conn.send(message).await == Err(Gone)
+                {
+                    break 'asking AskError::Gone;
+                }
+                under_way.push_back((some, asked));
+                next += some;
+            }
+            let Some((some, asked)) = under_way.pop_front() else { return Ok(hashes) };
+            match asked.answer().await {
+                Ok(told) if told.hashes.0.len() != some as usize * 32 => return Err(lie(path)),
+                Ok(told) => hashes.extend(digests(&told.hashes.0)),
+                Err(error) => break error,
+            }
         };
-        if told.hashes.0.len() != some as usize * 32 {
-            return Err(lie(path));
-        }
-        parts.push((first, told.hashes.0));
+        tries.after(&conn, error).await?;
     }
-    parts.sort_unstable_by_key(|(first, _)| *first);
-    Ok(parts.iter().flat_map(|(_, bytes)| digests(bytes)).collect())
 }
 
 fn digests(bytes: &[u8]) -> Vec<Digest> {
@@ -136,105 +147,152 @@ fn lie(path: &UrlPath) -> Error {
     Error::new(ErrorKind::Hash, text)
 }
 
-/// The questions about one file that is being received.
-#[derive(Debug)]
-pub(super) struct Questions {
-    under_way: Mutex<UnderWay>,
-    places: Semaphore,
-}
+/// The questions for blocks of one file that is being received. They are answered in [`on_told`] and [`on_refused`], and
+/// asked again by [`go_on`], which the job calls, when they were lost with their connection.
+#[derive(Debug, Default)]
+pub(super) struct Questions(Mutex<State>);
 
 #[derive(Debug, Default)]
-struct UnderWay {
-    /// By number of the [`BLOCK`].
-    blocks: BTreeSet<u32>,
-    /// The server proves nothing: it was asked for all.
-    all: bool,
+struct State {
+    /// Pieces of which something was not known.
+    wanted: Vec<Range<u32>>,
+    /// What is under way, on this connection.
+    asked: Vec<Question>,
+    conn: Weak<Conn>,
+    /// The server is an older one: it is to be asked for all.
+    proves_nothing: bool,
 }
 
-impl Default for Questions {
-    fn default() -> Self {
-        Self { under_way: Mutex::default(), places: Semaphore::new(HASHES_IN_FLIGHT) }
+#[derive(Debug)]
+struct Question {
+    first: u32,
+    size: u32,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl State {
+    fn is_asked(&self, piece: u32) -> bool {
+        self.asked.iter().any(|question| (question.first..question.first + question.size).contains(&piece))
     }
 }
 
 impl Questions {
-    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
+    fn state(&self) -> MutexGuard<'_, State> {
         // Nothing under this lock can panic half-way through a change.
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes the question about a piece: first piece and size of the block to ask for. `None` if it is under way, or was
-    /// answered a moment ago.
-    fn note(&self, hashes: &PieceHashes, piece: u32) -> Option<(u32, u32)> {
-        let mut under_way = self.under_way();
-        if under_way.all || under_way.blocks.contains(&(piece / BLOCK)) {
-            return None;
-        }
-        hashes.first_unknown(piece..piece + 1)?;
-        let (most, count) = (limits::MAX_HASHES, hashes.layout().count());
-        let share = (hashes.known() / SHARE_OF_KNOWN).clamp(BLOCK, most);
-        let mut size = 1 << share.ilog2();
-        loop {
-            let first = piece / size * size;
-            let blocks = first / BLOCK..(first + size).min(count).div_ceil(BLOCK);
-            let is_new = |block| {
-                let at = block * BLOCK;
-                !under_way.blocks.contains(&block) && hashes.first_unknown(at..at + 1).is_some()
-            };
-            if blocks.clone().all(is_new) {
-                under_way.blocks.extend(blocks);
-                return Some((first, size));
-            }
-            // A single one is: the block that the piece is in.
-            size /= 2;
-        }
-    }
-
-    fn answered(&self, first: u32, size: u32) {
-        let blocks = first / BLOCK..(first + size) / BLOCK;
-        self.under_way().blocks.retain(|block| !blocks.contains(block));
+    /// Whether there is nothing for it but [`complete`], and nothing in the way of it.
+    pub(super) fn are_in_vain(&self, hashes: &PieceHashes) -> bool {
+        let state = self.state();
+        state.proves_nothing && state.asked.is_empty() && hashes.first_unknown(0..u32::MAX).is_some()
     }
 }
 
-/// Asks for what is not known of the hashes of some pieces, unless that is under way. Should it fail, the file does.
-pub(super) fn need(link: &Arc<Link>, held: &Arc<Held>, pieces: Range<u32>) {
-    let mut from = pieces.start;
-    while let Some(piece) = held.hashes().first_unknown(from..pieces.end) {
-        if let Some((first, size)) = held.questions.note(held.hashes(), piece) {
-            let (link, held) = (Arc::clone(link), Arc::clone(held));
-            tokio::spawn(async move {
-                let asked = tokio::select! {
-                    asked = fetch(&link, &held, first, size) => asked,
-                    () = held.stopped() => return,
-                };
-                match asked {
-                    Ok(()) => {}
-                    Err(error) if error.kind == ErrorKind::Changed => held.upset(Upset::Changed),
-                    Err(error) => held.upset(Upset::Failed(error)),
-                }
-            });
+/// The block to ask for because of a piece that is neither known nor asked for: its first piece and its size.
+fn block_around(hashes: &PieceHashes, piece: u32, is_asked: &dyn Fn(u32) -> bool) -> (u32, u32) {
+    let share = (hashes.known() / SHARE_OF_KNOWN).clamp(BLOCK, limits::MAX_HASHES);
+    let mut size = 1 << share.ilog2();
+    loop {
+        let first = piece / size * size;
+        let end = (first + size).min(hashes.layout().count());
+        let is_new = |at: u32| !is_asked(at) && hashes.first_unknown(at..at + 1).is_some();
+        if size == BLOCK || (first..end).step_by(BLOCK as usize).all(is_new) {
+            return (first, size);
         }
-        from = (piece / BLOCK + 1) * BLOCK;
+        size /= 2;
     }
 }
 
-async fn fetch(link: &Arc<Link>, held: &Held, first: u32, size: u32) -> Result<(), Error> {
-    // Never closed; if it were, the question would just not wait for its turn.
-    let _place = held.questions.places.acquire().await;
-    let told = link.ask_hashes(&held.path, held.root, first, size, true).await?;
-    let Some(proof) = told.proof else {
-        if std::mem::replace(&mut held.questions.under_way().all, true) {
-            return Ok(());
+/// These pieces are about to come: asks for what is not known of their hashes. Should it fail, the file does.
+pub(super) fn need(link: &Link, held: &Held, pieces: Range<u32>) {
+    if held.hashes().first_unknown(pieces.clone()).is_some() {
+        let mut state = held.questions.state();
+        if !state.wanted.contains(&pieces) {
+            state.wanted.push(pieces);
         }
-        return complete(link, held).await;
+        drop(state);
+        go_on(link, held);
+    }
+}
+
+/// Asks for what is wanted and not under way, as far as there is room for questions.
+pub(super) fn go_on(link: &Link, held: &Held) {
+    let mut state = held.questions.state();
+    let Some(conn) = link.conn_now().filter(|_| !state.wanted.is_empty() && !state.proves_nothing) else {
+        return;
     };
-    learn(held, first, size, &digests(&told.hashes.0), &digests(&proof.0))?;
-    held.questions.answered(first, size);
-    Ok(())
+    if conn.old().is_some() {
+        // It was of another kind a moment ago.
+        return held.upset(Upset::Failed(old::no_versions(&link.host)));
+    }
+    if !std::ptr::eq(state.conn.as_ptr(), Arc::as_ptr(&conn)) {
+        state.asked.clear();
+        state.conn = Arc::downgrade(&conn);
+    }
+    let hashes = held.hashes();
+    let wanted = std::mem::take(&mut state.wanted);
+    for pieces in wanted {
+        let mut from = pieces.start;
+        while let Some(piece) = hashes.first_unknown(from..pieces.end) {
+            from = (piece / BLOCK + 1) * BLOCK;
+            if state.is_asked(piece) {
+                continue;
+            }
+            let permit = conn.asks.permit_now().filter(|_| state.asked.len() < HASHES_IN_FLIGHT);
+            let Some(permit) = permit else { break };
+            let (first, size) = block_around(hashes, piece, &|at| state.is_asked(at));
+            let ask = wire::AskHashes {
+                url: held.url.clone(),
+                root: held.root,
+                first: first.into(),
+                count: size,
+                proof: true,
+            };
+            conn.send_at_once(&link.inner.handle, ask.into());
+            state.asked.push(Question { first, size, _permit: permit });
+        }
+        if hashes.first_unknown(pieces.clone()).is_some() {
+            state.wanted.push(pieces);
+        }
+    }
+}
+
+/// The server tells of a block.
+pub(super) fn on_told(link: &Link, held: &Held, told: &wire::TellHashes) {
+    let mut state = held.questions.state();
+    let is_answer = |question: &Question| u64::from(question.first) == told.first;
+    let Some(at) = state.asked.iter().position(is_answer).filter(|_| told.root == held.root) else { return };
+    let Question { first, size, .. } = state.asked.swap_remove(at);
+    state.proves_nothing |= told.proof.is_none();
+    drop(state);
+    match &told.proof {
+        Some(proof) => {
+            if let Err(error) = learn(held, first, size, &digests(&told.hashes.0), &digests(&proof.0)) {
+                return held.upset(Upset::Failed(error));
+            }
+            go_on(link, held);
+        }
+        None => held.news.notify_one(),
+    }
+}
+
+/// The server does not tell of a block.
+pub(super) fn on_refused(held: &Held, refusal: &Refusal) {
+    // It does not say of which.
+    if std::mem::take(&mut held.questions.state().asked).is_empty() {
+        return;
+    }
+    match refusal.code {
+        ErrorCode::Changed => held.upset(Upset::Changed),
+        // It is asked again after a while.
+        ErrorCode::Busy | ErrorCode::Limit => {}
+        _ => held.upset(Upset::Failed(refusal.to_error(held.path.as_str()))),
+    }
 }
 
 /// Sees to it that all hashes of a file are known.
-pub(super) async fn complete(link: &Arc<Link>, held: &Held) -> Result<(), Error> {
+pub(super) async fn complete(link: &Link, held: &Held) -> Result<(), Error> {
     let count = held.layout.count();
     if held.hashes().first_unknown(0..count).is_none() {
         return Ok(());
@@ -273,49 +331,36 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_asked_for_once_at_a_time() {
-        let (whole, growing) = hashes(200);
-        let questions = Questions::default();
-        assert_eq!(questions.note(&growing, 70), Some((64, 64)));
-        assert_eq!((questions.note(&growing, 64), questions.note(&growing, 127)), (None, None));
-        assert_eq!(questions.note(&growing, 128), Some((128, 64)));
-        assert_eq!(questions.note(&growing, 199), Some((192, 64)));
-        questions.answered(64, 64);
-        assert_eq!(questions.note(&growing, 100), Some((64, 64)));
-        learn(&whole, &growing, (64, 64));
-        questions.answered(64, 64);
-        assert_eq!(questions.note(&growing, 100), None, "answered while somebody was about to ask");
-        questions.under_way().all = true;
-        assert_eq!(questions.note(&growing, 0), None);
-    }
-
-    #[test]
     fn blocks_grow_with_what_is_known_and_never_cover_it() {
         let (whole, growing) = hashes(20_000);
-        let questions = Questions::default();
         let mut sizes = Vec::new();
         while let Some(piece) = growing.first_unknown(0..20_000) {
-            let block = questions.note(&growing, piece).unwrap();
+            let block = block_around(&growing, piece, &|_| false);
             assert_eq!((block.0 % block.1, block.0 <= piece), (0, true));
             assert!(growing.first_unknown(block.0..block.0 + 1).is_some());
             let before = growing.known();
             learn(&whole, &growing, block);
-            questions.answered(block.0, block.1);
             assert_eq!(growing.known(), before + block.1.min(20_000u32.next_multiple_of(BLOCK) - block.0));
             sizes.push(block.1);
         }
         assert_eq!(sizes[..4], [64, 64, 64, 64]);
         assert!(sizes.contains(&1024) && sizes.len() < 60, "{sizes:?}");
 
-        // In the midst of what is known or under way there is less.
+        // In the midst of what is known or asked for there is less.
         let (whole, growing) = hashes(20_000);
-        let questions = Questions::default();
         learn(&whole, &growing, (0, 8192));
-        assert_eq!(questions.note(&growing, 9000), Some((8192, 1024)));
+        assert_eq!(block_around(&growing, 9000, &|_| false), (8192, 1024));
+        assert_eq!(block_around(&growing, 9000, &|at| (9088..9216).contains(&at)), (8960, 128));
         learn(&whole, &growing, (10_240, 64));
-        assert_eq!(questions.note(&growing, 10_500), Some((10_496, 256)));
-        assert_eq!(questions.note(&growing, 10_310), Some((10_304, 64)));
-        assert_eq!(questions.note(&growing, 10_400), Some((10_368, 128)));
-        assert_eq!(questions.note(&growing, 10_900), Some((10_752, 512)));
+        for (piece, block) in [
+            (10_500, (10_496, 256)),
+            (10_310, (10_304, 64)),
+            (10_400, (10_368, 128)),
+            (10_900, (10_752, 512)),
+        ] {
+            assert_eq!(block_around(&growing, piece, &|_| false), block);
+        }
+        // Answered while somebody was about to ask.
+        assert_eq!(block_around(&growing, 100, &|_| false), (64, 64));
     }
 }

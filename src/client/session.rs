@@ -25,7 +25,7 @@ use super::inner::Inner;
 use super::old::{self, Old};
 use super::progress::Numbers;
 use super::watches::Watches;
-use super::{Error, ErrorKind, Seeding, ServerInfo, ServerLimits, SessionState};
+use super::{Error, ErrorKind, Seeding, ServerInfo, ServerLimits, SessionState, hashes};
 use crate::wire::token::Secret;
 use crate::wire::{self, Dialect, ErrorCode, Message, UrlPath, limits};
 
@@ -89,8 +89,7 @@ impl Conn {
     }
 
     /// The same where nobody can wait. It goes before what is sent after it, unless very much waits to be written.
-    pub(super) fn send_at_once(self: &Arc<Self>, handle: &Handle, message: impl Into<Message>) {
-        let message = message.into();
+    pub(super) fn send_at_once(self: &Arc<Self>, handle: &Handle, message: Message) {
         let message = if self.old().is_some() { old::said_to(message) } else { Some(message) };
         if let Some(message) = message
             && let Err(mpsc::error::TrySendError::Full(left)) = self.out.try_send(Outgoing::Now(message))
@@ -459,31 +458,6 @@ impl Link {
                 Ok(listing) => return Ok(listing),
                 // Meanwhile it is known whom the question went to.
                 Err(_) if conn.old().is_some() => {}
-                Err(error) => tries.after(&conn, error).await?,
-            }
-        }
-    }
-
-    /// The hashes of some pieces; with `proof`, of a block of them.
-    pub(super) async fn ask_hashes(
-        &self,
-        path: &UrlPath,
-        root: wire::Digest,
-        first: u32,
-        count: u32,
-        proof: bool,
-    ) -> Result<wire::TellHashes, Error> {
-        let ask = wire::AskHashes { url: self.url(path), root, first: first.into(), count, proof };
-        let mut tries = Tries::of(path);
-        loop {
-            let conn = self.conn().await?;
-            if conn.old().is_some() {
-                // It was of another kind a moment ago.
-                return Err(old::no_versions(&self.host));
-            }
-            let asked = conn.asks.hashes(ask.clone()).await;
-            match put(&conn, asked).await {
-                Ok(hashes) => return Ok(hashes),
                 Err(error) => tries.after(&conn, error).await?,
             }
         }
@@ -987,7 +961,13 @@ impl Link {
                 }
             }
             Message::Hashing(hashing) => conn.asks.on_hashing(&hashing),
-            Message::TellHashes(hashes) => conn.asks.on_hashes(hashes),
+            Message::TellHashes(told) => {
+                if let Some(told) = conn.asks.on_hashes(told)
+                    && let Some(held) = self.held_of(&told.url)
+                {
+                    hashes::on_told(self, &held, &told);
+                }
+            }
             Message::Reading(reading) => conn.asks.on_reading(&reading),
             Message::Listing(listing) => conn.asks.on_listing(listing),
             Message::TellVerify(tell) => conn.asks.on_verify(tell),
@@ -1066,6 +1046,13 @@ impl Link {
             }
             return;
         }
+        if error.re.as_deref() == Some("ask_hashes") {
+            if let Some(held) = error.url.as_deref().and_then(|url| self.held_of(url)) {
+                let refusal = Refusal { code: error.code, message: error.message.clone() };
+                hashes::on_refused(&held, &refusal);
+            }
+            return;
+        }
         let about_request = error.re.as_deref().is_none_or(|re| re == "request");
         if about_request
             && let Some(held) = error.url.as_deref().and_then(|url| self.held_of(url))
@@ -1122,18 +1109,18 @@ async fn put<T>(conn: &Conn, asked: Result<Asked<T>, AskError>) -> Result<T, Ask
 }
 
 /// Whether to ask again: whenever the connection was lost meanwhile, and a few times when the server is busy.
-struct Tries<'a> {
+pub(super) struct Tries<'a> {
     path: &'a UrlPath,
     busy: u32,
 }
 
 impl<'a> Tries<'a> {
-    fn of(path: &'a UrlPath) -> Self {
+    pub(super) fn of(path: &'a UrlPath) -> Self {
         Self { path, busy: 0 }
     }
 
     /// Waits until it makes sense to ask again; an error when it never will.
-    async fn after(&mut self, conn: &Conn, error: AskError) -> Result<(), Error> {
+    pub(super) async fn after(&mut self, conn: &Conn, error: AskError) -> Result<(), Error> {
         match error {
             AskError::Gone => conn.closed().await,
             AskError::Refused(refusal) if refusal.code == ErrorCode::Busy && self.busy < BUSY_RETRIES => {

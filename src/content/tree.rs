@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -35,6 +34,7 @@ pub fn root_of_single(piece: &Digest) -> Digest {
 }
 
 /// The node over two.
+#[inline(never)]
 pub(super) fn node(left: &Digest, right: &Digest) -> Digest {
     Digest(Sha256::new().chain_update([1]).chain_update(left.0).chain_update(right.0).finalize().into())
 }
@@ -60,9 +60,23 @@ pub struct PieceHashes {
     parts: Option<Arc<Parts>>,
 }
 
-/// What is known of growing ones: by number of the [`BLOCK`]. Takes memory for what was verified, not for what was
-/// announced.
-type Parts = RwLock<BTreeMap<u32, Box<[Digest]>>>;
+/// What is known of growing ones. Takes memory for what was verified, not for what was announced; but for a few bytes for
+/// each block before the last known.
+type Parts = RwLock<Known>;
+
+#[derive(Debug, Default)]
+struct Known {
+    /// By number of the [`BLOCK`]; empty: not known.
+    blocks: Vec<Box<[Digest]>>,
+    /// How many are.
+    count: u32,
+}
+
+impl Known {
+    fn block(&self, number: u32) -> &[Digest] {
+        self.blocks.get(number as usize).map_or(&[], |block| block)
+    }
+}
 
 impl PartialEq for PieceHashes {
     /// Whether they belong to the same version; what is known of them does not matter.
@@ -134,7 +148,7 @@ impl PieceHashes {
     pub fn get(&self, piece: u32) -> Option<Digest> {
         let Some(parts) = &self.parts else { return self.hashes.get(piece as usize).copied() };
         let parts = parts.read().unwrap_or_else(PoisonError::into_inner);
-        parts.get(&(piece / BLOCK))?.get((piece % BLOCK) as usize).copied()
+        parts.block(piece / BLOCK).get((piece % BLOCK) as usize).copied()
     }
 
     /// The first of these pieces whose hash is still to be learned.
@@ -143,14 +157,14 @@ impl PieceHashes {
         let pieces = pieces.start..pieces.end.min(self.layout.count());
         let mut blocks = pieces.start / BLOCK..pieces.end.div_ceil(BLOCK);
         // Of no pieces there may be half a block.
-        let unknown = blocks.find(|block| !pieces.is_empty() && !parts.contains_key(block))?;
+        let unknown = blocks.find(|&block| !pieces.is_empty() && parts.block(block).is_empty())?;
         Some(pieces.start.max(unknown * BLOCK))
     }
 
     /// How many are known, whole blocks counted.
     pub fn known(&self) -> u32 {
         match &self.parts {
-            Some(parts) => parts.read().unwrap_or_else(PoisonError::into_inner).len() as u32 * BLOCK,
+            Some(parts) => parts.read().unwrap_or_else(PoisonError::into_inner).count * BLOCK,
             None => self.layout.count(),
         }
     }
@@ -163,8 +177,14 @@ impl PieceHashes {
             size >= BLOCK && proof::proves(self.layout.count(), first, size, hashes, proof, &self.root);
         if is_good {
             let mut parts = parts.write().unwrap_or_else(PoisonError::into_inner);
-            for (block, hashes) in (first / BLOCK..).zip(hashes.chunks(BLOCK as usize)) {
-                parts.entry(block).or_insert_with(|| hashes.into());
+            for (block, hashes) in ((first / BLOCK) as usize..).zip(hashes.chunks(BLOCK as usize)) {
+                if parts.blocks.len() <= block {
+                    parts.blocks.resize(block + 1, Box::default());
+                }
+                if parts.blocks[block].is_empty() {
+                    parts.blocks[block] = hashes.into();
+                    parts.count += 1;
+                }
             }
         }
         is_good

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::buffer::Buffer;
 use super::deadlines::{Deadlines, Pace, TooSlow};
@@ -53,12 +53,11 @@ impl Intake<'_> {
             self.link.acknowledge_late();
         }
         // What comes meanwhile waits in the kernel's buffers, and the other side not for ever.
-        if let Some(ready) = self.sink.ready(self.pieces.clone())
-            && timeout(self.deadlines.body_window, ready).await.is_err()
+        if let Some(ready) = self.sink.ready(self.pieces.clone(), self.deadlines.body_window)
+            && !ready.await
         {
-            let message = format!("{}: it cannot be verified yet", self.subject);
             let received = Received { elapsed: self.started.elapsed(), ..Received::default() };
-            return Err(ReceiveError { kind: FailureKind::Cancelled, message, received, disk: None });
+            return Err(Trouble::Unverifiable.about(self.subject, received));
         }
         let mut bytes = 0;
         let pumped = self.pump(&mut mill, &mut bytes).await;
@@ -173,6 +172,7 @@ impl Intake<'_> {
 /// Why receiving stopped.
 #[derive(Debug)]
 enum Trouble {
+    Unverifiable,
     Slow(TooSlow),
     Connection(io::Error),
     Wrong(u32),
@@ -182,6 +182,7 @@ enum Trouble {
 impl Trouble {
     fn about(self, subject: &dyn Display, received: Received) -> ReceiveError {
         let (kind, what, disk) = match self {
+            Self::Unverifiable => (FailureKind::Cancelled, "it cannot be verified yet".to_owned(), None),
             Self::Slow(slow) if slow.moved == 0 => {
                 (FailureKind::Timeout, format!("no bytes in {:?}", slow.window), None)
             }

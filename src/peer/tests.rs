@@ -72,8 +72,9 @@ impl PieceSink for Sink {
         self.hashes.layout()
     }
 
-    fn ready(&self, _: Range<u32>) -> Option<Ready<'_>> {
-        self.awaits.as_ref().map(|awaits| -> Ready<'_> { Box::pin(awaits.notified()) })
+    fn ready(&self, _: Range<u32>, patience: Duration) -> Option<Ready<'_>> {
+        let awaits = self.awaits.as_ref()?;
+        Some(Box::pin(async move { tokio::time::timeout(patience, awaits.notified()).await.is_ok() }))
     }
 
     fn claim(&self, piece: u32) -> Claim {

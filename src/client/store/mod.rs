@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 use super::Overwrite;
 use crate::content::{Layout, PieceHashes, PieceSet, merkle_root};
@@ -624,17 +625,20 @@ impl PieceSink for PieceStore {
         self.hashes.layout()
     }
 
-    fn ready(&self, pieces: Range<u32>) -> Option<Ready<'_>> {
+    fn ready(&self, pieces: Range<u32>, patience: Duration) -> Option<Ready<'_>> {
         self.hashes.first_unknown(pieces.clone())?;
+        let deadline = Instant::now() + patience;
         Some(Box::pin(async move {
             loop {
                 let mut learned = pin!(self.learned.notified());
                 // Before another look, so that nothing can be missed.
                 learned.as_mut().enable();
                 if self.hashes.first_unknown(pieces.clone()).is_none() {
-                    return;
+                    return true;
                 }
-                learned.await;
+                if timeout_at(deadline, learned).await.is_err() {
+                    return false;
+                }
             }
         }))
     }
