@@ -337,6 +337,38 @@ fn a_server_that_turns_out_to_be_older_is_asked_for_all() {
 }
 
 #[test]
+fn an_older_server_that_is_lost_before_all_its_answers_is_asked_for_all() {
+    let served = Served { proves: false, ..served(14) };
+    let honest = HttpPeer::honest(served.bytes.clone());
+    let server = Server::start();
+    let (client, local) = (client(|_| {}), scratch());
+    let session = open(&client, &server);
+    let transfer = start(&session, local.path());
+    let mut peer = server.welcome();
+    let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
+    peer.send(wire::TellInfo { hashes: None, ..served.tell_info(&ask) });
+    let Message::Request(_) = peer.expect() else { panic!("no request") };
+    for (id, piece) in [(1, 100), (2, 200)] {
+        peer.send(served.transfer(id, honest.address, bytes_of(&served, piece..piece + 1)));
+    }
+    let asks = [(); 2].map(|()| asked(&mut peer));
+    wait_until("the pieces are fetched", PATIENCE, || honest.requests() == 2);
+    peer.send(served.tell_hashes(&asks[0]));
+    // Its answer shows that the one before has been read.
+    peer.send(wire::Ping {});
+    while !matches!(peer.hear().unwrap(), Message::Pong(_)) {}
+    drop(peer);
+
+    let mut peer = server.welcome();
+    let all = asked(&mut peer);
+    assert_eq!((all.first, all.count, all.proof), (0, PIECES, false));
+    peer.send(served.tell_hashes(&all));
+    wait_until("what had come counts", PATIENCE, || transfer.progress().done == 2 * u64::from(PIECE));
+    serve_to_the_end(&mut peer, &served, &honest, 0..PIECES, &transfer);
+    assert!(std::fs::read(local.path().join("file")).unwrap() == served.bytes);
+}
+
+#[test]
 fn a_version_that_is_gone_when_a_block_is_asked_for_is_begun_anew() {
     let (old, new) = (served(7), served(8));
     let server = Server::start();

@@ -219,16 +219,20 @@ pub(super) fn need(link: &Link, held: &Held, pieces: Range<u32>) {
 /// Asks for what is wanted and not under way, as far as there is room for questions.
 pub(super) fn go_on(link: &Link, held: &Held) {
     let mut state = held.questions.state();
-    let Some(conn) = link.conn_now().filter(|_| !state.wanted.is_empty() && !state.proves_nothing) else {
+    if state.wanted.is_empty() {
         return;
-    };
-    if conn.old().is_some() {
-        // It was of another kind a moment ago.
-        return held.upset(Upset::Failed(old::no_versions(&link.host)));
     }
+    let Some(conn) = link.conn_now() else { return };
     if !std::ptr::eq(state.conn.as_ptr(), Arc::as_ptr(&conn)) {
         state.asked.clear();
         state.conn = Arc::downgrade(&conn);
+    }
+    if state.proves_nothing {
+        return;
+    }
+    if conn.old().is_some() {
+        // It was of another kind a moment ago.
+        return held.upset(Upset::Failed(old::no_versions(&link.host)));
     }
     let hashes = held.hashes();
     let wanted = std::mem::take(&mut state.wanted);
