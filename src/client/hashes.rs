@@ -7,19 +7,18 @@
 //!
 //! Servers that prove nothing, since they are older, are asked for all.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::asks::{AskError, Refusal};
+use super::asks::AskError;
 use super::download::{Job, Stop, Version};
 use super::files::{Held, Upset};
 use super::session::{Conn, Gone, Link, Tries};
 use super::{Error, ErrorKind, old};
 use crate::content::{BLOCK, Layout, PieceHashes};
-use crate::wire::{self, Digest, ErrorCode, TellInfo, UrlPath, limits};
+use crate::wire::{self, Digest, TellInfo, UrlPath, limits};
 
 /// Pieces of one file at most: with their hashes, 128 MiB of memory; at the largest piece size, 16 TiB.
 const MAX_PIECES: u32 = 4 * 1024 * 1024;
@@ -66,24 +65,24 @@ pub(super) async fn begin(
         return Ok(Arc::new(single));
     }
     let Told { hashes, proof } = told.unwrap_or(Told { hashes: Vec::new(), proof: None });
+    let known = PieceHashes::growing(layout, root);
     // Who tells the first and no proof is older, and has no proofs.
-    if in_parts && (proof.is_some() || hashes.is_empty()) {
-        let growing = PieceHashes::growing(layout, root);
-        if let Some(proof) = proof {
+    let is_good = match proof {
+        None if in_parts && hashes.is_empty() => true,
+        Some(proof) if in_parts => {
             let hashes = digests(&hashes);
-            if !growing.learn(0, hashes.len() as u32, &hashes, &digests(&proof)) {
-                return Err(lie(path).into());
+            known.learn(0, hashes.len() as u32, &hashes, &digests(&proof))
+        }
+        _ => {
+            let asking = all(&job.link, path, layout, root, hashes);
+            match job.shared.unless_cancelled(asking).await? {
+                Ok(hashes) => known.learn(0, whole(count), &hashes, &[]),
+                Err(error) if error.kind == ErrorKind::Changed => return Err(Stop::Stale),
+                Err(error) => return Err(error.into()),
             }
         }
-        return Ok(Arc::new(growing));
-    }
-    let asking = all(&job.link, path, layout, root, hashes);
-    let hashes = match job.shared.unless_cancelled(asking).await? {
-        Ok(hashes) => hashes,
-        Err(error) if error.kind == ErrorKind::Changed => return Err(Stop::Stale),
-        Err(error) => return Err(error.into()),
     };
-    PieceHashes::verified(layout, hashes, &root).map(Arc::new).ok_or_else(|| lie(path).into())
+    if is_good { Ok(Arc::new(known)) } else { Err(lie(path).into()) }
 }
 
 /// All hashes of a version, not verified yet. `first`: those of the first pieces, if they are known.
@@ -109,7 +108,7 @@ async fn all(
         }
         let mut next = hashes.len() as u32;
         // Answers are taken in the order of the questions.
-        let mut under_way = VecDeque::new();
+        let mut under_way = Vec::new();
         let error = 'asking: loop {
             while under_way.len() < HASHES_IN_FLIGHT && next < count {
                 let some = limits::MAX_HASHES.min(count - next);
@@ -124,10 +123,13 @@ async fn all(
                 {
                     break 'asking AskError::Gone;
                 }
-                under_way.push_back((some, asked));
+                under_way.push((some, asked));
                 next += some;
             }
-            let Some((some, asked)) = under_way.pop_front() else { return Ok(hashes) };
+            if under_way.is_empty() {
+                return Ok(hashes);
+            }
+            let (some, asked) = under_way.remove(0);
             match asked.answer().await {
                 Ok(told) if told.hashes.0.len() != some as usize * 32 => return Err(lie(path)),
                 Ok(told) => hashes.extend(digests(&told.hashes.0)),
@@ -147,7 +149,7 @@ fn lie(path: &UrlPath) -> Error {
     Error::new(ErrorKind::Hash, text)
 }
 
-/// The questions for blocks of one file that is being received. They are answered in [`on_told`] and [`on_refused`], and
+/// The questions for blocks of one file that is being received. They are answered in [`on_told`], and
 /// asked again by [`go_on`], which the job calls, when they were lost with their connection.
 #[derive(Debug, Default)]
 pub(super) struct Questions(Mutex<State>);
@@ -180,6 +182,11 @@ impl Questions {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing under this lock can panic half-way through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server does not tell of a block; it does not say of which. Whether it was asked for any.
+    pub(super) fn are_refused(&self) -> bool {
+        !std::mem::take(&mut self.state().asked).is_empty()
     }
 
     /// Whether there is nothing for it but [`complete`], and nothing in the way of it.
@@ -281,20 +288,6 @@ pub(super) fn on_told(link: &Link, held: &Held, told: &wire::TellHashes) {
     }
 }
 
-/// The server does not tell of a block.
-pub(super) fn on_refused(held: &Held, refusal: &Refusal) {
-    // It does not say of which.
-    if std::mem::take(&mut held.questions.state().asked).is_empty() {
-        return;
-    }
-    match refusal.code {
-        ErrorCode::Changed => held.upset(Upset::Changed),
-        // It is asked again after a while.
-        ErrorCode::Busy | ErrorCode::Limit => {}
-        _ => held.upset(Upset::Failed(refusal.to_error(held.path.as_str()))),
-    }
-}
-
 /// Sees to it that all hashes of a file are known.
 pub(super) async fn complete(link: &Link, held: &Held) -> Result<(), Error> {
     let count = held.layout.count();
@@ -302,8 +295,12 @@ pub(super) async fn complete(link: &Link, held: &Held) -> Result<(), Error> {
         return Ok(());
     }
     let hashes = all(link, &held.path, held.layout, held.root, Vec::new()).await?;
-    // They are a block that needs no proof.
-    learn(held, 0, count.next_power_of_two(), &hashes, &[])
+    learn(held, 0, whole(count), &hashes, &[])
+}
+
+/// The size of the block that is the whole file, and so needs no proof.
+fn whole(count: u32) -> u32 {
+    count.next_power_of_two().max(BLOCK)
 }
 
 fn learn(held: &Held, first: u32, size: u32, hashes: &[Digest], proof: &[Digest]) -> Result<(), Error> {

@@ -1046,17 +1046,12 @@ impl Link {
             }
             return;
         }
-        if error.re.as_deref() == Some("ask_hashes") {
-            if let Some(held) = error.url.as_deref().and_then(|url| self.held_of(url)) {
-                let refusal = Refusal { code: error.code, message: error.message.clone() };
-                hashes::on_refused(&held, &refusal);
-            }
-            return;
-        }
+        let about_hashes = error.re.as_deref() == Some("ask_hashes");
         let about_request = error.re.as_deref().is_none_or(|re| re == "request");
-        if about_request
+        if (about_request || about_hashes)
             && let Some(held) = error.url.as_deref().and_then(|url| self.held_of(url))
             && !held.is_shared()
+            && (!about_hashes || held.questions.are_refused())
         {
             match error.code {
                 ErrorCode::Changed => held.upset(Upset::Changed),

@@ -64,9 +64,11 @@ impl Upper {
     }
 }
 
-/// How many pieces there are from `first` on in a block of `size`, of a file of `pieces`. `None` if that is no block.
-pub(super) fn length_of_block(pieces: u32, first: u32, size: u32) -> Option<u32> {
-    (size.is_power_of_two() && first.is_multiple_of(size) && first < pieces).then(|| size.min(pieces - first))
+/// How many pieces there are from `first` on in a block of `size`, of a file of `pieces`. `None` if that is no block; a
+/// file of none is one.
+fn length_of_block(pieces: u32, first: u32, size: u32) -> Option<u32> {
+    (size.is_power_of_two() && first.is_multiple_of(size) && (first < pieces || first == 0))
+        .then(|| size.min(pieces - first))
 }
 
 /// Whether `hashes` are those of the block of `size` from `first` on, of a tree over `pieces` with this root.
@@ -162,7 +164,7 @@ mod tests {
             assert!(!proves(300, first, size, &all, &[], &root));
             assert!(!proves(300, first, size, &[], &[], &root));
         }
-        assert!(!proves(0, 0, 64, &[], &[], &merkle_root(&[])));
+        assert!(proves(0, 0, 64, &[], &[], &merkle_root(&[])) && !proves(0, 64, 64, &[], &[], &root));
         assert!(proves(300, 0, 512, &all, &[], &root));
         assert!(proves(300, 0, 1 << 31, &all, &[], &root));
     }

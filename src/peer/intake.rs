@@ -53,14 +53,15 @@ impl Intake<'_> {
             self.link.acknowledge_late();
         }
         // What comes meanwhile waits in the kernel's buffers, and the other side not for ever.
-        if let Some(ready) = self.sink.ready(self.pieces.clone(), self.deadlines.body_window)
-            && !ready.await
-        {
-            let received = Received { elapsed: self.started.elapsed(), ..Received::default() };
-            return Err(Trouble::Unverifiable.about(self.subject, received));
-        }
+        let is_ready = match self.sink.ready(self.pieces.clone(), self.deadlines.body_window) {
+            Some(ready) => ready.await,
+            None => true,
+        };
         let mut bytes = 0;
-        let pumped = self.pump(&mut mill, &mut bytes).await;
+        let pumped = match is_ready {
+            true => self.pump(&mut mill, &mut bytes).await,
+            false => Err(Trouble::Unverifiable),
+        };
         let result = match pumped {
             Err(trouble) => Err(trouble),
             Ok(()) => mill.settle().await,
