@@ -193,7 +193,8 @@ impl PieceHashes {
     /// What proves that a block of `size` (a power of two) from `first` (a multiple of it) on belongs to this version:
     /// the hashes beside its way up to the root. `None` if there is no such block, or not all hashes are known.
     pub fn prove(&self, first: u32, size: u32) -> Option<Vec<Digest>> {
-        self.upper.prove(&self.hashes, first, size)
+        let has_all = self.hashes.len() == self.layout.count() as usize;
+        if has_all { self.upper.prove(&self.hashes, first, size) } else { None }
     }
 
     /// Whether `digest` is that of `piece`.
@@ -403,6 +404,14 @@ mod tests {
         let growing = PieceHashes::growing(layout, merkle_root(&all));
         assert!(growing.learn(0, 128, &all, &[]));
         assert_eq!(growing.first_unknown(0..64), None);
+    }
+
+    #[test]
+    fn an_empty_file_has_a_root_all_the_same() {
+        let growing = |root| PieceHashes::growing(layout(0), root);
+        assert!(growing(merkle_root(&[])).learn(0, 64, &[], &[]));
+        assert!(!growing(Digest::default()).learn(0, 64, &[], &[]));
+        assert_eq!(growing(Digest::default()).first_unknown(0..1), None);
     }
 
     proptest! {
