@@ -2,341 +2,33 @@
 //! lie, keep silent, stop early, dribble or die. They cost time, never integrity; and the client tells what happened.
 
 pub mod common;
+#[path = "common/scripted.rs"]
+pub mod scripted;
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use common::{PATIENCE, content, scratch, wait_until};
+use common::{PATIENCE, scratch, wait_until};
 use pdtp::client::{
-    Client, Config, ErrorKind, EventBody, EventMask, Overwrite, ReaderOptions, Request, Seeding, Session,
-    SessionState, Target, Transfer,
+    ErrorKind, EventBody, EventMask, Overwrite, ReaderOptions, Request, Seeding, SessionState, Target,
 };
-use pdtp::content::{Layout, PieceHashes, PieceSize, hash_piece};
+use pdtp::content::{PieceHashes, hash_piece};
 use pdtp::wire::token::{self, Method, Secret, TokenScope};
-use pdtp::wire::{
-    self, Base64, ByteRange, Dialect, Digest, ErrorCode, FailureKind, FrameReader, Message, TransferMethod,
-    UrlPath, encode_frame,
+use pdtp::wire::{self, ByteRange, Digest, ErrorCode, FailureKind, Message, UrlPath};
+use scripted::{
+    HttpPeer, PIECE, Peer, Served, Server, WAIT, ask_client, client, completed, head, open, origin, start,
+    until_request,
 };
-
-const WAIT: Option<Duration> = Some(PATIENCE);
-const PIECE: u32 = 16 * 1024;
-
-/// A connected client, as the server sees it.
-struct Peer {
-    stream: TcpStream,
-    frames: FrameReader,
-    id: String,
-    listen_port: u16,
-    secret: Secret,
-}
-
-impl Peer {
-    fn send(&mut self, message: impl Into<Message>) {
-        let mut out = bytes::BytesMut::new();
-        encode_frame(Dialect::Framed, &message.into().to_json().unwrap(), &mut out).unwrap();
-        self.stream.write_all(&out).unwrap();
-    }
-
-    /// The next message; `None` when the client has gone.
-    fn next(&mut self) -> Option<Message> {
-        loop {
-            if let Some(body) = self.frames.next_body().unwrap() {
-                return Some(Message::parse(&body).unwrap());
-            }
-            let mut buffer = [0; 4096];
-            match self.stream.read(&mut buffer) {
-                Ok(0) | Err(_) => return None,
-                Ok(n) => self.frames.feed(&buffer[..n]),
-            }
-        }
-    }
-
-    /// The next message that is not chatter.
-    fn expect(&mut self) -> Message {
-        loop {
-            match self.next().expect("the client is there") {
-                Message::Ping(_) => self.send(wire::Pong {}),
-                Message::Progress(_) | Message::Pong(_) => {}
-                message => return message,
-            }
-        }
-    }
-}
-
-/// What the scripted server serves.
-struct Served {
-    bytes: Vec<u8>,
-    hashes: PieceHashes,
-}
-
-impl Served {
-    fn new(seed: u64, size: usize) -> Self {
-        let bytes = content(seed, size);
-        let layout = Layout::new(size as u64, PieceSize::new(PIECE).unwrap()).unwrap();
-        let hashes = bytes.chunks(PIECE as usize).map(hash_piece).collect();
-        Self { hashes: PieceHashes::new(layout, hashes).unwrap(), bytes }
-    }
-
-    fn tell_info(&self, ask: &wire::AskInfo) -> wire::TellInfo {
-        let hashes = || Base64(self.hashes.all().iter().flat_map(|digest| digest.0).collect());
-        wire::TellInfo {
-            url: ask.url.clone(),
-            size: Some(self.bytes.len() as u64),
-            chunk_size: Some(PIECE),
-            root: Some(self.hashes.root()),
-            hashes: ask.hashes.then(hashes),
-            ..wire::TellInfo::default()
-        }
-    }
-
-    fn tell_hashes(&self, ask: &wire::AskHashes) -> wire::TellHashes {
-        let some = self.hashes.all().iter().skip(ask.first as usize).take(ask.count as usize);
-        wire::TellHashes {
-            url: ask.url.clone(),
-            root: ask.root,
-            first: ask.first,
-            hashes: Base64(some.flat_map(|digest| digest.0).collect()),
-        }
-    }
-
-    fn transfer(&self, id: u64, peer: SocketAddr, bytes: std::ops::Range<u64>) -> wire::Transfer {
-        wire::Transfer {
-            id: Some(id),
-            host: peer.ip().to_string(),
-            port: peer.port(),
-            method: TransferMethod::Get,
-            url: "http://127.0.0.1/file".into(),
-            root: Some(self.hashes.root()),
-            range: ByteRange::new(bytes.start, bytes.end - 1),
-            peer_id: format!("peer-{id}"),
-            token: Some("1.2".into()),
-            proof: Some("proof".into()),
-            ..wire::Transfer::default()
-        }
-    }
-
-    fn all(&self) -> std::ops::Range<u64> {
-        0..self.bytes.len() as u64
-    }
-}
-
-/// Listens, and takes registrations.
-struct Server {
-    listener: TcpListener,
-    secret: Secret,
-    /// GETs that came before their time, with what they are known by.
-    early: Mutex<Vec<(TcpStream, String)>>,
-}
-
-impl Server {
-    fn new() -> Self {
-        let mut secret = [0; 32];
-        secret.copy_from_slice(&content(1, 32));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        Self { listener, secret: Secret(secret), early: Mutex::default() }
-    }
-
-    fn uri(&self) -> String {
-        format!("pdtp://{}/", self.listener.local_addr().unwrap())
-    }
-
-    fn accept(&self) -> Peer {
-        // Connections that are opened in advance, for pieces, say nothing.
-        let mut quiet = Vec::new();
-        let stream = loop {
-            let (stream, _) = self.listener.accept().unwrap();
-            stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-            let mut first = [0];
-            match stream.peek(&mut first) {
-                Ok(1) if first == *b"G" => self.note_early(stream),
-                Ok(1) => break stream,
-                _ => quiet.push(stream),
-            }
-        };
-        stream.set_read_timeout(WAIT).unwrap();
-        let mut peer = Peer {
-            stream,
-            frames: FrameReader::new(Dialect::Framed),
-            id: String::new(),
-            listen_port: 0,
-            secret: self.secret.clone(),
-        };
-        let Message::Register(register) = peer.expect() else { panic!("register comes first") };
-        assert_eq!(register.version, Some(3));
-        assert_eq!(register.client_id.len(), 32);
-        (peer.id, peer.listen_port) = (register.client_id, register.listen_port);
-        peer
-    }
-
-    fn note_early(&self, mut stream: TcpStream) {
-        let head = String::from_utf8(read_head(&mut stream).expect("a head")).unwrap();
-        let name = head.lines().find_map(|line| line.strip_prefix("X-PDTP-Early: "));
-        self.early.lock().unwrap().push((stream, name.expect("an early GET").to_owned()));
-    }
-
-    /// The early GET of that name.
-    fn early(&self, name: &str) -> TcpStream {
-        loop {
-            let mut early = self.early.lock().unwrap();
-            if let Some(at) = early.iter().position(|(_, known)| known == name) {
-                return early.remove(at).0;
-            }
-            drop(early);
-            self.note_early(self.listener.accept().unwrap().0);
-        }
-    }
-
-    fn welcome(&self) -> Peer {
-        let mut peer = self.accept();
-        let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-        peer.send(wire::Registered {
-            version: 3,
-            agent: "script/1".into(),
-            server: "origin".into(),
-            session: "s".into(),
-            address: "127.0.0.1".into(),
-            secret: self.secret.to_base64(),
-            time,
-            keepalive_s: 30,
-            ..wire::Registered::default()
-        });
-        peer
-    }
-}
-
-/// An HTTP peer that does `behave` with each connection, after it has read the head of the request.
-struct HttpPeer {
-    address: SocketAddr,
-    requests: Arc<AtomicUsize>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl HttpPeer {
-    fn new(behave: impl Fn(TcpStream, std::ops::Range<usize>) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (requests, stop) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
-        let (counter, stopped, behave) = (Arc::clone(&requests), Arc::clone(&stop), Arc::new(behave));
-        let thread = std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if stopped.load(Ordering::SeqCst) {
-                    return;
-                }
-                let (mut stream, behave, counter) =
-                    (stream.unwrap(), Arc::clone(&behave), Arc::clone(&counter));
-                std::thread::spawn(move || {
-                    let Some(head) = read_head(&mut stream) else { return };
-                    counter.fetch_add(1, Ordering::SeqCst);
-                    let head = String::from_utf8(head).unwrap();
-                    let range = head.lines().find_map(|line| line.strip_prefix("Range: bytes=")).unwrap();
-                    let (min, max) = range.split_once('-').unwrap();
-                    behave(stream, min.parse().unwrap()..max.parse::<usize>().unwrap() + 1);
-                });
-            }
-        });
-        Self { address, requests, stop, thread: Some(thread) }
-    }
-
-    /// One that does what it should.
-    fn honest(bytes: Vec<u8>) -> Self {
-        Self::new(move |mut stream, range| {
-            let _ = stream.write_all(head(&bytes, &range, "proof").as_bytes());
-            let _ = stream.write_all(&bytes[range]);
-        })
-    }
-
-    fn requests(&self) -> usize {
-        self.requests.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for HttpPeer {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-        let _ = self.thread.take().unwrap().join();
-    }
-}
-
-/// Through the empty line; `None` when the other side goes away before.
-fn read_head(stream: &mut TcpStream) -> Option<Vec<u8>> {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte).ok()?;
-        head.push(byte[0]);
-    }
-    Some(head)
-}
-
-fn head(bytes: &[u8], range: &std::ops::Range<usize>, proof: &str) -> String {
-    let (first, last, size) = (range.start, range.end - 1, bytes.len());
-    format!(
-        "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {first}-{last}/{size}\r\n\
-         X-PDTP-Proof: {proof}\r\nConnection: close\r\n\r\n",
-        range.len()
-    )
-}
-
-fn client(configure: impl FnOnce(&mut Config)) -> Client {
-    let mut config = Config { connect_timeout: Duration::from_secs(2), ..Config::default() };
-    configure(&mut config);
-    Client::new(config).unwrap()
-}
-
-fn open(client: &Client, server: &Server) -> Session {
-    client.open_session(&server.uri().parse().unwrap(), 0).unwrap()
-}
-
-fn start(session: &Session, to: &std::path::Path) -> Transfer {
-    let path = UrlPath::parse("/file").unwrap();
-    let target = Target::File(to.join("file"));
-    let request = Request {
-        path,
-        target,
-        overwrite: Overwrite::Resume,
-        recursive: false,
-        expect_root: None,
-        verify: None,
-        keys: Vec::new(),
-        tuning: Default::default(),
-    };
-    session.start(request, 0).unwrap()
-}
-
-/// Answers questions until the client asks for the file to be sent.
-fn until_request(peer: &mut Peer, served: &Served) -> wire::Request {
-    loop {
-        match peer.expect() {
-            Message::AskInfo(ask) => peer.send(served.tell_info(&ask)),
-            Message::AskHashes(ask) => peer.send(served.tell_hashes(&ask)),
-            Message::Request(request) => return request,
-            Message::Provide(_) | Message::Unprovide(_) | Message::Unrequest(_) => {}
-            message => panic!("unexpected {message:?}"),
-        }
-    }
-}
-
-fn completed(peer: &mut Peer, id: u64) -> wire::Completed {
-    loop {
-        if let Message::Completed(completed) = peer.expect() {
-            assert_eq!(completed.id, Some(id));
-            return completed;
-        }
-    }
-}
 
 /// What a browser needs, too: one round trip to connect, and one from the question to the first byte.
 #[test]
 fn the_first_bytes_come_with_the_answer() {
     let served = Served::new(30, 5 * PIECE as usize + 9);
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());
@@ -369,7 +61,7 @@ fn the_first_bytes_come_with_the_answer() {
 #[test]
 fn an_early_get_that_fails_is_sent_again_with_its_token() {
     let served = Served::new(31, 3 * PIECE as usize);
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());
@@ -392,7 +84,7 @@ fn an_early_get_that_fails_is_sent_again_with_its_token() {
 #[test]
 fn what_is_partly_here_is_looked_at_before_it_is_requested() {
     let served = Served::new(32, 4 * PIECE as usize);
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     std::fs::write(local.path().join("file.part"), &served.bytes[..2 * PIECE as usize]).unwrap();
     let session = open(&client, &server);
@@ -412,7 +104,7 @@ fn what_is_partly_here_is_looked_at_before_it_is_requested() {
 fn what_was_asked_in_vain_is_taken_back() {
     let served = Served::new(33, 2 * PIECE as usize);
     let honest = HttpPeer::honest(served.bytes.clone());
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());
@@ -437,10 +129,6 @@ fn what_was_asked_in_vain_is_taken_back() {
     );
     assert_eq!(honest.requests(), 0);
     assert_eq!(std::fs::read_dir(local.path()).unwrap().count(), 0);
-}
-
-fn origin(server: &Server) -> SocketAddr {
-    server.listener.local_addr().unwrap()
 }
 
 #[test]
@@ -483,7 +171,7 @@ fn peers_that_misbehave_cost_time_and_never_integrity() {
     let dead = SocketAddr::from(([127, 0, 0, 1], common::closed_port()));
     let honest = HttpPeer::honest(bytes.clone());
 
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     client.enable_events(EventMask(u32::MAX));
     let session = open(&client, &server);
@@ -565,7 +253,7 @@ fn a_run_is_told_piece_by_piece_and_can_be_called_off() {
         })
     };
     let honest = HttpPeer::honest(bytes.clone());
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());
@@ -574,7 +262,7 @@ fn a_run_is_told_piece_by_piece_and_can_be_called_off() {
     peer.send(served.transfer(1, slow.address, served.all()));
     let mut told = Vec::new();
     while told.len() < 3 {
-        if let Message::Progress(progress) = peer.next().unwrap() {
+        if let Message::Progress(progress) = peer.hear().unwrap() {
             assert_eq!(progress.id, 1);
             told.extend(progress.pieces);
         }
@@ -608,7 +296,7 @@ fn what_a_reader_has_left_behind_is_called_off() {
         })
     };
     let honest = HttpPeer::honest(bytes.clone());
-    let server = Server::new();
+    let server = Server::start();
     let client = client(|_| {});
     let session = open(&client, &server);
     let opening = std::thread::spawn(move || {
@@ -622,7 +310,7 @@ fn what_a_reader_has_left_behind_is_called_off() {
     let progress = |peer: &mut Peer, count: usize| {
         let mut told = Vec::new();
         while told.len() < count {
-            match peer.next().unwrap() {
+            match peer.hear().unwrap() {
                 Message::Progress(progress) => told.extend(progress.pieces),
                 Message::AskInfo(ask) => peer.send(served.tell_info(&ask)),
                 Message::AskHashes(ask) => peer.send(served.tell_hashes(&ask)),
@@ -689,7 +377,7 @@ fn what_goes_on_while_the_server_is_away_is_told_when_it_is_back() {
             let _ = stream.write_all(&bytes[half..range.end]);
         })
     };
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());
@@ -738,7 +426,7 @@ fn a_new_version_starts_clean_and_keeps_what_is_the_same() {
     new.bytes[5 * PIECE as usize] ^= 1;
     let hashes = new.bytes.chunks(PIECE as usize).map(hash_piece).collect();
     new.hashes = PieceHashes::new(old.hashes.layout(), hashes).unwrap();
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());
@@ -761,7 +449,7 @@ fn a_new_version_starts_clean_and_keeps_what_is_the_same() {
 
 #[test]
 fn a_file_that_keeps_changing_is_given_up() {
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());
@@ -769,7 +457,7 @@ fn a_file_that_keeps_changing_is_given_up() {
     peer.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let (mut versions, mut served) = (0, Served::new(0, 3 * PIECE as usize));
     while !transfer.state().is_end() {
-        match peer.next() {
+        match peer.hear() {
             Some(Message::AskInfo(ask)) => {
                 served = Served::new(versions, 3 * PIECE as usize);
                 versions += 1;
@@ -794,7 +482,7 @@ fn a_file_that_keeps_changing_is_given_up() {
 fn hashes_that_are_not_those_of_the_version_are_not_believed() {
     let (served, other) = (Served::new(9, 3 * PIECE as usize), Served::new(10, 3 * PIECE as usize));
     for length in [96, 64, 0] {
-        let server = Server::new();
+        let server = Server::start();
         let (client, local) = (client(|_| {}), scratch());
         let session = open(&client, &server);
         let transfer = start(&session, local.path());
@@ -833,7 +521,7 @@ fn nonsense_about_a_file_is_an_error_and_not_a_balloon() {
         (100, Some(u32::MAX)),
         (100, None),
     ] {
-        let server = Server::new();
+        let server = Server::start();
         let (client, local) = (client(|_| {}), scratch());
         let session = open(&client, &server);
         let transfer = start(&session, local.path());
@@ -853,7 +541,7 @@ fn nonsense_about_a_file_is_an_error_and_not_a_balloon() {
 #[test]
 fn a_listing_cannot_lead_outside() {
     let served = Served::new(11, 100);
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let target = local.path().join("target");
@@ -885,7 +573,7 @@ fn a_listing_cannot_lead_outside() {
         let honest = HttpPeer::honest(served.bytes.clone());
         while !waiting.is_finished() {
             peer.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-            if let Some(Message::Request(request)) = peer.next() {
+            if let Some(Message::Request(request)) = peer.hear() {
                 let transfer =
                     wire::Transfer { url: request.url, ..served.transfer(1, honest.address, served.all()) };
                 peer.send(transfer);
@@ -904,7 +592,7 @@ fn a_listing_cannot_lead_outside() {
 
 #[test]
 fn how_far_the_server_is_with_a_directory_is_told() {
-    let server = Server::new();
+    let server = Server::start();
     let client = client(|_| {});
     let session = open(&client, &server);
     let op = session.list_start(&UrlPath::root(), 1, 7).unwrap();
@@ -956,7 +644,7 @@ fn servers_of_another_kind_are_refused() {
         b"\x00\x2d[\"tell_info\", {\"url\": \"http://a/b\", \"size\": 1}]",
     ];
     for (n, answer) in answers.into_iter().enumerate() {
-        let server = Server::new();
+        let server = Server::start();
         let client = client(|_| {});
         let session = open(&client, &server);
         let mut peer = server.accept();
@@ -981,7 +669,7 @@ fn servers_of_another_kind_are_refused() {
 
 #[test]
 fn an_id_in_use_is_waited_for() {
-    let server = Server::new();
+    let server = Server::start();
     let client = client(|_| {});
     let session = open(&client, &server);
     let mut peer = server.accept();
@@ -1005,24 +693,11 @@ fn an_id_in_use_is_waited_for() {
     assert_eq!(seen["notice"], "bye");
 }
 
-/// The head and body of an answer of the client's own listener.
-fn ask_client(port: u16, request: &str) -> (u16, String, Vec<u8>) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(WAIT).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("a head");
-    let head = String::from_utf8(answer[..end].to_vec()).unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, head, answer[end + 4..].to_vec())
-}
-
 #[test]
 fn pieces_are_given_for_a_token_and_for_nothing_else() {
     let served = Served::new(12, 3 * PIECE as usize);
     let bytes = served.bytes.clone();
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|config| config.seeding = Seeding::Always), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());
@@ -1117,7 +792,7 @@ fn pieces_are_given_for_a_token_and_for_nothing_else() {
 fn a_giver_that_dials_is_taken_from_only_with_a_token_and_only_what_is_right() {
     let served = Served::new(13, 4 * PIECE as usize);
     let bytes = served.bytes.clone();
-    let server = Server::new();
+    let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
     let transfer = start(&session, local.path());

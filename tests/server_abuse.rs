@@ -24,7 +24,7 @@ fn served() -> (tempfile::TempDir, Pdtpd) {
 fn still_serves(server: &Pdtpd) {
     let mut client = Raw::connect(server.port());
     client.register_v3(&format!("c{:?}", client.stream.local_addr().unwrap().port()));
-    client.send(wire::AskInfo { url: "http://h/f.bin".to_owned(), hashes: false });
+    client.send(wire::AskInfo { url: "http://h/f.bin".to_owned(), hashes: false, proof: false });
     let Message::TellInfo(info) = client.expect("tell_info") else { unreachable!() };
     assert_eq!(info.size, Some(200_000));
 }
@@ -246,7 +246,7 @@ fn paths_do_not_leave(server: &Pdtpd) {
         "%c0%ae%c0%ae/secret",
     ] {
         let url = format!("http://h/{path}");
-        client.send(wire::AskInfo { url: url.clone(), hashes: false });
+        client.send(wire::AskInfo { url: url.clone(), hashes: false, proof: false });
         let Message::TellInfo(info) = client.expect("tell_info") else { unreachable!() };
         assert_eq!((info.url, info.size), (url, None), "{path}");
         assert!(info.error.is_some(), "{path}");

@@ -77,7 +77,7 @@ fn is_let_in(client: &mut Raw) -> bool {
 
 #[track_caller]
 fn is_served(client: &mut Raw) {
-    client.send(wire::AskInfo { url: "http://h/f.bin".to_owned(), hashes: false });
+    client.send(wire::AskInfo { url: "http://h/f.bin".to_owned(), hashes: false, proof: false });
     let Message::TellInfo(info) = client.expect("tell_info") else { unreachable!() };
     assert_eq!(info.size, Some(SIZE));
 }
@@ -155,7 +155,7 @@ fn while_there_are_no_descriptors_newcomers_wait_and_nobody_is_lost() {
     assert!(waiting[10..].iter_mut().all(is_let_in));
     waiting.truncate(5);
     wait_until("there are some for files", PATIENCE, || {
-        waiting[0].send(wire::AskInfo { url: "http://h/f.bin".to_owned(), hashes: false });
+        waiting[0].send(wire::AskInfo { url: "http://h/f.bin".to_owned(), hashes: false, proof: false });
         let Message::TellInfo(info) = waiting[0].expect("tell_info") else { unreachable!() };
         info.size == Some(SIZE)
     });
@@ -172,7 +172,7 @@ fn a_file_that_cannot_be_opened_now_is_not_taken_for_another() {
     let server = Pdtpd::start(dir.path(), &[] as &[&str]);
     let mut client = Raw::connect(server.port());
     client.register_v3("c");
-    client.send(wire::AskInfo { url: "http://h/f.bin".to_owned(), hashes: false });
+    client.send(wire::AskInfo { url: "http://h/f.bin".to_owned(), hashes: false, proof: false });
     let Message::TellInfo(info) = client.expect("tell_info") else { unreachable!() };
     let root = info.root.unwrap().to_string();
     let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", server.port())).unwrap());

@@ -66,7 +66,7 @@ fn v2_flow(dialect: Dialect) {
     let (_dir, server, bytes) = served();
     let mut client = Raw::connect_as(server.port(), dialect);
     client.register_v2("old-one", 0);
-    client.send(wire::AskInfo { url: url("f.bin"), hashes: false });
+    client.send(wire::AskInfo { url: url("f.bin"), hashes: false, proof: false });
     client.send(wire::Request { url: url("f.bin"), ..Default::default() });
     let Some(Message::TellInfo(info)) = client.recv() else { panic!("tell_info comes first") };
     assert_eq!((info.size, info.streaming, info.root), (Some(SIZE as u64), Some(false), None));
@@ -74,7 +74,7 @@ fn v2_flow(dialect: Dialect) {
     let file = download_v2(&mut client, "old-one", |_| None);
     assert!(file == bytes);
     // Every piece was good.
-    client.send(wire::AskInfo { url: url("nothing"), hashes: false });
+    client.send(wire::AskInfo { url: url("nothing"), hashes: false, proof: false });
     let mut verdicts = 0;
     loop {
         match client.recv().unwrap() {
@@ -197,7 +197,7 @@ fn version_3() {
     let mut client = Raw::connect(server.port());
     let registered = client.register_v3("new");
     assert_eq!((registered.version, registered.address.as_str()), (3, "127.0.0.1"));
-    client.send(wire::AskInfo { url: url("f.bin"), hashes: false });
+    client.send(wire::AskInfo { url: url("f.bin"), hashes: false, proof: false });
     client.send(wire::Request { url: url("f.bin"), ..Default::default() });
     let Message::TellInfo(info) = client.expect("tell_info") else { unreachable!() };
     assert_eq!(info.root.map(|root| root.to_string().len()), Some(64));
@@ -239,7 +239,13 @@ fn version_3() {
         });
     }
     assert!(file == bytes);
-    client.send(wire::AskHashes { url: url("f.bin"), root: info.root.unwrap(), first: 0, count: 1024 });
+    client.send(wire::AskHashes {
+        url: url("f.bin"),
+        root: info.root.unwrap(),
+        first: 0,
+        count: 1024,
+        proof: false,
+    });
     let Message::TellHashes(hashes) = client.expect("tell_hashes") else { unreachable!() };
     let expected: Vec<u8> =
         bytes.chunks(info.chunk_size.unwrap() as usize).flat_map(|p| hash_piece(p).0).collect();
@@ -265,7 +271,7 @@ fn an_early_get_brings_what_the_request_leads_to() {
         let mut client = Raw::connect(port);
         let early = (!request_first).then(|| get(id, name));
         let registered = client.register_v3(id);
-        client.send(wire::AskInfo { url: url("f.bin"), hashes: true });
+        client.send(wire::AskInfo { url: url("f.bin"), hashes: true, proof: false });
         client.send(wire::Request { url: url("f.bin"), early: Some(name.into()), ..Default::default() });
         let Message::TellInfo(info) = client.expect("tell_info") else { unreachable!() };
         let piece = info.chunk_size.unwrap() as usize;
@@ -322,7 +328,7 @@ fn a_file_that_changes_is_told_and_never_mixed() {
             other => panic!("{other:?}"),
         }
     }
-    client.send(wire::AskInfo { url: url("f.bin"), hashes: false });
+    client.send(wire::AskInfo { url: url("f.bin"), hashes: false, proof: false });
     let Message::TellInfo(info) = client.expect("tell_info") else { unreachable!() };
     assert!(info.root.is_some() && info.root != t.root);
 }
@@ -334,9 +340,10 @@ fn who_asks_faster_than_it_reads_is_slowed_down_not_dropped() {
     let server = Pdtpd::start(dir.path(), &["--piece-size", "16K"]);
     let mut client = Raw::connect(server.port());
     client.register_v3("c");
-    client.send(wire::AskInfo { url: url("big"), hashes: false });
+    client.send(wire::AskInfo { url: url("big"), hashes: false, proof: false });
     let Message::TellInfo(info) = client.expect("tell_info") else { unreachable!() };
-    let ask = wire::AskHashes { url: url("big"), root: info.root.unwrap(), first: 0, count: 1024 };
+    let ask =
+        wire::AskHashes { url: url("big"), root: info.root.unwrap(), first: 0, count: 1024, proof: false };
     let mut asker = Raw::connect(server.port());
     asker.stream = client.stream.try_clone().unwrap();
     let asking = std::thread::spawn(move || (0..QUESTIONS).for_each(|_| asker.send(ask.clone())));

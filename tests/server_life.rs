@@ -189,7 +189,7 @@ fn the_file_says_what_the_command_line_does_not() {
     assert_eq!(common::http(uri.port, "GET", "/.hidden", &[]).status, 200);
     let mut client = Raw::connect(uri.port);
     assert_eq!(client.register_v3("c").notice.as_deref(), Some("hello"));
-    client.send(wire::AskInfo { url: "http://h/a".to_owned(), hashes: false });
+    client.send(wire::AskInfo { url: "http://h/a".to_owned(), hashes: false, proof: false });
     let Message::TellInfo(info) = client.expect("tell_info") else { unreachable!() };
     assert_eq!(info.chunk_size, Some(16 * 1024));
 

@@ -30,7 +30,17 @@ fuzz_target!(|data: &[u8]| {
     let verified = PieceHashes::verified(layout, hashes.clone(), &root);
     assert_eq!(verified.is_some(), hashes.len() == layout.count() as usize);
     assert_eq!(PieceHashes::verified(layout, hashes.clone(), &told.root), None);
+    // In parts: what is learned is right, and what belongs there is learned.
+    let growing = PieceHashes::growing(layout, root);
+    let (block, proof) = hashes.split_at(hashes.len().min(64));
+    if growing.learn(0, 64, block, proof) {
+        assert!((0..).zip(block).all(|(piece, hash)| growing.is_right(piece, hash)));
+    }
     if let Some(verified) = verified {
+        for (first, block) in (0..).step_by(64).zip(hashes.chunks(64)) {
+            assert!(growing.learn(first, 64, block, &verified.prove(first, 64).unwrap()));
+        }
+        assert_eq!(growing.first_unknown(0..layout.count()), None);
         let mut set = PieceSet::new(layout.count());
         for (piece, hash) in (0..).zip(&hashes) {
             assert!(verified.is_right(piece, hash) && set.insert(piece));

@@ -39,6 +39,11 @@ pub(super) struct Ahead {
     conn: Option<Arc<Conn>>,
 }
 
+/// Whether a download to `target` would find nothing to begin with.
+pub(super) async fn is_nothing_here(target: PathBuf) -> bool {
+    blocking(move || is_anything_here(&target)).await == Ok(false)
+}
+
 /// What a connection has been asked for already.
 pub(super) struct Already {
     pub(super) conn: Arc<Conn>,
@@ -96,7 +101,7 @@ impl Ahead {
     pub(super) async fn start(link: &LinkUser, plan: Plan, window: u64) -> Option<Self> {
         let Plan { path, expect_root, is_stream, pace, look_at } = plan;
         if let Some(target) = look_at
-            && blocking(move || is_anything_here(&target)).await != Ok(false)
+            && !is_nothing_here(target).await
         {
             return None;
         }
@@ -119,9 +124,11 @@ impl Ahead {
 
     /// Asks what it is, and requests it.
     pub(super) async fn ask(&mut self, numbers: Arc<Numbers>) -> Result<wire::TellInfo, Error> {
-        let asked =
-            self.link.ask_info_and_request(&self.path, numbers, &self.request, self.early.as_ref()).await;
-        let (info, conn) = asked?;
+        let Self { request, early, .. } = &*self;
+        // What is read by a root alone begins with all hashes (`download::file`).
+        let in_parts = request.root.is_none() || request.position.is_none();
+        let asking = self.link.ask_info_and_request(&self.path, numbers, request, early.as_ref(), in_parts);
+        let (info, conn) = asking.await?;
         self.conn = Some(conn);
         Ok(info)
     }
@@ -155,7 +162,7 @@ impl Drop for Ahead {
         }
         if let Some(conn) = self.conn.take() {
             let unrequest = wire::Unrequest { url: self.link.url(&self.path), range: None, root: None };
-            conn.send_at_once(&self.link.inner.handle, unrequest);
+            conn.send_at_once(&self.link.inner.handle, unrequest.into());
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::progress::Numbers;
 use super::{Error, ErrorKind};
-use crate::wire::{self, ByteRange, ErrorCode, Listing, TellHashes, TellInfo, TellVerify};
+use crate::wire::{self, ByteRange, Digest, ErrorCode, Listing, TellHashes, TellInfo, TellVerify};
 
 /// Questions under way at once, unless the server allows fewer; half of what the protocol does, so that questions of
 /// one sort never keep the others waiting for long.
@@ -64,6 +64,7 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
+type HashesWaiter = (Answer<TellHashes>, OwnedSemaphorePermit);
 
 /// The unanswered questions of a connection.
 #[derive(Debug)]
@@ -77,7 +78,8 @@ struct Waiting {
     closed: bool,
     next_list: u64,
     infos: HashMap<String, Vec<InfoWaiter>>,
-    hashes: HashMap<(String, u64), (Answer<TellHashes>, OwnedSemaphorePermit)>,
+    /// By URL, version and first piece; in the order in which they were asked.
+    hashes: HashMap<(String, Digest, u64), Vec<HashesWaiter>>,
     lists: HashMap<u64, ListWaiter>,
     verifies: HashMap<VerifyKey, Vec<(oneshot::Sender<bool>, OwnedSemaphorePermit)>>,
 }
@@ -140,27 +142,32 @@ impl Asks {
         Arc::clone(&self.in_flight).acquire_owned().await.map_err(|_| AskError::Gone)
     }
 
-    /// `hashes`: with piece hashes, unless the question is under way without.
+    /// Room for one more question, if there is any.
+    pub(super) fn permit_now(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.in_flight).try_acquire_owned().ok()
+    }
+
+    /// With piece hashes, if `ask` says so, unless the question is under way without.
     pub(super) async fn info(
         &self,
-        url: &str,
-        hashes: bool,
+        ask: wire::AskInfo,
         numbers: Option<Arc<Numbers>>,
     ) -> Result<Asked<TellInfo>, AskError> {
         let permit = self.permit().await?;
         let (sender, answer) = oneshot::channel();
         let mut waiting = self.open()?;
-        let waiters = waiting.infos.entry(url.to_owned()).or_default();
+        let waiters = waiting.infos.entry(ask.url.clone()).or_default();
         let first = waiters.is_empty();
         waiters.push(InfoWaiter { answer: sender, numbers, _permit: first.then_some(permit) });
-        let to_send = first.then(|| wire::AskInfo { url: url.to_owned(), hashes }.into());
+        let to_send = first.then(|| ask.into());
         Ok(Asked { answer, to_send })
     }
 
     pub(super) async fn hashes(&self, ask: wire::AskHashes) -> Result<Asked<TellHashes>, AskError> {
         let permit = self.permit().await?;
         let (sender, answer) = oneshot::channel();
-        self.open()?.hashes.insert((ask.url.clone(), ask.first), (sender, permit));
+        let key = (ask.url.clone(), ask.root, ask.first);
+        self.open()?.hashes.entry(key).or_default().push((sender, permit));
         Ok(Asked { answer, to_send: Some(ask.into()) })
     }
 
@@ -206,11 +213,21 @@ impl Asks {
         }
     }
 
-    pub(super) fn on_hashes(&self, hashes: TellHashes) {
-        let key = (hashes.url.clone(), hashes.first);
-        if let Some((answer, _permit)) = self.waiting().hashes.remove(&key) {
-            let _ = answer.send(Ok(hashes));
+    /// Gives hashes back that nobody here waits for.
+    pub(super) fn on_hashes(&self, hashes: TellHashes) -> Option<TellHashes> {
+        if hashes.proof.is_some() {
+            return Some(hashes);
         }
+        let key = (hashes.url.clone(), hashes.root, hashes.first);
+        let mut waiting = self.waiting();
+        let Some(waiters) = waiting.hashes.get_mut(&key) else { return Some(hashes) };
+        // Those of a version are all in the server's memory: they come as they were asked for.
+        let (answer, _permit) = waiters.remove(0);
+        if waiters.is_empty() {
+            waiting.hashes.remove(&key);
+        }
+        let _ = answer.send(Ok(hashes));
+        None
     }
 
     pub(super) fn on_reading(&self, reading: &wire::Reading) {
@@ -256,7 +273,8 @@ impl Asks {
             }
         }
         if re.is_none_or(|re| re == "ask_hashes") {
-            for (_, (answer, _permit)) in waiting.hashes.extract_if(|(asked, _), _| asked == url) {
+            let about_it = waiting.hashes.extract_if(|(asked, ..), _| asked == url);
+            for (answer, _permit) in about_it.flat_map(|(_, waiters)| waiters) {
                 found = true;
                 let _ = answer.send(Err(refusal.clone()));
             }
@@ -276,7 +294,7 @@ impl Asks {
         for (_, waiter) in waiting.lists.drain() {
             let _ = waiter.answer.send(Err(refusal.clone()));
         }
-        for (_, (answer, _permit)) in waiting.hashes.drain() {
+        for (answer, _permit) in waiting.hashes.drain().flat_map(|(_, waiters)| waiters) {
             let _ = answer.send(Err(refusal.clone()));
         }
     }
@@ -302,26 +320,53 @@ impl Asks {
 mod tests {
     use super::*;
 
+    fn about_a() -> wire::AskInfo {
+        wire::AskInfo { url: "http://h/a".into(), ..wire::AskInfo::default() }
+    }
+
     #[tokio::test]
     async fn equal_questions_share_an_answer() {
         let asks = Asks::new();
-        let first = asks.info("http://h/a", false, None).await.unwrap();
-        let second = asks.info("http://h/a", false, None).await.unwrap();
+        let first = asks.info(about_a(), None).await.unwrap();
+        let second = asks.info(about_a(), None).await.unwrap();
         assert!(first.to_send.is_some() && second.to_send.is_none());
         asks.on_info(&TellInfo { url: "http://h/other".into(), ..TellInfo::default() });
         asks.on_info(&TellInfo { url: "http://h/a".into(), size: Some(5), ..TellInfo::default() });
         assert_eq!(first.answer().await.unwrap().size, Some(5));
         assert_eq!(second.answer().await.unwrap().size, Some(5));
-        assert!(
-            asks.info("http://h/a", false, None).await.unwrap().to_send.is_some(),
-            "asked anew after the answer"
-        );
+        assert!(asks.info(about_a(), None).await.unwrap().to_send.is_some(), "asked anew after the answer");
+    }
+
+    #[tokio::test]
+    async fn hashes_are_those_of_the_version_that_was_asked_for() {
+        let asks = Asks::new();
+        let ask = |root: u8, count| wire::AskHashes {
+            url: "http://h/a".into(),
+            root: Digest([root; 32]),
+            count,
+            ..wire::AskHashes::default()
+        };
+        let tell = |root: u8, bytes: usize| TellHashes {
+            url: "http://h/a".into(),
+            root: Digest([root; 32]),
+            hashes: wire::Base64(vec![0; bytes]),
+            ..TellHashes::default()
+        };
+        let old = asks.hashes(ask(1, 64)).await.unwrap();
+        let new = asks.hashes(ask(2, 64)).await.unwrap();
+        let more = asks.hashes(ask(2, 128)).await.unwrap();
+        let left = [tell(3, 0), tell(2, 64 * 32), tell(2, 128 * 32), tell(1, 32), tell(1, 64)]
+            .map(|told| asks.on_hashes(told).is_some());
+        assert_eq!(left, [true, false, false, false, true]);
+        assert_eq!(old.answer().await.unwrap().hashes.0.len(), 32);
+        assert_eq!(new.answer().await.unwrap().hashes.0.len(), 64 * 32);
+        assert_eq!(more.answer().await.unwrap().hashes.0.len(), 128 * 32);
     }
 
     #[tokio::test]
     async fn an_error_answers_what_it_is_about() {
         let asks = Asks::new();
-        let info = asks.info("http://h/a", false, None).await.unwrap();
+        let info = asks.info(about_a(), None).await.unwrap();
         let list =
             asks.list(wire::List { url: "http://h/a".into(), ..wire::List::default() }, None).await.unwrap();
         let Some(wire::Message::List(sent)) = &list.to_send else { panic!("no list") };
@@ -360,9 +405,9 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_the_connection_ends_all_questions() {
         let asks = Asks::new();
-        let asked = asks.info("http://h/a", false, None).await.unwrap();
+        let asked = asks.info(about_a(), None).await.unwrap();
         asks.close();
         assert!(matches!(asked.answer().await, Err(AskError::Gone)));
-        assert!(matches!(asks.info("http://h/a", false, None).await, Err(AskError::Gone)));
+        assert!(matches!(asks.info(about_a(), None).await, Err(AskError::Gone)));
     }
 }

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedMutexGuard, oneshot, watch};
-use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, interval_at, sleep, timeout};
 
-use super::ahead::{Ahead, Already, Plan};
+use super::ahead::{Ahead, Already, Plan, is_nothing_here};
 use super::asks::printable;
 use super::event::EventBody;
 use super::files::{Held, Owner, Upset};
+use super::hashes::{self, Told};
 use super::inner::Inner;
 use super::mirror::{Mirror, Rules};
 use super::old;
@@ -41,10 +41,6 @@ use crate::wire::{self, ByteRange, Digest, EntryKind, FileSignature, Order, UrlP
 const MAX_RESTARTS: u32 = 5;
 /// How long a server that is busy with a file is left alone.
 const BUSY_PAUSE: Duration = Duration::from_millis(500);
-/// Pieces of one file at most: with their hashes, 128 MiB of memory; at the largest piece size, 16 TiB.
-const MAX_PIECES: u32 = 4 * 1024 * 1024;
-/// Questions for piece hashes under way for one file.
-const HASHES_IN_FLIGHT: usize = 8;
 /// Ranges asked for at once; more are asked for when those are here. Half of what the protocol allows.
 const MAX_RANGES: usize = limits::MAX_RANGES_PER_FILE / 2;
 /// What a stream has fetched ahead of what was taken.
@@ -113,8 +109,8 @@ pub(super) struct File {
     pub(super) expect_root: Option<Digest>,
     /// From an answer, with the signatures that are in it; or from a listing, if that says enough.
     pub(super) version: Option<(Version, Vec<FileSignature>)>,
-    /// Hashes of its first pieces, as they were told with the version.
-    pub(super) hashes: Option<Vec<u8>>,
+    /// Piece hashes that were told with the version.
+    pub(super) told: Option<Told>,
     /// What was asked for already.
     pub(super) ahead: Option<Ahead>,
     /// Nobody else downloads it meanwhile, if that is settled.
@@ -286,9 +282,9 @@ async fn download(link: LinkUser, shared: &Arc<Shared>, request: Request) -> Res
             Place::Stream(Streaming { function, range: tuning.range, pace: tuning.pace })
         }
     };
-    let hashes = info.and_then(|info| info.hashes).map(|hashes| hashes.0);
+    let told = info.and_then(|mut info| Told::with(&mut info));
     let (job, turn) = (job(true), None);
-    file(&job, File { path, place, expect_root, version, hashes, ahead, turn, counted: None, is_new: false })
+    file(&job, File { path, place, expect_root, version, told, ahead, turn, counted: None, is_new: false })
         .await
         .map(|got| Some(got.root))
 }
@@ -335,7 +331,7 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
         mut place,
         expect_root,
         mut version,
-        mut hashes,
+        mut told,
         mut ahead,
         turn,
         mut counted,
@@ -385,7 +381,24 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
             None => job.shared.numbers.add_file(size),
             Some(before) => job.shared.numbers.resize(before, size),
         }
-        let hashes = match fetch_hashes(job, &path, &version, hashes.take()).await {
+        let in_parts = hashes::is_worth_parts(&version.layout)
+            && match &place {
+                // Otherwise there is something to look at, for which all are needed.
+                Place::File(target) => {
+                    let (is_certain, target) = (is_new || ahead.is_some(), target.clone());
+                    is_certain || overwrite == Overwrite::Replace || is_nothing_here(target).await
+                }
+                // A root alone does not say how long a file is, and so not where a byte is, until all are known.
+                Place::Stream(_) | Place::Readers(_) => {
+                    expect_root.is_none() || verdict.as_ref().is_some_and(has_layout)
+                }
+            };
+        let known = known_here(job, &path, &version, &place);
+        let hashes = match known {
+            Some(known) if in_parts || known.first_unknown(0..u32::MAX).is_none() => Ok(known),
+            _ => hashes::begin(job, &path, &version, told.take(), in_parts).await,
+        };
+        let hashes = match hashes {
             Ok(hashes) => hashes,
             Err(Stop::Stale) => {
                 ahead = None;
@@ -412,65 +425,23 @@ pub(super) async fn file(job: &Arc<Job>, file: File) -> Result<Got, Error> {
     Err(Error::new(ErrorKind::Changed, format!("{path} keeps changing on the server; try again later")))
 }
 
-/// `told` are the hashes of the first pieces, if they are known.
-pub(super) async fn fetch_hashes(
-    job: &Job,
-    path: &UrlPath,
-    version: &Version,
-    told: Option<Vec<u8>>,
-) -> Result<Arc<PieceHashes>, Stop> {
-    let Version { root, layout, .. } = *version;
-    let Some(root) = root else { return Ok(Arc::new(PieceHashes::untold(layout))) };
-    let lie = || {
-        let text = format!("the piece hashes that the server gives for {path} do not belong to its version");
-        Stop::Failed(Error::new(ErrorKind::Hash, text))
+/// Whether somebody who is believed has signed how long the file is.
+fn has_layout(verdict: &Verdict) -> bool {
+    verdict.status == Status::Good
+}
+
+/// What is known of the hashes of a version that is being received, or given, or was read. What is here of it can be
+/// taken over then.
+fn known_here(job: &Job, path: &UrlPath, version: &Version, place: &Place) -> Option<Arc<PieceHashes>> {
+    let held = job.link.files.get(path).map(|held| Arc::clone(held.hashes()));
+    let rest = match place {
+        Place::Readers(source) => source.hashes(),
+        _ => None,
     };
-    let count = layout.count();
-    if count > MAX_PIECES {
-        let text = format!("{path} has {count} pieces; this client takes {MAX_PIECES}");
-        return Err(Error::new(ErrorKind::Limit, text).into());
-    }
-    if count == 1 {
-        return PieceHashes::from_single_root(layout, root).map(Arc::new).ok_or_else(lie);
-    }
-    let mut firsts = (0..count).step_by(limits::MAX_HASHES as usize);
-    let mut asking = JoinSet::new();
-    // Grows with what has come, not with what was announced.
-    let mut parts: Vec<(u32, Vec<u8>)> = Vec::new();
-    if let Some(told) = told.filter(|told| told.len() == limits::MAX_HASHES.min(count) as usize * 32) {
-        parts.extend(firsts.next().map(|first| (first, told)));
-    }
-    loop {
-        while asking.len() < HASHES_IN_FLIGHT
-            && let Some(first) = firsts.next()
-        {
-            let some = limits::MAX_HASHES.min(count - first);
-            let (link, path) = (job.link.clone(), path.clone());
-            asking.spawn(async move {
-                let told = link.ask_hashes(&path, root, u64::from(first), some).await?;
-                Ok::<_, Error>((first, some, told))
-            });
-        }
-        let answer = match job.shared.unless_cancelled(asking.join_next()).await? {
-            None => break,
-            Some(Ok(answer)) => answer,
-            Some(Err(_)) => return Err(Error::new(ErrorKind::State, "the client is being shut down").into()),
-        };
-        match answer {
-            Ok((first, some, told)) => {
-                if told.root != root || told.hashes.0.len() != some as usize * 32 {
-                    return Err(lie());
-                }
-                parts.push((first, told.hashes.0));
-            }
-            Err(error) if error.kind == ErrorKind::Changed => return Err(Stop::Stale),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    parts.sort_unstable_by_key(|(first, _)| *first);
-    let digests =
-        parts.iter().flat_map(|(_, bytes)| bytes.as_chunks::<32>().0).map(|digest| Digest(*digest)).collect();
-    PieceHashes::verified(layout, digests, &root).map(Arc::new).ok_or_else(lie)
+    let is_of_it = |known: &Arc<PieceHashes>| {
+        known.is_told() && version.root == Some(known.root()) && known.layout() == version.layout
+    };
+    held.filter(is_of_it).or(rest.filter(is_of_it))
 }
 
 /// How one attempt at a version ended.
@@ -687,11 +658,11 @@ pub(super) async fn for_readers(
             None => job.link.ask_info(&path, Some(numbers)).await,
         }
     };
-    let info = job.shared.unless_cancelled(asking).await??;
+    let mut info = job.shared.unless_cancelled(asking).await??;
     let version = Some(version_to_read(job, source, &info)?);
-    let hashes = info.hashes.map(|hashes| hashes.0);
+    let told = Told::with(&mut info);
     let (place, expect_root) = (Place::Readers(Arc::clone(source)), source.expect_root());
-    let read = File { path, place, expect_root, version, hashes, ahead, turn, counted: None, is_new: false };
+    let read = File { path, place, expect_root, version, told, ahead, turn, counted: None, is_new: false };
     match file(job, read).await {
         Err(error) if error.kind == ErrorKind::Again => Ok(()),
         Err(error) => Err(error),
@@ -719,7 +690,14 @@ pub(super) async fn admits(
     if version.layout != held.layout || version.root.is_some_and(|root| root != held.root) {
         return Ok(false);
     }
-    verify::admit(job, &held.path, &version, signatures, is_pinned).await?;
+    let verdict = verify::admit(job, &held.path, &version, signatures, is_pinned).await?;
+    if is_pinned && !verdict.as_ref().is_some_and(has_layout) {
+        // As for a file that is received for them alone: where a byte is must not depend on what the server says.
+        match hashes::complete(&job.link, held).await {
+            Err(error) if error.kind == ErrorKind::Changed => return Ok(false),
+            completed => completed?,
+        }
+    }
     Ok(true)
 }
 
@@ -776,7 +754,8 @@ async fn copy_into(
 fn copy_pieces(from: &PieceStore, to: &PieceStore, mut pieces: Range<u32>) -> std::io::Result<()> {
     let layout = from.layout();
     let mut buffer = vec![0; layout.piece_size().bytes() as usize];
-    while let Some(piece) = pieces.find(|&piece| from.has(piece)) {
+    let is_known = |piece: u32| to.hashes().first_unknown(piece..piece + 1).is_none();
+    while let Some(piece) = pieces.find(|&piece| from.has(piece) && is_known(piece)) {
         let bytes = layout.bytes_of(piece);
         let buffer = &mut buffer[..(bytes.end - bytes.start) as usize];
         let is_whole = from.read_at(bytes.start, buffer).is_ok_and(|length| length == buffer.len());
@@ -1014,6 +993,15 @@ impl Want {
         }
     }
 
+    /// Where somebody reads.
+    fn positions(&self, held: &Held) -> Vec<u64> {
+        match self {
+            Self::Stream { position, .. } => vec![position.at()],
+            Self::Readers(source) => source.positions(),
+            Self::All => held.source().map(|source| source.positions()).unwrap_or_default(),
+        }
+    }
+
     /// Whether all that will ever be wanted is here.
     fn is_here(&self, store: &PieceStore) -> bool {
         match self {
@@ -1188,6 +1176,18 @@ async fn converse(
     loop {
         if is_over(job, held, store, want).await? {
             return Ok(Ok(()));
+        }
+        for position in want.positions(held) {
+            // Together with the request: the first byte is to take one round trip, not two.
+            let piece = held.layout.piece_at(position);
+            hashes::need(&job.link, held, piece..piece + 1);
+        }
+        hashes::go_on(&job.link, held);
+        if held.questions.are_in_vain(held.hashes()) {
+            match job.shared.unless_cancelled(hashes::complete(&job.link, held)).await? {
+                Err(error) if error.kind == ErrorKind::Changed => return Err(Stop::Stale),
+                completed => completed?,
+            }
         }
         precedence.mark_unchanged();
         let wanted = *priority.borrow_and_update();

@@ -19,7 +19,7 @@ use super::files::{Belongs, Held, Owner, Upset};
 use super::old::{self, Old};
 use super::progress::Source;
 use super::session::{Conn, Link};
-use super::{Error, PeerTransfer};
+use super::{Error, PeerTransfer, hashes};
 use crate::content::PieceSet;
 use crate::peer::connect::{Begun, Errand};
 use crate::peer::{ReceiveError, Received};
@@ -411,6 +411,9 @@ pub(super) fn accept(link: &Arc<Link>, conn: &Arc<Conn>, transfer: wire::Transfe
         token: transfer.token,
         proof: transfer.proof,
     };
+    if exchange.received {
+        hashes::need(link, &exchange.held, exchange.pieces.clone());
+    }
     let early = if transfer.early { exchange.held.take_early() } else { None };
     let called_off = Arc::new(Notify::new());
     if let Some(id) = id {

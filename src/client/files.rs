@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::ahead::Early;
 use super::cache::Used;
+use super::hashes::Questions;
 use super::progress::{Numbers, Source};
 use super::reader;
 use super::session::Conn;
@@ -69,6 +70,8 @@ pub(super) struct Held {
     pub(super) root: Digest,
     pub(super) layout: Layout,
     hashes: Arc<PieceHashes>,
+    /// About the hashes that are not known.
+    pub(super) questions: Questions,
     store: Mutex<Slot>,
     owner: Owner,
     /// Complete, and only given to others.
@@ -121,6 +124,7 @@ impl Held {
             root: hashes.root(),
             layout: hashes.layout(),
             hashes,
+            questions: Questions::default(),
             credited: AtomicU64::new(store.found()),
             store: Mutex::new(Slot::Open(store)),
             owner,
@@ -322,7 +326,12 @@ impl Held {
         let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
     }
 
-    /// Whether its piece hashes, and so its root, are known.
+    /// What it is verified against.
+    pub(super) fn hashes(&self) -> &Arc<PieceHashes> {
+        &self.hashes
+    }
+
+    /// Whether its piece hashes, and so its root, are known or can be had.
     pub(super) fn is_told(&self) -> bool {
         self.hashes.is_told()
     }

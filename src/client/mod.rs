@@ -15,6 +15,7 @@ mod error;
 mod event;
 mod exchange;
 mod files;
+mod hashes;
 mod inner;
 mod log;
 mod metrics;

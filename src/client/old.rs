@@ -123,7 +123,7 @@ pub(super) fn said_to(message: Message) -> Option<Message> {
             ..Default::default()
         }
         .into(),
-        Message::AskInfo(m) => wire::AskInfo { url: m.url, hashes: false }.into(),
+        Message::AskInfo(m) => wire::AskInfo { url: m.url, hashes: false, proof: false }.into(),
         Message::Register(_) | Message::AskVerify(_) | Message::ProtocolWarn(_) => message,
         other => {
             tracing::debug!(kind = other.kind(), "not said to a server of version 2");

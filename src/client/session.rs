@@ -25,7 +25,7 @@ use super::inner::Inner;
 use super::old::{self, Old};
 use super::progress::Numbers;
 use super::watches::Watches;
-use super::{Error, ErrorKind, Seeding, ServerInfo, ServerLimits, SessionState};
+use super::{Error, ErrorKind, Seeding, ServerInfo, ServerLimits, SessionState, hashes};
 use crate::wire::token::Secret;
 use crate::wire::{self, Dialect, ErrorCode, Message, UrlPath, limits};
 
@@ -89,8 +89,7 @@ impl Conn {
     }
 
     /// The same where nobody can wait. It goes before what is sent after it, unless very much waits to be written.
-    pub(super) fn send_at_once(self: &Arc<Self>, handle: &Handle, message: impl Into<Message>) {
-        let message = message.into();
+    pub(super) fn send_at_once(self: &Arc<Self>, handle: &Handle, message: Message) {
         let message = if self.old().is_some() { old::said_to(message) } else { Some(message) };
         if let Some(message) = message
             && let Err(mpsc::error::TrySendError::Full(left)) = self.out.try_send(Outgoing::Now(message))
@@ -393,7 +392,8 @@ impl Link {
         let mut tries = Tries::of(path);
         loop {
             let conn = self.conn().await?;
-            let asked = conn.asks.info(&self.url(path), false, numbers.clone()).await;
+            let ask = wire::AskInfo { url: self.url(path), ..wire::AskInfo::default() };
+            let asked = conn.asks.info(ask, numbers.clone()).await;
             match put(&conn, asked).await {
                 Ok(info) => return judge_info(path, info),
                 Err(error) => tries.after(&conn, error).await?,
@@ -401,13 +401,15 @@ impl Link {
         }
     }
 
-    /// The same, and requests what is there in the same flight. Also says on which connection.
+    /// The same, with piece hashes, of which a few will do if it can begin `in_parts`; and requests what is there in the
+    /// same flight. Also says on which connection.
     pub(super) async fn ask_info_and_request(
         &self,
         path: &UrlPath,
         numbers: Arc<Numbers>,
         request: &wire::Request,
         early: Option<&Early>,
+        in_parts: bool,
     ) -> Result<(wire::TellInfo, Arc<Conn>), Error> {
         let mut tries = Tries::of(path);
         loop {
@@ -416,7 +418,8 @@ impl Link {
                 Some(early) if early.aims_at(conn.server).await => Some(early.name.clone()),
                 _ => None,
             };
-            let asked = conn.asks.info(&request.url, true, Some(Arc::clone(&numbers))).await;
+            let ask = wire::AskInfo { url: request.url.clone(), hashes: true, proof: in_parts };
+            let asked = conn.asks.info(ask, Some(Arc::clone(&numbers))).await;
             let answer = match asked {
                 Ok(mut asked) => {
                     match send_both(&conn, &mut asked, wire::Request { early, ..request.clone() }).await {
@@ -455,26 +458,6 @@ impl Link {
                 Ok(listing) => return Ok(listing),
                 // Meanwhile it is known whom the question went to.
                 Err(_) if conn.old().is_some() => {}
-                Err(error) => tries.after(&conn, error).await?,
-            }
-        }
-    }
-
-    /// The hashes of some pieces.
-    pub(super) async fn ask_hashes(
-        &self,
-        path: &UrlPath,
-        root: wire::Digest,
-        first: u64,
-        count: u32,
-    ) -> Result<wire::TellHashes, Error> {
-        let ask = wire::AskHashes { url: self.url(path), root, first, count };
-        let mut tries = Tries::of(path);
-        loop {
-            let conn = self.conn().await?;
-            let asked = conn.asks.hashes(ask.clone()).await;
-            match put(&conn, asked).await {
-                Ok(hashes) => return Ok(hashes),
                 Err(error) => tries.after(&conn, error).await?,
             }
         }
@@ -783,7 +766,7 @@ impl Link {
         let started = tokio::time::Instant::now();
         let deadline = started + opening.patience();
         // Version 2 does not answer a registration, but any question, and this one changes nothing.
-        let probe = wire::AskInfo { url: self.url(&UrlPath::root()), hashes: false };
+        let probe = wire::AskInfo { url: self.url(&UrlPath::root()), hashes: false, proof: false };
         let mut probe_at = Some(started + opening.probe_after());
         let refused = |kind, text: &str| Ended::Refused(Error::new(kind, format!("{}: {text}", self.host)));
         let is_trial = opening.is_trial() || opening == Opening::TryLines;
@@ -978,7 +961,13 @@ impl Link {
                 }
             }
             Message::Hashing(hashing) => conn.asks.on_hashing(&hashing),
-            Message::TellHashes(hashes) => conn.asks.on_hashes(hashes),
+            Message::TellHashes(told) => {
+                if let Some(told) = conn.asks.on_hashes(told)
+                    && let Some(held) = self.held_of(&told.url)
+                {
+                    hashes::on_told(self, &held, &told);
+                }
+            }
             Message::Reading(reading) => conn.asks.on_reading(&reading),
             Message::Listing(listing) => conn.asks.on_listing(listing),
             Message::TellVerify(tell) => conn.asks.on_verify(tell),
@@ -1057,10 +1046,12 @@ impl Link {
             }
             return;
         }
+        let about_hashes = error.re.as_deref() == Some("ask_hashes");
         let about_request = error.re.as_deref().is_none_or(|re| re == "request");
-        if about_request
+        if (about_request || about_hashes)
             && let Some(held) = error.url.as_deref().and_then(|url| self.held_of(url))
             && !held.is_shared()
+            && (!about_hashes || held.questions.are_refused())
         {
             match error.code {
                 ErrorCode::Changed => held.upset(Upset::Changed),
@@ -1113,18 +1104,18 @@ async fn put<T>(conn: &Conn, asked: Result<Asked<T>, AskError>) -> Result<T, Ask
 }
 
 /// Whether to ask again: whenever the connection was lost meanwhile, and a few times when the server is busy.
-struct Tries<'a> {
+pub(super) struct Tries<'a> {
     path: &'a UrlPath,
     busy: u32,
 }
 
 impl<'a> Tries<'a> {
-    fn of(path: &'a UrlPath) -> Self {
+    pub(super) fn of(path: &'a UrlPath) -> Self {
         Self { path, busy: 0 }
     }
 
     /// Waits until it makes sense to ask again; an error when it never will.
-    async fn after(&mut self, conn: &Conn, error: AskError) -> Result<(), Error> {
+    pub(super) async fn after(&mut self, conn: &Conn, error: AskError) -> Result<(), Error> {
         match error {
             AskError::Gone => conn.closed().await,
             AskError::Refused(refusal) if refusal.code == ErrorCode::Busy && self.busy < BUSY_RETRIES => {

@@ -16,7 +16,7 @@ use super::inner::{Inner, Runtime};
 use super::session::LinkUser;
 use super::transfer::Shared;
 use super::verify::Demand;
-use super::{Error, ErrorKind, Overwrite, PieceStore, Priority, Seeding, StoreError};
+use super::{Error, ErrorKind, Overwrite, PieceStore, Priority, Seeding, StoreError, hashes};
 use crate::content::trust::Policy;
 use crate::wire::{self, Digest, EntryKind, UrlPath};
 
@@ -197,7 +197,7 @@ impl Offer {
                 return Err(Error::new(ErrorKind::Changed, text));
             }
             self.has_size(version.layout.size()).await?;
-            let hashes = match download::fetch_hashes(&job, path, &version, None).await {
+            let hashes = match hashes::begin(&job, path, &version, None, false).await {
                 Ok(hashes) => hashes,
                 Err(Stop::Stale | Stop::Yielded) => continue,
                 Err(Stop::Failed(error)) => return Err(error),

@@ -215,7 +215,7 @@ async fn fetch(
         turn: None,
         expect_root: None,
         version: version.filter(|_| is_known).map(|version| (version, Vec::new())),
-        hashes: None,
+        told: None,
         ahead: None,
         counted: Some(entry.size),
         is_new,

@@ -19,7 +19,7 @@ use super::exchange::{self, Exchange};
 use super::inner::Inner;
 use super::progress::Source;
 use super::session::Key;
-use super::{Error, ErrorKind};
+use super::{Error, ErrorKind, hashes};
 use crate::peer::head::Fields;
 use crate::peer::serve::{Body, Request, Response, Service, serve_connection};
 use crate::peer::{FileSpan, field};
@@ -455,6 +455,7 @@ impl PeerService {
         if bytes != layout.bytes_of_run(exchange.pieces.clone()) {
             return Response::text(416, "whole pieces are wanted");
         }
+        hashes::need(&exchange.link, &exchange.held, exchange.pieces.clone());
         let called_off = Arc::new(Notify::new());
         if let Some(id) = exchange.id {
             exchange.link.exchanges().insert(id, Arc::clone(&called_off));

@@ -1,6 +1,10 @@
+use std::ops::Range;
+use std::sync::{Arc, PoisonError, RwLock};
+
 use sha2::{Digest as _, Sha256};
 
 use super::Layout;
+use super::proof::{self, BLOCK, Upper};
 use crate::wire::Digest;
 
 /// SHA-256 of a piece's bytes.
@@ -29,26 +33,77 @@ pub fn root_of_single(piece: &Digest) -> Digest {
     Digest(Sha256::new().chain_update([0]).chain_update(piece.0).finalize().into())
 }
 
-fn node(left: &Digest, right: &Digest) -> Digest {
+/// The node over two.
+#[inline(never)]
+pub(super) fn node(left: &Digest, right: &Digest) -> Digest {
     Digest(Sha256::new().chain_update([1]).chain_update(left.0).chain_update(right.0).finalize().into())
 }
 
-/// The hashes of all pieces of one version of a file: what bytes are verified against.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The node over two neighbours, or what stands for one that has none.
+pub(super) fn join(neighbours: &[Digest]) -> Digest {
+    match neighbours {
+        [left, right] => node(left, right),
+        [only] => *only,
+        _ => Digest::default(),
+    }
+}
+
+/// The hashes of the pieces of one version of a file: what bytes are verified against. Mostly of all pieces; those of
+/// [`PieceHashes::growing`] become known block by block.
+#[derive(Debug, Clone)]
 pub struct PieceHashes {
     layout: Layout,
     hashes: Box<[Digest]>,
+    upper: Upper,
     root: Digest,
     is_told: bool,
+    parts: Option<Arc<Parts>>,
 }
+
+/// What is known of growing ones. Takes memory for what was verified, not for what was announced; but for a few bytes for
+/// each block before the last known.
+type Parts = RwLock<Known>;
+
+#[derive(Debug, Default)]
+struct Known {
+    /// By number of the [`BLOCK`]; empty: not known.
+    blocks: Vec<Box<[Digest]>>,
+    /// How many are.
+    count: u32,
+}
+
+impl Known {
+    fn block(&self, number: u32) -> &[Digest] {
+        self.blocks.get(number as usize).map_or(&[], |block| block)
+    }
+}
+
+impl PartialEq for PieceHashes {
+    /// Whether they belong to the same version; what is known of them does not matter.
+    fn eq(&self, other: &Self) -> bool {
+        (self.layout, self.root, self.is_told) == (other.layout, other.root, other.is_told)
+    }
+}
+
+impl Eq for PieceHashes {}
 
 impl PieceHashes {
     /// From hashes computed here. `None` where their number does not fit the layout.
     pub fn new(layout: Layout, hashes: Vec<Digest>) -> Option<Self> {
         (hashes.len() == layout.count() as usize).then(|| {
-            let root = merkle_root(&hashes);
-            Self { layout, hashes: hashes.into(), root, is_told: true }
+            let upper = Upper::of(&hashes);
+            let root = upper.root().unwrap_or_else(|| merkle_root(&hashes));
+            Self { upper, hashes: hashes.into(), ..Self::known_by_root(layout, root) }
         })
+    }
+
+    /// Of a version of which only the root is known: what belongs to it is found out by [`PieceHashes::learn`].
+    pub fn growing(layout: Layout, root: Digest) -> Self {
+        Self { parts: Some(Arc::default()), ..Self::known_by_root(layout, root) }
+    }
+
+    fn known_by_root(layout: Layout, root: Digest) -> Self {
+        Self { layout, hashes: Box::default(), upper: Upper::default(), root, is_told: true, parts: None }
     }
 
     /// From hashes somebody sent: `None` unless they are those of `root`.
@@ -60,13 +115,13 @@ impl PieceHashes {
     /// [`root_of_single`] of what came. [`PieceHashes::all`] is empty then. `None` for a layout of other than one
     /// piece.
     pub fn from_single_root(layout: Layout, root: Digest) -> Option<Self> {
-        (layout.count() == 1).then(|| Self { layout, hashes: Box::default(), root, is_told: true })
+        (layout.count() == 1).then(|| Self::known_by_root(layout, root))
     }
 
     /// Of a version whose hashes nobody tells (servers of version 2 only judge): no piece is right, and the root stands
     /// for nothing.
     pub fn untold(layout: Layout) -> Self {
-        Self { layout, hashes: Box::default(), root: Digest::default(), is_told: false }
+        Self { is_told: false, ..Self::known_by_root(layout, Digest::default()) }
     }
 
     /// Whether they are known at all.
@@ -84,17 +139,74 @@ impl PieceHashes {
         self.root
     }
 
-    /// All of them, in order; empty when made by [`PieceHashes::from_single_root`].
+    /// All of them, in order; empty when made by [`PieceHashes::from_single_root`] or [`PieceHashes::growing`].
     pub fn all(&self) -> &[Digest] {
         &self.hashes
     }
 
+    /// That of one piece, if it is known as such.
+    pub fn get(&self, piece: u32) -> Option<Digest> {
+        let Some(parts) = &self.parts else { return self.hashes.get(piece as usize).copied() };
+        let parts = parts.read().unwrap_or_else(PoisonError::into_inner);
+        parts.block(piece / BLOCK).get((piece % BLOCK) as usize).copied()
+    }
+
+    /// The first of these pieces whose hash is still to be learned.
+    pub fn first_unknown(&self, pieces: Range<u32>) -> Option<u32> {
+        let parts = self.parts.as_ref()?.read().unwrap_or_else(PoisonError::into_inner);
+        let pieces = pieces.start..pieces.end.min(self.layout.count());
+        let mut blocks = pieces.start / BLOCK..pieces.end.div_ceil(BLOCK);
+        // Of no pieces there may be half a block.
+        let unknown = blocks.find(|&block| !pieces.is_empty() && parts.block(block).is_empty())?;
+        Some(pieces.start.max(unknown * BLOCK))
+    }
+
+    /// How many are known, whole blocks counted.
+    pub fn known(&self) -> u32 {
+        match &self.parts {
+            Some(parts) => parts.read().unwrap_or_else(PoisonError::into_inner).count * BLOCK,
+            None => self.layout.count(),
+        }
+    }
+
+    /// The hashes of a block of `size` from `first` on, with their [proof](PieceHashes::prove): `false`, and nothing is
+    /// believed, unless they belong to this version. Blocks smaller than [`BLOCK`] are not taken.
+    pub fn learn(&self, first: u32, size: u32, hashes: &[Digest], proof: &[Digest]) -> bool {
+        let Some(parts) = &self.parts else { return false };
+        let is_good =
+            size >= BLOCK && proof::proves(self.layout.count(), first, size, hashes, proof, &self.root);
+        if is_good {
+            let mut parts = parts.write().unwrap_or_else(PoisonError::into_inner);
+            for (block, hashes) in ((first / BLOCK) as usize..).zip(hashes.chunks(BLOCK as usize)) {
+                if parts.blocks.len() <= block {
+                    parts.blocks.resize(block + 1, Box::default());
+                }
+                if parts.blocks[block].is_empty() {
+                    parts.blocks[block] = hashes.into();
+                    parts.count += 1;
+                }
+            }
+        }
+        is_good
+    }
+
+    /// What proves that a block of `size` (a power of two) from `first` (a multiple of it) on belongs to this version:
+    /// the hashes beside its way up to the root. `None` if there is no such block, or not all hashes are known.
+    pub fn prove(&self, first: u32, size: u32) -> Option<Vec<Digest>> {
+        let has_all = self.hashes.len() == self.layout.count() as usize;
+        if has_all { self.upper.prove(&self.hashes, first, size) } else { None }
+    }
+
     /// Whether `digest` is that of `piece`.
     pub fn is_right(&self, piece: u32, digest: &Digest) -> bool {
-        match self.hashes.get(piece as usize) {
-            Some(right) => right == digest,
+        match self.get(piece) {
+            Some(right) => right == *digest,
             None => {
-                self.is_told && piece == 0 && self.layout.count() == 1 && self.root == root_of_single(digest)
+                self.is_told
+                    && self.parts.is_none()
+                    && piece == 0
+                    && self.layout.count() == 1
+                    && self.root == root_of_single(digest)
             }
         }
     }
@@ -243,6 +355,63 @@ mod tests {
         let root = root_of_single(&piece);
         assert_eq!(PieceHashes::from_single_root(layout(0), root), None);
         assert_eq!(PieceHashes::from_single_root(layout(u64::from(MIN_PIECE_SIZE) + 1), root), None);
+    }
+
+    #[test]
+    fn hashes_become_known_block_by_block() {
+        let count = 200;
+        let all = pieces(count);
+        let layout = layout(u64::from(count) * u64::from(MIN_PIECE_SIZE));
+        let whole = PieceHashes::new(layout, all.clone()).unwrap();
+        let growing = PieceHashes::growing(layout, whole.root());
+        assert_eq!((growing.root(), growing.known(), growing.is_told()), (whole.root(), 0, true));
+        assert_eq!(growing.first_unknown(0..count), Some(0));
+        assert!(!growing.is_right(0, &all[0]) && growing.all().is_empty());
+        assert_eq!(growing.prove(0, 64), None);
+
+        let learn = |first: u32, size: u32| {
+            let end = count.min(first + size);
+            growing.learn(first, size, &all[first as usize..end as usize], &whole.prove(first, size).unwrap())
+        };
+        assert!(learn(64, 64));
+        assert_eq!(growing.known(), 64);
+        assert!((64..128).all(|piece| growing.is_right(piece, &all[piece as usize])));
+        assert!(!growing.is_right(63, &all[63]) && !growing.is_right(128, &all[128]));
+        assert!(!growing.is_right(64, &all[65]));
+        assert_eq!(growing.first_unknown(64..128), None);
+        assert_eq!(growing.first_unknown(64..129), Some(128));
+        assert_eq!(growing.first_unknown(10..128), Some(10));
+        assert_eq!((growing.first_unknown(10..10), growing.first_unknown(count..count + 5)), (None, None));
+
+        // Not a word of what does not belong to it, or is too small.
+        assert!(!growing.learn(0, 64, &all[64..128], &whole.prove(0, 64).unwrap()));
+        assert!(!growing.learn(0, 64, &all[..64], &whole.prove(64, 64).unwrap()));
+        assert!(!learn(0, 32));
+        assert_eq!((growing.known(), growing.get(0), growing.get(64)), (64, None, Some(all[64])));
+
+        // The last is not full; what is known already is nothing new.
+        assert!(learn(128, 128) && learn(0, 128));
+        assert_eq!(growing.first_unknown(0..u32::MAX), None);
+        assert!((0..count).all(|piece| growing.get(piece) == Some(all[piece as usize])));
+        assert_eq!(growing.get(count), None);
+        assert!(!whole.learn(0, 64, &all[..64], &whole.prove(0, 64).unwrap()), "there is nothing to learn");
+    }
+
+    #[test]
+    fn a_single_block_is_its_own_proof() {
+        let all = pieces(64);
+        let layout = layout(64 * u64::from(MIN_PIECE_SIZE));
+        let growing = PieceHashes::growing(layout, merkle_root(&all));
+        assert!(growing.learn(0, 128, &all, &[]));
+        assert_eq!(growing.first_unknown(0..64), None);
+    }
+
+    #[test]
+    fn an_empty_file_has_a_root_all_the_same() {
+        let growing = |root| PieceHashes::growing(layout(0), root);
+        assert!(growing(merkle_root(&[])).learn(0, 64, &[], &[]));
+        assert!(!growing(Digest::default()).learn(0, 64, &[], &[]));
+        assert_eq!(growing(Digest::default()).first_unknown(0..1), None);
     }
 
     proptest! {

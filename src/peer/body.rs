@@ -1,5 +1,8 @@
 use std::io;
+use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::content::Layout;
 use crate::wire::Digest;
@@ -26,11 +29,19 @@ pub enum Claim {
     Busy,
 }
 
+/// See [`PieceSink::ready`].
+pub type Ready<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
+
 /// Where received pieces go. Called from blocking threads. Bytes go to their place at once, so that memory does not
 /// grow with piece size, but a piece counts only after `finish` said that it is right.
 pub trait PieceSink: Send + Sync + 'static {
     /// How the file is cut.
     fn layout(&self) -> Layout;
+    /// What to wait for before bytes of these pieces are read: until then nobody could say whether they are right. `false`
+    /// if that was not to be known in time.
+    fn ready(&self, _pieces: Range<u32>, _patience: Duration) -> Option<Ready<'_>> {
+        None
+    }
     /// Reserves a piece for one writer.
     fn claim(&self, piece: u32) -> Claim;
     /// Writes bytes of claimed pieces.

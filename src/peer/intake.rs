@@ -52,8 +52,16 @@ impl Intake<'_> {
         if is_sending(Instant::now()) {
             self.link.acknowledge_late();
         }
+        // What comes meanwhile waits in the kernel's buffers, and the other side not for ever.
+        let is_ready = match self.sink.ready(self.pieces.clone(), self.deadlines.body_window) {
+            Some(ready) => ready.await,
+            None => true,
+        };
         let mut bytes = 0;
-        let pumped = self.pump(&mut mill, &mut bytes).await;
+        let pumped = match is_ready {
+            true => self.pump(&mut mill, &mut bytes).await,
+            false => Err(Trouble::Unverifiable),
+        };
         let result = match pumped {
             Err(trouble) => Err(trouble),
             Ok(()) => mill.settle().await,
@@ -165,6 +173,7 @@ impl Intake<'_> {
 /// Why receiving stopped.
 #[derive(Debug)]
 enum Trouble {
+    Unverifiable,
     Slow(TooSlow),
     Connection(io::Error),
     Wrong(u32),
@@ -174,6 +183,7 @@ enum Trouble {
 impl Trouble {
     fn about(self, subject: &dyn Display, received: Received) -> ReceiveError {
         let (kind, what, disk) = match self {
+            Self::Unverifiable => (FailureKind::Cancelled, "it cannot be verified yet".to_owned(), None),
             Self::Slow(slow) if slow.moved == 0 => {
                 (FailureKind::Timeout, format!("no bytes in {:?}", slow.window), None)
             }

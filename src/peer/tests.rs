@@ -38,6 +38,8 @@ struct Sink {
     busy: Mutex<PieceSet>,
     full: Option<u64>,
     released: Notify,
+    /// Until then nothing can be verified.
+    awaits: Option<Notify>,
 }
 
 impl Sink {
@@ -56,6 +58,7 @@ impl Sink {
             hashes,
             full,
             released: Notify::new(),
+            awaits: None,
         })
     }
 
@@ -67,6 +70,11 @@ impl Sink {
 impl PieceSink for Sink {
     fn layout(&self) -> Layout {
         self.hashes.layout()
+    }
+
+    fn ready(&self, _: Range<u32>, patience: Duration) -> Option<Ready<'_>> {
+        let awaits = self.awaits.as_ref()?;
+        Some(Box::pin(async move { tokio::time::timeout(patience, awaits.notified()).await.is_ok() }))
     }
 
     fn claim(&self, piece: u32) -> Claim {
@@ -388,6 +396,37 @@ async fn chunked_and_unmeasured_answers_of_old_programs_are_taken() {
         get(&pool(), peer, &sink, 0..1).await.unwrap();
         assert_eq!(*sink.bytes.lock().unwrap(), content);
     }
+}
+
+#[tokio::test]
+async fn what_cannot_be_verified_yet_is_not_read() {
+    let content = content(3 * PIECE);
+    let host = Host::giving(&content);
+    let sent = host.sent.clone();
+    let (peer, _) = serve(host, Deadlines::default()).await;
+    let unready = || {
+        let sink = Arc::into_inner(Sink::new(&content)).unwrap();
+        Arc::new(Sink { awaits: Some(Notify::new()), ..sink })
+    };
+    let sink = unready();
+    let task = tokio::spawn({
+        let (pool, sink) = (pool(), sink.clone());
+        async move { get(&pool, peer, &sink, 0..3).await }
+    });
+    // The request does not wait for it, nor the answer.
+    while sent.load(Ordering::Relaxed) < 3 * PIECE {
+        tokio::task::yield_now().await;
+    }
+    assert!(!task.is_finished() && sink.busy.lock().unwrap().count() == 0);
+    sink.awaits.as_ref().unwrap().notify_one();
+    assert_eq!(task.await.unwrap().unwrap().pieces, [0, 1, 2]);
+
+    // Nor does the other side, for ever: and that is not its fault.
+    let sink = unready();
+    let hasty = Pool::with_deadlines(Duration::from_secs(10), short());
+    let error = get(&hasty, peer, &sink, 0..3).await.unwrap_err();
+    assert_eq!((error.kind, error.received.bytes), (FailureKind::Cancelled, 0));
+    assert!(sink.has().is_empty() && sink.busy.lock().unwrap().count() == 0);
 }
 
 #[tokio::test]

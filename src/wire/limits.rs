@@ -18,6 +18,12 @@ pub const MAX_COMPONENT: usize = 255;
 pub const MAX_TOKEN: usize = 256;
 /// Most pieces one `ask_hashes` may name.
 pub const MAX_HASHES: u32 = 1024;
+/// Hashes told with `ask_info` to who takes proofs.
+pub const FIRST_HASHES: u32 = 64;
+/// Files of up to so many pieces have all their hashes told with `ask_info`, even to who takes proofs.
+pub const MAX_UNPROVED: u32 = 128;
+/// Most hashes in a proof: the levels of the largest tree.
+pub const MAX_PROOF: usize = MAX_PIECES.ilog2() as usize;
 /// Most entries in one `listing`.
 pub const MAX_LIST_ENTRIES: usize = 1024;
 /// Most values that are told of a file besides its bytes ([`super::Attributes`]).

@@ -20,9 +20,9 @@ use crate::client::session::LinkUser;
 use crate::client::transfer::Shared;
 use crate::client::verify::Demand;
 use crate::client::{Error, ErrorKind, Overwrite, PieceStore, Priority};
-use crate::content::Layout;
 use crate::content::keys::Fingerprint;
 use crate::content::trust::Policy;
+use crate::content::{Layout, PieceHashes};
 use crate::wire::{Digest, UrlPath};
 
 /// What is demanded of a file.
@@ -255,6 +255,16 @@ impl Source {
         let mut state = self.state();
         let fits = state.version.is_some_and(|(version, _)| version == root);
         state.store.take().filter(|_| fits)
+    }
+
+    /// What is verified against.
+    pub(in crate::client) fn hashes(&self) -> Option<Arc<PieceHashes>> {
+        self.state().store.as_ref().map(|store| Arc::clone(store.hashes()))
+    }
+
+    /// Where readers are.
+    pub(in crate::client) fn positions(&self) -> Vec<u64> {
+        self.state().spots.iter().map(|spot| spot.position()).collect()
     }
 
     /// What the server says of it.

@@ -20,12 +20,16 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
 use super::Overwrite;
 use crate::content::{Layout, PieceHashes, PieceSet, merkle_root};
-use crate::peer::{Claim, FileSpan, PieceSink};
+use crate::peer::{Claim, FileSpan, PieceSink, Ready};
 use crate::wire::{Digest, PdtpUri};
 use positional::{read_full_at, write_all_at};
 use state_file::{State, part_path, state_path};
@@ -111,6 +115,8 @@ impl StoreError {
 #[derive(Debug)]
 pub struct PieceStore {
     hashes: Arc<PieceHashes>,
+    /// More of the hashes is known.
+    learned: Notify,
     /// Of a small file, not there before the first bytes come.
     file: OnceLock<Arc<File>>,
     /// `None`: no name on disk.
@@ -353,7 +359,7 @@ impl PieceStore {
             small: None,
         };
         let file = file.map_or_else(OnceLock::new, |file| OnceLock::from(Arc::new(file)));
-        Self { hashes, file, names, found: verified_bytes, inner: Mutex::new(inner) }
+        Self { hashes, learned: Notify::new(), file, names, found: verified_bytes, inner: Mutex::new(inner) }
     }
 
     /// Copies the right pieces of an older file that are not yet here. Each is hashed again on the way: the older
@@ -390,11 +396,23 @@ impl PieceStore {
         }
     }
 
+    /// [`PieceHashes::learn`], for those who wait for that.
+    pub(super) fn learn(&self, first: u32, size: u32, hashes: &[Digest], proof: &[Digest]) -> bool {
+        let learned = self.hashes.learn(first, size, hashes, proof);
+        if learned {
+            self.learned.notify_waiters();
+        }
+        learned
+    }
+
     /// The hash of a verified piece, where it is known as such.
     pub(super) fn digest_of(&self, piece: u32) -> Option<Digest> {
         let inner = self.inner();
-        let known = if self.hashes.is_told() { self.hashes.all() } else { &inner.learned };
-        known.get(piece as usize).copied().filter(|_| inner.verified.contains(piece))
+        let known = match self.hashes.is_told() {
+            true => self.hashes.get(piece),
+            false => inner.learned.get(piece as usize).copied(),
+        };
+        known.filter(|_| inner.verified.contains(piece))
     }
 
     /// The root of the version, once it is known: where hashes are not told, when all is there.
@@ -605,6 +623,24 @@ impl PieceStore {
 impl PieceSink for PieceStore {
     fn layout(&self) -> Layout {
         self.hashes.layout()
+    }
+
+    fn ready(&self, pieces: Range<u32>, patience: Duration) -> Option<Ready<'_>> {
+        self.hashes.first_unknown(pieces.clone())?;
+        let deadline = Instant::now() + patience;
+        Some(Box::pin(async move {
+            loop {
+                let mut learned = pin!(self.learned.notified());
+                // Before another look, so that nothing can be missed.
+                learned.as_mut().enable();
+                if self.hashes.first_unknown(pieces.clone()).is_none() {
+                    return true;
+                }
+                if timeout_at(deadline, learned).await.is_err() {
+                    return false;
+                }
+            }
+        }))
     }
 
     fn claim(&self, piece: u32) -> Claim {

@@ -428,7 +428,7 @@ impl Core {
     }
 
     fn tell_info(&mut self, conn: ConnId, ask: wire::AskInfo, version: &FileVersion) {
-        let wire::AskInfo { url, hashes } = ask;
+        let wire::AskInfo { url, hashes, proof } = ask;
         let layout = version.hashes.layout();
         let mut info = wire::TellInfo {
             url,
@@ -448,8 +448,11 @@ impl Core {
             // without the hashes the answer is as good, and they are asked for.
             let has_room = info.url.len() <= MAX_URL_WITH_HASHES && info.signatures.is_empty();
             if hashes && layout.count() > 1 && has_room {
-                let first = version.hashes.all().iter().take(limits::MAX_HASHES as usize);
-                info.hashes = Some(wire::Base64(first.flat_map(|digest| digest.0).collect()));
+                // Who takes proofs can begin with a few, and need not wait for the others.
+                let in_parts = proof && layout.count() > limits::MAX_UNPROVED;
+                let count = if in_parts { limits::FIRST_HASHES } else { limits::MAX_HASHES };
+                info.hashes = Some(base64(version.hashes.all().iter().take(count as usize)));
+                info.proof = if in_parts { proof_of(version, 0, count) } else { None };
             }
         }
         self.send(conn, info);
@@ -471,10 +474,9 @@ impl Core {
         let all = version.hashes.all();
         let first = usize::try_from(m.first).unwrap_or(usize::MAX).min(all.len());
         let end = first.saturating_add(m.count as usize).min(all.len());
-        let hashes = all[first..end].iter().flat_map(|digest| digest.0).collect();
-        let answer =
-            wire::TellHashes { url: m.url, root: m.root, first: m.first, hashes: wire::Base64(hashes) };
-        self.send(conn, answer);
+        let hashes = base64(&all[first..end]);
+        let proof = if m.proof { proof_of(version, first as u32, m.count) } else { None };
+        self.send(conn, wire::TellHashes { url: m.url, root: m.root, first: m.first, hashes, proof });
     }
 
     pub(super) fn hashing(&mut self, path: &UrlPath, done: u64, total: u64) {
@@ -818,6 +820,15 @@ fn touched(layout: &Layout, range: Option<ByteRange>) -> Option<Range<u32>> {
         ByteRange { min: 0, .. } if layout.size() == 0 => Some(0..0),
         range => range.within(layout.size()).map(|bytes| layout.touched(bytes)),
     }
+}
+
+/// What proves that a block of piece hashes is one of that version; `None` if there is no such block.
+fn proof_of(version: &FileVersion, first: u32, count: u32) -> Option<wire::Base64> {
+    version.hashes.prove(first, count).map(|proof| base64(&proof))
+}
+
+fn base64<'a>(digests: impl IntoIterator<Item = &'a Digest>) -> wire::Base64 {
+    wire::Base64(digests.into_iter().flat_map(|digest| digest.0).collect())
 }
 
 fn code_of(error: &HubError) -> ErrorCode {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::*;
+use crate::content::PieceHashes;
 use crate::hub::{Hub, HubConfig};
 use crate::swarm::{FailureKind, Time};
 use crate::wire::token::{Method, TokenScope, check_token, make_proof};
@@ -227,7 +228,7 @@ fn url(name: &str) -> String {
 }
 
 fn ask(name: &str) -> wire::AskInfo {
-    wire::AskInfo { url: url(name), hashes: false }
+    wire::AskInfo { url: url(name), hashes: false, proof: false }
 }
 
 fn request(name: &str) -> wire::Request {
@@ -572,7 +573,7 @@ fn one_lookup_serves_all_who_ask() {
     rig.hold = true;
     rig.say(A, ask("f"));
     rig.say(B, ask("f"));
-    rig.say(A, wire::AskInfo { url: "pdtp://other:1/./f".to_owned(), hashes: false });
+    rig.say(A, wire::AskInfo { url: "pdtp://other:1/./f".to_owned(), hashes: false, proof: false });
     assert_eq!(rig.held.len(), 1);
     let path = rig.held[0].clone();
     rig.feed(Input::Hashing { path: path.clone(), done: 1, total: 5 });
@@ -687,7 +688,7 @@ fn directories_and_bad_urls() {
         "/f",
         "http://h/a%2fb",
     ] {
-        rig.say(A, wire::AskInfo { url: bad.to_owned(), hashes: false });
+        rig.say(A, wire::AskInfo { url: bad.to_owned(), hashes: false, proof: false });
         let heard = rig.heard(A);
         assert!(
             matches!(&heard[..], [Message::TellInfo(m)] if m.error == Some(ErrorCode::NotFound)),
@@ -707,7 +708,7 @@ fn hashes_come_from_memory_and_only_of_that_version() {
     let mut rig = Rig::new(&[("f", 5 * PIECE)]);
     rig.join_v3(A, "a");
     let version = rig.version("f");
-    let ask = wire::AskHashes { url: url("f"), root: version.root(), first: 1, count: 2 };
+    let ask = wire::AskHashes { url: url("f"), root: version.root(), first: 1, count: 2, proof: false };
     rig.say(A, ask.clone());
     let heard = rig.heard(A);
     let [Message::TellHashes(told)] = &heard[..] else { panic!("{heard:?}") };
@@ -726,6 +727,45 @@ fn hashes_come_from_memory_and_only_of_that_version() {
     rig.say(A, wire::AskHashes { root: Digest([1; 32]), ..ask });
     let error = rig.error(A);
     assert_eq!((error.code, error.re.as_deref()), (ErrorCode::Changed, Some("ask_hashes")));
+}
+
+#[test]
+fn who_takes_proofs_is_told_few_hashes_and_can_verify_them() {
+    let mut rig = Rig::new(&[("f", 200 * PIECE), ("small", 128 * PIECE)]);
+    rig.join_v3(A, "a");
+    let info = |rig: &mut Rig, name: &str, proof| {
+        rig.say(A, wire::AskInfo { hashes: true, proof, ..ask(name) });
+        let heard = rig.heard(A);
+        let [Message::TellInfo(info)] = &heard[..] else { panic!("{heard:?}") };
+        let count = info.hashes.as_ref().map(|hashes| hashes.0.len() / 32);
+        (count, info.proof.clone())
+    };
+    let digests = |bytes: &wire::Base64| -> Vec<Digest> {
+        bytes.0.chunks(32).map(|digest| Digest(digest.try_into().unwrap())).collect()
+    };
+    assert_eq!(info(&mut rig, "f", false), (Some(200), None));
+    assert_eq!(info(&mut rig, "small", true), (Some(128), None));
+    let (count, proof) = info(&mut rig, "f", true);
+    assert_eq!(count, Some(64));
+    let version = rig.version("f");
+    let growing = PieceHashes::growing(version.hashes.layout(), version.root());
+    assert!(growing.learn(0, 64, &version.hashes.all()[..64], &digests(&proof.unwrap())));
+
+    for (first, count) in [(64, 64), (128, 128), (0, 256), (192, 64), (0, 1024)] {
+        let url = url("f");
+        rig.say(A, wire::AskHashes { url, root: version.root(), first, count, proof: true });
+        let heard = rig.heard(A);
+        let [Message::TellHashes(told)] = &heard[..] else { panic!("{heard:?}") };
+        let proof = digests(told.proof.as_ref().unwrap());
+        let growing = PieceHashes::growing(version.hashes.layout(), version.root());
+        assert!(growing.learn(first as u32, count, &digests(&told.hashes), &proof), "{first} + {count}");
+    }
+    // There is no such block.
+    let url = url("f");
+    rig.say(A, wire::AskHashes { url, root: version.root(), first: 256, count: 64, proof: true });
+    let heard = rig.heard(A);
+    let [Message::TellHashes(told)] = &heard[..] else { panic!("{heard:?}") };
+    assert_eq!((told.hashes.0.len(), &told.proof), (0, &None));
 }
 
 #[test]

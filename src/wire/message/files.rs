@@ -14,6 +14,9 @@ pub struct AskInfo {
     /// Whether piece hashes are wanted with the answer.
     #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
     pub hashes: bool,
+    /// With `hashes`: a few with their proof will do.
+    #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub proof: bool,
 }
 
 /// server: the file at this URL. Without `size`: not found, or `error` says what else.
@@ -48,6 +51,9 @@ pub struct TellInfo {
     /// The hashes of the first pieces, up to [`crate::wire::limits::MAX_HASHES`], if they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hashes: Option<Base64>,
+    /// What proves the hashes, if they are not all and proof was asked for: as in [`TellHashes`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Base64>,
     /// Why there is no size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorCode>,
@@ -109,6 +115,10 @@ pub struct AskHashes {
     pub first: u64,
     /// How many, 1 to [`crate::wire::limits::MAX_HASHES`].
     pub count: u32,
+    /// Whether proof is wanted that they belong to the version. Then `count` is a power of two, and `first` a multiple
+    /// of it.
+    #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub proof: bool,
 }
 
 /// server: the hashes asked for, as many as there are.
@@ -122,6 +132,10 @@ pub struct TellHashes {
     pub first: u64,
     /// 32 bytes a piece, base64; of at most [`crate::wire::limits::MAX_HASHES`] pieces.
     pub hashes: Base64,
+    /// If it was asked for: the hashes beside the way from the block to the root, from below, 32 bytes each; at most
+    /// [`crate::wire::limits::MAX_PROOF`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Base64>,
 }
 
 /// client: what is in this directory?

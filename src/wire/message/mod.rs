@@ -255,8 +255,15 @@ impl Message {
             // It travels in HTTP header fields and in logs.
             Self::Register(m) if !is_visible(&m.client_id) => "client_id not of visible ASCII characters",
             Self::AskHashes(m) if m.count == 0 || m.count > limits::MAX_HASHES => "count out of bounds",
+            Self::AskHashes(m) if m.proof && !is_block(m) => "first and count are not those of a block",
             Self::TellInfo(m) if m.hashes.as_ref().is_some_and(|hashes| !is_hashes(hashes)) => {
                 "hashes are not a multiple of 32 bytes, or too many"
+            }
+            Self::TellInfo(TellInfo { proof: Some(proof), .. })
+            | Self::TellHashes(TellHashes { proof: Some(proof), .. })
+                if !is_hashes(proof) || proof.0.len() / 32 > limits::MAX_PROOF =>
+            {
+                "proof is not a multiple of 32 bytes, or too long"
             }
             // It travels in a header field and names something that others must not find.
             Self::Request(m) if m.early.as_ref().is_some_and(|name| name.is_empty() || !is_token(name)) => {
@@ -288,6 +295,10 @@ fn is_visible(text: &str) -> bool {
 
 fn is_hashes(hashes: &Base64) -> bool {
     hashes.0.len().is_multiple_of(32) && hashes.0.len() / 32 <= limits::MAX_HASHES as usize
+}
+
+fn is_block(ask: &AskHashes) -> bool {
+    ask.count.is_power_of_two() && ask.first.is_multiple_of(u64::from(ask.count))
 }
 
 fn is_token(text: &str) -> bool {

@@ -16,21 +16,30 @@ pub(super) fn each_type() -> Vec<BoxedStrategy<Message>> {
         message(Just(Ping {})),
         message(Just(Pong {})),
         message(any::<bool>().prop_map(|ok| Reachable { ok })),
-        message((url(), any::<bool>()).prop_map(|(url, hashes)| AskInfo { url, hashes })),
+        message((url(), any::<(bool, bool)>()).prop_map(|(url, (hashes, proof))| AskInfo {
+            url,
+            hashes,
+            proof,
+        })),
         tell_info(),
         message((url(), any::<(u64, u64)>()).prop_map(|(url, (done, total))| Hashing { url, done, total })),
         message(
             (url(), digest(), any::<u64>(), 1..=limits::MAX_HASHES)
-                .prop_map(|(url, root, first, count)| AskHashes { url, root, first, count }),
+                .prop_map(|(url, root, first, count)| AskHashes { url, root, first, count, proof: false }),
         ),
-        message((url(), digest(), any::<u64>(), vec(digest(), 0..40)).prop_map(
-            |(url, root, first, hashes)| TellHashes {
+        message((url(), digest(), 0u64..1 << 50, 0..=limits::MAX_HASHES.ilog2()).prop_map(
+            |(url, root, block, log)| AskHashes {
                 url,
                 root,
-                first,
-                hashes: Base64(hashes.iter().flat_map(|d| d.0).collect()),
+                first: block << log,
+                count: 1 << log,
+                proof: true,
             },
         )),
+        message(
+            (url(), digest(), any::<u64>(), hashes(40), of(hashes(limits::MAX_PROOF)))
+                .prop_map(|(url, root, first, hashes, proof)| TellHashes { url, root, first, hashes, proof }),
+        ),
         message(
             (url(), any::<Option<u32>>(), of(text()), of(text()), any::<Option<u64>>())
                 .prop_map(|(url, depth, cursor, format, id)| List { url, depth, cursor, format, id }),
@@ -227,16 +236,20 @@ fn registered() -> BoxedStrategy<Message> {
     ))
 }
 
+fn hashes(most: usize) -> impl Strategy<Value = Base64> {
+    vec(digest(), 0..=most).prop_map(|all| Base64(all.iter().flat_map(|d| d.0).collect()))
+}
+
 fn tell_info() -> BoxedStrategy<Message> {
     let usual = (url(), any::<(Option<u64>, Option<u32>, Option<bool>)>());
     let more = (of(digest()), of(digest()), any::<Option<i64>>(), of(text()), of(kind()), of(error_code()));
-    let hashes = of(vec(digest(), 0..4));
+    let hashes = (of(hashes(4)), of(hashes(limits::MAX_PROOF)));
     message((usual, more, vec(file_signature(), 0..3), hashes).prop_map(
         |(
             (url, (size, chunk_size, streaming)),
             (root, digest, mtime, mime, kind, error),
             signatures,
-            hashes,
+            (hashes, proof),
         )| TellInfo {
             signatures,
             url,
@@ -248,7 +261,8 @@ fn tell_info() -> BoxedStrategy<Message> {
             mtime,
             mime,
             kind,
-            hashes: hashes.map(|all| Base64(all.iter().flat_map(|d| d.0).collect())),
+            hashes,
+            proof,
             error,
         },
     ))

@@ -335,6 +335,27 @@ fn urls_are_bounded_in_every_message_that_has_one() {
 }
 
 #[test]
+fn only_blocks_are_asked_for_with_proof() {
+    let ask = |first: u64, count: u32, proof: bool| json!(["ask_hashes", {"url": "u", "root": "00".repeat(32), "first": first, "count": count, "proof": proof}]);
+    for (first, count) in [(0, 1), (7, 1), (0, 64), (192, 64), (1 << 40, 1024)] {
+        assert!(parse(ask(first, count, true)).is_ok(), "{first} + {count}");
+    }
+    for (first, count) in [(1, 2), (32, 64), (0, 3), (96, 96), (u64::MAX, 64)] {
+        assert_eq!(refusal(ask(first, count, true)), "first and count are not those of a block");
+        assert!(parse(ask(first, count, false)).is_ok());
+    }
+    assert_eq!(refusal(ask(0, 2048, true)), "count out of bounds");
+    let Ok(Message::AskHashes(old)) = parse(
+        json!(["ask_hashes", {"url": "u", "root": "00".repeat(32), "first": 1, "count": 2, "proof": null}]),
+    ) else {
+        panic!()
+    };
+    assert!(
+        !old.proof && !String::from_utf8(Message::from(old).to_json().unwrap()).unwrap().contains("proof")
+    );
+}
+
+#[test]
 fn counts_are_bounded() {
     let root = "00".repeat(32);
     let ask = |count: u32| json!(["ask_hashes", {"url": "u", "root": root, "first": 0, "count": count}]);
@@ -349,6 +370,16 @@ fn counts_are_bounded() {
     assert_eq!(Message::parse(&most.to_json().unwrap()), Ok(most), "fits a frame");
     assert!(tell(32 * (limits::MAX_HASHES as usize + 1)).to_json().is_err());
     assert!(tell(33).to_json().is_err());
+    let proved = |of: fn(Base64) -> Message, hashes: usize| of(Base64(vec![7; 32 * hashes])).to_json();
+    let proofs: [fn(Base64) -> Message; 2] = [
+        |proof| TellHashes { url: "u".into(), proof: Some(proof), ..TellHashes::default() }.into(),
+        |proof| TellInfo { url: "u".into(), proof: Some(proof), ..TellInfo::default() }.into(),
+    ];
+    for of in proofs {
+        assert!(proved(of, limits::MAX_PROOF).is_ok() && proved(of, 0).is_ok());
+        assert!(proved(of, limits::MAX_PROOF + 1).is_err());
+        assert!(of(Base64(vec![7; 33])).to_json().is_err());
+    }
     for text in ["A", "A===", "AA=", "****", "AAAA AAAA", "_-__"] {
         refusal(json!(["tell_hashes", {"url": "u", "root": root, "first": 0, "hashes": text}]));
     }

@@ -1,0 +1,367 @@
+//! The piece hashes of a file that is to be received: all of them before it begins, or block by block.
+//!
+//! What is on the disk already can be looked at only with all of them. A file of which nothing is here begins with few
+//! or none: a block is asked for when the first order for one of its pieces comes, at the same time as the pieces
+//! themselves, and their bytes are left unread until they can be verified ([`crate::peer::PieceSink::ready`]). So what
+//! came first is passed on long before the hashes of the rest are here.
+//!
+//! Servers that prove nothing, since they are older, are asked for all.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::asks::AskError;
+use super::download::{Job, Stop, Version};
+use super::files::{Held, Upset};
+use super::session::{Conn, Gone, Link, Tries};
+use super::{Error, ErrorKind, old};
+use crate::content::{BLOCK, Layout, PieceHashes};
+use crate::wire::{self, Digest, TellInfo, UrlPath, limits};
+
+/// Pieces of one file at most: with their hashes, 128 MiB of memory; at the largest piece size, 16 TiB.
+const MAX_PIECES: u32 = 4 * 1024 * 1024;
+/// Questions for piece hashes under way for one file.
+const HASHES_IN_FLIGHT: usize = 8;
+/// Of what is known already, so much is asked for at once: the further a download is, the fewer questions it needs, and
+/// the less it matters how long one takes.
+const SHARE_OF_KNOWN: u32 = 4;
+
+/// What the server told together with the version.
+pub(super) struct Told {
+    hashes: Vec<u8>,
+    proof: Option<Vec<u8>>,
+}
+
+impl Told {
+    pub(super) fn with(info: &mut TellInfo) -> Option<Self> {
+        let proof = info.proof.take().map(|proof| proof.0);
+        Some(Self { hashes: info.hashes.take()?.0, proof })
+    }
+}
+
+/// Of fewer pieces all is asked for at once.
+pub(super) fn is_worth_parts(layout: &Layout) -> bool {
+    layout.count() > limits::MAX_UNPROVED
+}
+
+/// What a download is to begin with. With `in_parts` that may be very little.
+pub(super) async fn begin(
+    job: &Job,
+    path: &UrlPath,
+    version: &Version,
+    told: Option<Told>,
+    in_parts: bool,
+) -> Result<Arc<PieceHashes>, Stop> {
+    let Version { root, layout, .. } = *version;
+    let Some(root) = root else { return Ok(Arc::new(PieceHashes::untold(layout))) };
+    let count = layout.count();
+    if count > MAX_PIECES {
+        let text = format!("{path} has {count} pieces; this client takes {MAX_PIECES}");
+        return Err(Error::new(ErrorKind::Limit, text).into());
+    }
+    if let Some(single) = PieceHashes::from_single_root(layout, root) {
+        return Ok(Arc::new(single));
+    }
+    let Told { hashes, proof } = told.unwrap_or(Told { hashes: Vec::new(), proof: None });
+    let known = PieceHashes::growing(layout, root);
+    // Who tells the first and no proof is older, and has no proofs.
+    let is_good = match proof {
+        None if in_parts && hashes.is_empty() => true,
+        Some(proof) if in_parts => {
+            let hashes = digests(&hashes);
+            known.learn(0, hashes.len() as u32, &hashes, &digests(&proof))
+        }
+        _ => {
+            let asking = all(&job.link, path, layout, root, hashes);
+            match job.shared.unless_cancelled(asking).await? {
+                Ok(hashes) => known.learn(0, whole(count), &hashes, &[]),
+                Err(error) if error.kind == ErrorKind::Changed => return Err(Stop::Stale),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    };
+    if is_good { Ok(Arc::new(known)) } else { Err(lie(path).into()) }
+}
+
+/// All hashes of a version, not verified yet. `first`: those of the first pieces, if they are known.
+async fn all(
+    link: &Link,
+    path: &UrlPath,
+    layout: Layout,
+    root: Digest,
+    first: Vec<u8>,
+) -> Result<Vec<Digest>, Error> {
+    let count = layout.count();
+    let mut tries = Tries::of(path);
+    // Grows with what has come, not with what was announced.
+    let mut hashes = Vec::new();
+    if first.len() == limits::MAX_HASHES.min(count) as usize * 32 {
+        hashes = digests(&first);
+    }
+    loop {
+        let conn = link.conn().await?;
+        if conn.old().is_some() {
+            // It was of another kind a moment ago.
+            return Err(old::no_versions(&link.host));
+        }
+        let mut next = hashes.len() as u32;
+        // Answers are taken in the order of the questions.
+        let mut under_way = Vec::new();
+        let error = 'asking: loop {
+            while under_way.len() < HASHES_IN_FLIGHT && next < count {
+                let some = limits::MAX_HASHES.min(count - next);
+                let first = next.into();
+                let ask = wire::AskHashes { url: link.url(path), root, first, count: some, proof: false };
+                let mut asked = match conn.asks.hashes(ask).await {
+                    Ok(asked) => asked,
+                    Err(error) => break 'asking error,
+                };
+                if let Some(message) = asked.to_send.take()
+                    && conn.send(message).await == Err(Gone)
+                {
+                    break 'asking AskError::Gone;
+                }
+                under_way.push((some, asked));
+                next += some;
+            }
+            if under_way.is_empty() {
+                return Ok(hashes);
+            }
+            let (some, asked) = under_way.remove(0);
+            match asked.answer().await {
+                Ok(told) if told.hashes.0.len() != some as usize * 32 => return Err(lie(path)),
+                Ok(told) => hashes.extend(digests(&told.hashes.0)),
+                Err(error) => break error,
+            }
+        };
+        tries.after(&conn, error).await?;
+    }
+}
+
+fn digests(bytes: &[u8]) -> Vec<Digest> {
+    bytes.as_chunks::<32>().0.iter().map(|digest| Digest(*digest)).collect()
+}
+
+fn lie(path: &UrlPath) -> Error {
+    let text = format!("the piece hashes that the server gives for {path} do not belong to its version");
+    Error::new(ErrorKind::Hash, text)
+}
+
+/// The questions for blocks of one file that is being received. They are answered in [`on_told`], and
+/// asked again by [`go_on`], which the job calls, when they were lost with their connection.
+#[derive(Debug, Default)]
+pub(super) struct Questions(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Pieces of which something was not known.
+    wanted: Vec<Range<u32>>,
+    /// What is under way, on this connection.
+    asked: Vec<Question>,
+    conn: Weak<Conn>,
+    /// The server is an older one: it is to be asked for all.
+    proves_nothing: bool,
+}
+
+#[derive(Debug)]
+struct Question {
+    first: u32,
+    size: u32,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl State {
+    fn is_asked(&self, piece: u32) -> bool {
+        self.asked.iter().any(|question| (question.first..question.first + question.size).contains(&piece))
+    }
+}
+
+impl Questions {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing under this lock can panic half-way through a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server does not tell of a block; it does not say of which. Whether it was asked for any.
+    pub(super) fn are_refused(&self) -> bool {
+        !std::mem::take(&mut self.state().asked).is_empty()
+    }
+
+    /// Whether there is nothing for it but [`complete`], and nothing in the way of it.
+    pub(super) fn are_in_vain(&self, hashes: &PieceHashes) -> bool {
+        let state = self.state();
+        state.proves_nothing && state.asked.is_empty() && hashes.first_unknown(0..u32::MAX).is_some()
+    }
+}
+
+/// The block to ask for because of a piece that is neither known nor asked for: its first piece and its size.
+fn block_around(hashes: &PieceHashes, piece: u32, is_asked: &dyn Fn(u32) -> bool) -> (u32, u32) {
+    let share = (hashes.known() / SHARE_OF_KNOWN).clamp(BLOCK, limits::MAX_HASHES);
+    let mut size = 1 << share.ilog2();
+    loop {
+        let first = piece / size * size;
+        let end = (first + size).min(hashes.layout().count());
+        let is_new = |at: u32| !is_asked(at) && hashes.first_unknown(at..at + 1).is_some();
+        if size == BLOCK || (first..end).step_by(BLOCK as usize).all(is_new) {
+            return (first, size);
+        }
+        size /= 2;
+    }
+}
+
+/// These pieces are about to come: asks for what is not known of their hashes. Should it fail, the file does.
+pub(super) fn need(link: &Link, held: &Held, pieces: Range<u32>) {
+    if held.hashes().first_unknown(pieces.clone()).is_some() {
+        let mut state = held.questions.state();
+        if !state.wanted.contains(&pieces) {
+            state.wanted.push(pieces);
+        }
+        drop(state);
+        go_on(link, held);
+    }
+}
+
+/// Asks for what is wanted and not under way, as far as there is room for questions.
+pub(super) fn go_on(link: &Link, held: &Held) {
+    let mut state = held.questions.state();
+    if state.wanted.is_empty() {
+        return;
+    }
+    let Some(conn) = link.conn_now() else { return };
+    if !std::ptr::eq(state.conn.as_ptr(), Arc::as_ptr(&conn)) {
+        state.asked.clear();
+        state.conn = Arc::downgrade(&conn);
+    }
+    if state.proves_nothing {
+        return;
+    }
+    if conn.old().is_some() {
+        // It was of another kind a moment ago.
+        return held.upset(Upset::Failed(old::no_versions(&link.host)));
+    }
+    let hashes = held.hashes();
+    let wanted = std::mem::take(&mut state.wanted);
+    for pieces in wanted {
+        let mut from = pieces.start;
+        while let Some(piece) = hashes.first_unknown(from..pieces.end) {
+            from = (piece / BLOCK + 1) * BLOCK;
+            if state.is_asked(piece) {
+                continue;
+            }
+            let permit = conn.asks.permit_now().filter(|_| state.asked.len() < HASHES_IN_FLIGHT);
+            let Some(permit) = permit else { break };
+            let (first, size) = block_around(hashes, piece, &|at| state.is_asked(at));
+            let ask = wire::AskHashes {
+                url: held.url.clone(),
+                root: held.root,
+                first: first.into(),
+                count: size,
+                proof: true,
+            };
+            conn.send_at_once(&link.inner.handle, ask.into());
+            state.asked.push(Question { first, size, _permit: permit });
+        }
+        if hashes.first_unknown(pieces.clone()).is_some() {
+            state.wanted.push(pieces);
+        }
+    }
+}
+
+/// The server tells of a block.
+pub(super) fn on_told(link: &Link, held: &Held, told: &wire::TellHashes) {
+    let mut state = held.questions.state();
+    let is_answer = |question: &Question| u64::from(question.first) == told.first;
+    let Some(at) = state.asked.iter().position(is_answer).filter(|_| told.root == held.root) else { return };
+    let Question { first, size, .. } = state.asked.swap_remove(at);
+    state.proves_nothing |= told.proof.is_none();
+    drop(state);
+    match &told.proof {
+        Some(proof) => {
+            if let Err(error) = learn(held, first, size, &digests(&told.hashes.0), &digests(&proof.0)) {
+                return held.upset(Upset::Failed(error));
+            }
+            go_on(link, held);
+        }
+        None => held.news.notify_one(),
+    }
+}
+
+/// Sees to it that all hashes of a file are known.
+pub(super) async fn complete(link: &Link, held: &Held) -> Result<(), Error> {
+    let count = held.layout.count();
+    if held.hashes().first_unknown(0..count).is_none() {
+        return Ok(());
+    }
+    let hashes = all(link, &held.path, held.layout, held.root, Vec::new()).await?;
+    learn(held, 0, whole(count), &hashes, &[])
+}
+
+/// The size of the block that is the whole file, and so needs no proof.
+fn whole(count: u32) -> u32 {
+    count.next_power_of_two().max(BLOCK)
+}
+
+fn learn(held: &Held, first: u32, size: u32, hashes: &[Digest], proof: &[Digest]) -> Result<(), Error> {
+    let learned = match held.store() {
+        Some(store) => store.learn(first, size, hashes, proof),
+        // Only what is complete is ever closed.
+        None => held.hashes().learn(first, size, hashes, proof),
+    };
+    if learned { Ok(()) } else { Err(lie(&held.path)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::{PieceSize, hash_piece};
+
+    fn hashes(count: u32) -> (PieceHashes, PieceHashes) {
+        let layout = Layout::new(u64::from(count) * 1024, PieceSize::any(1024).unwrap()).unwrap();
+        let all = (0..count).map(|piece| hash_piece(&piece.to_be_bytes())).collect();
+        let whole = PieceHashes::new(layout, all).unwrap();
+        let growing = PieceHashes::growing(layout, whole.root());
+        (whole, growing)
+    }
+
+    fn learn(whole: &PieceHashes, growing: &PieceHashes, (first, size): (u32, u32)) {
+        let end = whole.all().len().min((first + size) as usize);
+        let proof = whole.prove(first, size).unwrap();
+        assert!(growing.learn(first, size, &whole.all()[first as usize..end], &proof));
+    }
+
+    #[test]
+    fn blocks_grow_with_what_is_known_and_never_cover_it() {
+        let (whole, growing) = hashes(20_000);
+        let mut sizes = Vec::new();
+        while let Some(piece) = growing.first_unknown(0..20_000) {
+            let block = block_around(&growing, piece, &|_| false);
+            assert_eq!((block.0 % block.1, block.0 <= piece), (0, true));
+            assert!(growing.first_unknown(block.0..block.0 + 1).is_some());
+            let before = growing.known();
+            learn(&whole, &growing, block);
+            assert_eq!(growing.known(), before + block.1.min(20_000u32.next_multiple_of(BLOCK) - block.0));
+            sizes.push(block.1);
+        }
+        assert_eq!(sizes[..4], [64, 64, 64, 64]);
+        assert!(sizes.contains(&1024) && sizes.len() < 60, "{sizes:?}");
+
+        // In the midst of what is known or asked for there is less.
+        let (whole, growing) = hashes(20_000);
+        learn(&whole, &growing, (0, 8192));
+        assert_eq!(block_around(&growing, 9000, &|_| false), (8192, 1024));
+        assert_eq!(block_around(&growing, 9000, &|at| (9088..9216).contains(&at)), (8960, 128));
+        learn(&whole, &growing, (10_240, 64));
+        for (piece, block) in [
+            (10_500, (10_496, 256)),
+            (10_310, (10_304, 64)),
+            (10_400, (10_368, 128)),
+            (10_900, (10_752, 512)),
+        ] {
+            assert_eq!(block_around(&growing, piece, &|_| false), block);
+        }
+        // Answered while somebody was about to ask.
+        assert_eq!(block_around(&growing, 100, &|_| false), (64, 64));
+    }
+}
