@@ -107,6 +107,12 @@ impl Client {
         self.runtime.inner.queue.next(timeout)
     }
 
+    /// The next event, if one is there. An interruption is left for the next who waits.
+    #[cfg(feature = "ffi")]
+    pub(crate) fn waiting_event(&self) -> Option<Event> {
+        self.runtime.inner.queue.take()
+    }
+
     /// A descriptor that is readable exactly while events wait. For poll and its kin only: never read or close it.
     /// Windows: a `SOCKET`.
     pub fn event_fd(&self) -> isize {

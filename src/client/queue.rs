@@ -266,6 +266,12 @@ impl Queue {
         }
     }
 
+    /// What is there already. No wait, so no interruption ends with it.
+    #[cfg(any(feature = "ffi", test))]
+    pub(super) fn take(&self) -> Option<Event> {
+        self.pop(&mut self.state())
+    }
+
     fn pop(&self, state: &mut State) -> Option<Event> {
         let event = match state.slots.pop_first() {
             Some((_, slot)) => {
@@ -550,6 +556,12 @@ mod tests {
         queue.push(0, done(1));
         assert!(queue.next(None).is_some());
         assert_eq!(queue.next(NOW), None);
+        // Whoever takes what is there already has not waited.
+        queue.push(0, done(2));
+        queue.interrupt();
+        assert!(queue.take().is_some());
+        assert_eq!(queue.take(), None);
+        assert_eq!(queue.next(None), None);
     }
 
     #[test]

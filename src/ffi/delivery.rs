@@ -230,10 +230,14 @@ impl Shared {
     pub(super) fn dispatch(self: &Arc<Self>, max: usize, timeout: Option<Duration>) -> Result<usize, Error> {
         let mut draining = self.drain()?;
         draining.current.replace(ptr::null_mut());
-        let mut wait = timeout;
         let mut handled = 0;
         while handled < max && !self.ended.load(Ordering::Acquire) {
-            let Some(event) = self.engine.next_event(wait) else { break };
+            let event = match handled {
+                0 => self.engine.next_event(timeout),
+                // What came before an interruption was not what it interrupts: the next call is to return 0.
+                _ => self.engine.waiting_event(),
+            };
+            let Some(event) = event else { break };
             self.deliver(event);
             handled += 1;
             if self.free_later.load(Ordering::Acquire) {
@@ -241,7 +245,6 @@ impl Shared {
                 self.end();
                 break;
             }
-            wait = Some(Duration::ZERO);
         }
         Ok(handled)
     }
