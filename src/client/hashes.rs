@@ -24,6 +24,9 @@ use crate::wire::{self, Digest, TellInfo, UrlPath, limits};
 const MAX_PIECES: u32 = 4 * 1024 * 1024;
 /// Questions for piece hashes under way for one file.
 const HASHES_IN_FLIGHT: usize = 8;
+/// Ranges of pieces that wait for hashes: as many as there may be exchanges. Where a server tells none while somebody
+/// jumps about, the oldest are forgotten; should they be ordered, they are needed anew.
+const MAX_WANTED: usize = 1024;
 /// Of what is known already, so much is asked for at once: the further a download is, the fewer questions it needs, and
 /// the less it matters how long one takes.
 const SHARE_OF_KNOWN: u32 = 4;
@@ -216,6 +219,9 @@ pub(super) fn need(link: &Link, held: &Held, pieces: Range<u32>) {
     if held.hashes().first_unknown(pieces.clone()).is_some() {
         let mut state = held.questions.state();
         if !state.wanted.contains(&pieces) {
+            if state.wanted.len() >= MAX_WANTED {
+                state.wanted.remove(0);
+            }
             state.wanted.push(pieces);
         }
         drop(state);

@@ -6,7 +6,7 @@
 //! with those up to the next power of two, where the difference no longer matters. Origins do not count: a piece
 //! only they have is the rarest there is.
 //!
-//! Of equals any is chosen, but what nobody has comes in order: then what peers have lies in long rows, of which a few
+//! Of equals any is chosen, but what nobody has comes in order, in files of more than one word: then what peers have lies in long rows, of which a few
 //! transfers bring much, and of the hashes of the pieces a few are enough to begin with.
 
 use super::bits::{WORD, touched, words_for};

@@ -139,6 +139,7 @@ impl Link {
     /// runs dry. Transfers share a line, so those that begin together end together, and the line would stand idle
     /// until the news of that has led to others. Told one after the other at the line's own pace, they do not.
     pub(super) fn feed_at(&self, lead_us: u64) -> Time {
+        // While nothing is known of the line, its lag is not known either.
         let lead_us = if self.rate() == 0 { 0 } else { lead_us };
         Time(self.dry_at.0.saturating_sub(lead_us))
     }

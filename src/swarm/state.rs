@@ -37,7 +37,7 @@ const CROWD: u64 = 100;
 /// So few peers count as alone with an origin.
 const FEW: u64 = 2;
 /// The first piece of a line has it to itself for no longer than this, microseconds: a fast one has sent it by then.
-const ALONE_US: u64 = 8_000;
+const HEAD_START_US: u64 = 8_000;
 /// See [`Peer::trust`]: three failures in a row of one of which nothing is known, five after many that went well.
 const DOUBTFUL: u8 = 64;
 /// Transfers under way at once. The lowest bits of a transfer's number say where it is kept, so that no map is needed; the
@@ -739,13 +739,13 @@ impl State {
 
     /// How long a line of which nothing is known has nothing to send but its first piece, microseconds. Of two that begin
     /// together neither is there before both are, and until then nobody can pass them on.
-    fn alone_us(&self, giver: Key<Peer>, unit: u32) -> u64 {
-        // Nobody waits to pass it on, but what comes from an origin more may be about to come for.
+    fn head_start_us(&self, giver: Key<Peer>, unit: u32) -> u64 {
+        // Nobody else is here to pass it on to. An origin may be about to get more takers: it often has its first one alone.
         if self.needy.len() as u64 <= FEW && !self.peers[giver].is_origin() {
             return 0;
         }
         let piece_us = u64::from(unit) * 1_000_000 / self.config.initial_up.max(1);
-        (piece_us / 4).min(ALONE_US)
+        (piece_us / 4).min(HEAD_START_US)
     }
 
     /// Has somebody look at a giver again when it is time to tell it more, if that is not when something is heard.
@@ -1056,8 +1056,8 @@ impl State {
         };
         self.next_transfer += 1;
         let unit = self.files[file].piece_size;
-        let alone_us = self.alone_us(giver, unit);
-        let giver_mark = self.peers[giver].up.begin(bytes, unit, now, alone_us);
+        let head_start_us = self.head_start_us(giver, unit);
+        let giver_mark = self.peers[giver].up.begin(bytes, unit, now, head_start_us);
         let taker_mark = self.peers[to].down.begin(bytes, unit, now, 0);
         if taker_dials {
             self.meet(to, giver, now);
