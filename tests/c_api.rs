@@ -292,6 +292,7 @@ tests_of! { life "tests/c/life.c" life:
     thread_mode
     destroy_once
     interrupt
+    interrupt_in_callback
     threads
     one_drains
     fork

@@ -678,6 +678,32 @@ static void test_interrupt(void)
     }
 }
 
+static void interrupt_at_once(const pdtp_event *event, void *user_data)
+{
+    struct state *state = user_data;
+
+    (void)event;
+    counter_add(&state->go_on);
+    CHECK_CODE(pdtp_client_interrupt(state->client), 0);
+}
+
+/* What comes while a dispatch hands something over ends the next one: who drains until 0 sees it. */
+static void test_interrupt_in_callback(void)
+{
+    struct state state = fresh;
+
+    state.client = slow_client(PDTP_DISPATCH_QUEUE);
+    CHECK_CODE(pdtp_client_set_event_callback(state.client, interrupt_at_once, &state, NULL), 0);
+    open_session(&state);
+    CHECK_CODE(pdtp_session_wait(state.session, PATIENCE_MS), 0);
+    CHECK(pdtp_client_dispatch(state.client, 0, PATIENCE_MS) > 0);
+    CHECK(counter_get(&state.go_on) > 0);
+    while (pdtp_client_dispatch(state.client, 0, -1) > 0) {
+    }
+    CHECK_CODE(pdtp_client_set_event_callback(state.client, NULL, NULL, NULL), 0);
+    finish(&state);
+}
+
 static void *hammer(void *user_data)
 {
     struct state *state = user_data;
@@ -872,6 +898,7 @@ static const struct {
     TEST(thread_mode),
     TEST(destroy_once),
     TEST(interrupt),
+    TEST(interrupt_in_callback),
     TEST(threads),
     TEST(one_drains),
     TEST(fork),
