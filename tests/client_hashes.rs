@@ -20,7 +20,7 @@ use pdtp::content::BLOCK;
 use pdtp::wire::token::{self, Method, TokenScope};
 use pdtp::wire::{self, Base64, ErrorCode, FailureKind, Message, UrlPath};
 use scripted::{
-    HttpPeer, PIECE, Peer, Served, Server, WAIT, ask_client, client, completed, open, read_head, start,
+    HttpPeer, PIECE, Peer, Served, Server, WAIT, ask_client, client, completed, open, read_head, started,
     until_request,
 };
 
@@ -37,9 +37,7 @@ fn bytes_of(served: &Served, pieces: Range<u32>) -> Range<u64> {
 
 /// A download that has asked for the file and knows the first block, and its server's end.
 fn begun(server: &Server, session: &Session, to: &Path, served: &Served) -> (Transfer, Peer) {
-    let transfer = start(session, to);
-    let mut peer = server.welcome();
-    let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
+    let (transfer, mut peer, ask) = started(server, session, to);
     assert!(ask.hashes && ask.proof);
     peer.send(served.tell_info(&ask));
     let Message::Request(_) = peer.expect() else { panic!("no request") };
@@ -256,9 +254,7 @@ fn a_first_block_that_is_not_proved_ends_it_before_it_begins() {
         let server = Server::start();
         let (client, local) = (client(|_| {}), scratch());
         let session = open(&client, &server);
-        let transfer = start(&session, local.path());
-        let mut peer = server.welcome();
-        let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
+        let (transfer, mut peer, ask) = started(&server, &session, local.path());
         let mut info = served.tell_info(&ask);
         match spoil {
             0 => info.hashes.as_mut().unwrap().0[5] ^= 1,
@@ -279,9 +275,7 @@ fn an_older_server_is_asked_for_all() {
     let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
-    let transfer = start(&session, local.path());
-    let mut peer = server.welcome();
-    let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
+    let (transfer, mut peer, ask) = started(&server, &session, local.path());
     let info = served.tell_info(&ask);
     assert_eq!((info.hashes.as_ref().unwrap().0.len(), &info.proof), (1024 * 32, &None));
     peer.send(info);
@@ -301,9 +295,7 @@ fn a_server_that_turns_out_to_be_older_is_asked_for_all() {
     let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
-    let transfer = start(&session, local.path());
-    let mut peer = server.welcome();
-    let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
+    let (transfer, mut peer, ask) = started(&server, &session, local.path());
     peer.send(wire::TellInfo { hashes: None, ..served.tell_info(&ask) });
     let Message::Request(_) = peer.expect() else { panic!("no request") };
     peer.send(served.transfer(1, honest.address, bytes_of(&served, 700..702)));
@@ -343,9 +335,7 @@ fn an_older_server_that_is_lost_before_all_its_answers_is_asked_for_all() {
     let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
-    let transfer = start(&session, local.path());
-    let mut peer = server.welcome();
-    let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
+    let (transfer, mut peer, ask) = started(&server, &session, local.path());
     peer.send(wire::TellInfo { hashes: None, ..served.tell_info(&ask) });
     let Message::Request(_) = peer.expect() else { panic!("no request") };
     for (id, piece) in [(1, 100), (2, 200)] {

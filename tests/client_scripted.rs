@@ -21,7 +21,7 @@ use pdtp::wire::token::{self, Method, Secret, TokenScope};
 use pdtp::wire::{self, ByteRange, Digest, ErrorCode, FailureKind, Message, UrlPath};
 use scripted::{
     HttpPeer, PIECE, Peer, Served, Server, WAIT, ask_client, client, completed, head, open, origin, start,
-    until_request,
+    started, until_request,
 };
 
 /// What a browser needs, too: one round trip to connect, and one from the question to the first byte.
@@ -64,9 +64,7 @@ fn an_early_get_that_fails_is_sent_again_with_its_token() {
     let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
-    let transfer = start(&session, local.path());
-    let mut peer = server.welcome();
-    let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
+    let (transfer, mut peer, ask) = started(&server, &session, local.path());
     let Message::Request(request) = peer.expect() else { panic!("no request") };
     let mut get = server.early(&request.early.expect("a GET waits"));
     get.write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n").unwrap();
@@ -88,9 +86,7 @@ fn what_is_partly_here_is_looked_at_before_it_is_requested() {
     let (client, local) = (client(|_| {}), scratch());
     std::fs::write(local.path().join("file.part"), &served.bytes[..2 * PIECE as usize]).unwrap();
     let session = open(&client, &server);
-    let transfer = start(&session, local.path());
-    let mut peer = server.welcome();
-    let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
+    let (transfer, mut peer, ask) = started(&server, &session, local.path());
     peer.send(served.tell_info(&ask));
     let request = until_request(&mut peer, &served);
     assert_eq!(request.range, Some(ByteRange::new(2 * u64::from(PIECE), served.all().end - 1)));
@@ -107,9 +103,7 @@ fn what_was_asked_in_vain_is_taken_back() {
     let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
-    let transfer = start(&session, local.path());
-    let mut peer = server.welcome();
-    let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
+    let (transfer, mut peer, ask) = started(&server, &session, local.path());
     let Message::Request(_) = peer.expect() else { panic!("no request") };
     peer.send(served.transfer(1, honest.address, served.all()));
     peer.send(wire::TellInfo { url: ask.url, kind: Some(wire::EntryKind::Dir), ..wire::TellInfo::default() });
@@ -485,9 +479,7 @@ fn hashes_that_are_not_those_of_the_version_are_not_believed() {
         let server = Server::start();
         let (client, local) = (client(|_| {}), scratch());
         let session = open(&client, &server);
-        let transfer = start(&session, local.path());
-        let mut peer = server.welcome();
-        let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
+        let (transfer, mut peer, ask) = started(&server, &session, local.path());
         // With the answer, if they are as many as there are pieces; else they are asked for.
         let mut info = served.tell_info(&ask);
         info.hashes = other.tell_info(&ask).hashes;
@@ -524,9 +516,7 @@ fn nonsense_about_a_file_is_an_error_and_not_a_balloon() {
         let server = Server::start();
         let (client, local) = (client(|_| {}), scratch());
         let session = open(&client, &server);
-        let transfer = start(&session, local.path());
-        let mut peer = server.welcome();
-        let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
+        let (transfer, mut peer, ask) = started(&server, &session, local.path());
         let info =
             wire::TellInfo { url: ask.url, size: Some(size), chunk_size, root, ..wire::TellInfo::default() };
         peer.send(info);

@@ -277,19 +277,24 @@ pub(super) fn go_on(link: &Link, held: &Held) {
 
 /// The server tells of a block.
 pub(super) fn on_told(link: &Link, held: &Held, told: &wire::TellHashes) {
-    let mut state = held.questions.state();
     let is_answer = |question: &Question| u64::from(question.first) == told.first;
-    let Some(at) = state.asked.iter().position(is_answer).filter(|_| told.root == held.root) else { return };
-    let Question { first, size, .. } = state.asked.swap_remove(at);
-    state.proves_nothing |= told.proof.is_none();
+    let size = {
+        let state = held.questions.state();
+        state.asked.iter().find(|question| is_answer(question)).map(|question| question.size)
+    };
+    let Some(size) = size.filter(|_| told.root == held.root) else { return };
+    let learned = told
+        .proof
+        .as_ref()
+        .map(|proof| learn(held, told.first as u32, size, &digests(&told.hashes.0), &digests(&proof.0)));
+    // Not before it is known: until then others would ask for it again.
+    let mut state = held.questions.state();
+    state.asked.retain(|question| !is_answer(question));
+    state.proves_nothing |= learned.is_none();
     drop(state);
-    match &told.proof {
-        Some(proof) => {
-            if let Err(error) = learn(held, first, size, &digests(&told.hashes.0), &digests(&proof.0)) {
-                return held.upset(Upset::Failed(error));
-            }
-            go_on(link, held);
-        }
+    match learned {
+        Some(Ok(())) => go_on(link, held),
+        Some(Err(error)) => held.upset(Upset::Failed(error)),
         None => held.news.notify_one(),
     }
 }

@@ -314,6 +314,14 @@ pub fn start(session: &Session, to: &std::path::Path) -> Transfer {
     session.start(request, 0).unwrap()
 }
 
+/// Starts a download of `/file` to `to`: its server's end, and the question what the file is.
+pub fn started(server: &Server, session: &Session, to: &std::path::Path) -> (Transfer, Peer, wire::AskInfo) {
+    let transfer = start(session, to);
+    let mut peer = server.welcome();
+    let Message::AskInfo(ask) = peer.expect() else { panic!("no ask_info") };
+    (transfer, peer, ask)
+}
+
 /// Answers questions until the client asks for the file to be sent.
 pub fn until_request(peer: &mut Peer, served: &Served) -> wire::Request {
     loop {

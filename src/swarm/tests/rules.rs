@@ -61,9 +61,8 @@ fn the_origin_gives_different_pieces_to_different_takers() {
     assert_eq!(pieces.len(), count, "no piece twice while there are fresh ones");
 }
 
-/// Of two that begin together neither would be there before both are.
-#[test]
-fn the_first_piece_of_an_unknown_line_has_it_to_itself_for_a_moment() {
+/// Peer 1 has all of a file, and 2 to 5 want it.
+fn one_for_four() -> World {
     let mut world = world();
     world.add_file(0, 400);
     world.join(1, peer());
@@ -72,6 +71,13 @@ fn the_first_piece_of_an_unknown_line_has_it_to_itself_for_a_moment() {
         world.join(id, peer());
         world.request(id, 0);
     }
+    world
+}
+
+/// Of two that begin together neither would be there before both are.
+#[test]
+fn the_first_piece_of_an_unknown_line_has_it_to_itself_for_a_moment() {
+    let mut world = one_for_four();
     world.join(6, peer());
     world.provide(6, 0, 0..400);
     // The first one here began when there was nobody else to wait for it.
@@ -428,14 +434,7 @@ fn a_file_that_changed_does_not_delay_other_files() {
 
 #[test]
 fn who_failed_lately_gets_one_transfer_at_a_time() {
-    let mut world = world();
-    world.add_file(0, 400);
-    world.join(1, peer());
-    world.provide(1, 0, 0..400);
-    for id in 2..=5 {
-        world.join(id, peer());
-        world.request(id, 0);
-    }
+    let mut world = one_for_four();
     world.pass(SECOND / 10);
     assert!(world.flights.len() > 1);
     for _ in 0..4 {
