@@ -133,7 +133,9 @@ impl Mpv {
         let dir = scratch();
         let socket = dir.path().join("socket");
         let mut command = Command::new("mpv");
-        command.args(["--no-config", "--vo=null", "--ao=null", "--msg-level=all=warn"]);
+        // Its null sound output complains wherever mpv itself waits for data while it starts (mpv issue 13267).
+        let levels = "--msg-level=all=warn,ao/null=fatal";
+        command.args(["--no-config", "--vo=null", "--ao=null", levels]);
         command.arg(format!("--input-ipc-server={}", socket.display())).arg(url);
         let proc = Proc::spawn(command);
         let mut stream = None;
