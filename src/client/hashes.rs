@@ -30,6 +30,8 @@ const MAX_WANTED: usize = 1024;
 /// Of what is known already, so much is asked for at once: the further a download is, the fewer questions it needs, and
 /// the less it matters how long one takes.
 const SHARE_OF_KNOWN: u32 = 4;
+/// And at least so many, or questions and proofs would be too much; but not what is known already, as the first few are.
+const LEAST: u32 = 64;
 
 /// What the server told together with the version.
 pub(super) struct Told {
@@ -201,7 +203,7 @@ impl Questions {
 
 /// The block to ask for because of a piece that is neither known nor asked for: its first piece and its size.
 fn block_around(hashes: &PieceHashes, piece: u32, is_asked: &dyn Fn(u32) -> bool) -> (u32, u32) {
-    let share = (hashes.known() / SHARE_OF_KNOWN).clamp(BLOCK, limits::MAX_HASHES);
+    let share = (hashes.known() / SHARE_OF_KNOWN).clamp(LEAST, limits::MAX_HASHES);
     let mut size = 1 << share.ilog2();
     loop {
         let first = piece / size * size;
@@ -373,6 +375,13 @@ mod tests {
             assert_eq!(block_around(&growing, piece, &|_| false), block);
         }
         // Answered while somebody was about to ask.
-        assert_eq!(block_around(&growing, 100, &|_| false), (64, 64));
+        assert_eq!(block_around(&growing, 100, &|_| false), (96, BLOCK));
+
+        // The first few were told with the version.
+        let (whole, growing) = hashes(20_000);
+        learn(&whole, &growing, (0, limits::FIRST_HASHES));
+        for (piece, block) in [(20, (16, 16)), (40, (32, 32)), (64, (64, 64))] {
+            assert_eq!(block_around(&growing, piece, &|_| false), block);
+        }
     }
 }

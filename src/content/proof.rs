@@ -11,11 +11,11 @@ use super::merkle_root;
 use super::tree::{join, node};
 use crate::wire::Digest;
 
-/// Hashes that are kept, and asked for, together at least.
-pub const BLOCK: u32 = 64;
+/// Hashes that are kept, and told, together at least.
+pub const BLOCK: u32 = 16;
 
 /// The part of a tree from the roots of [`BLOCK`]s upwards: of a large file proofs are then looked up and not hashed, for
-/// a thirty-second of the memory that its piece hashes take.
+/// an eighth of the memory that its piece hashes take.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Upper(Box<[Box<[Digest]>]>);
 

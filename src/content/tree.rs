@@ -386,7 +386,7 @@ mod tests {
         // Not a word of what does not belong to it, or is too small.
         assert!(!growing.learn(0, 64, &all[64..128], &whole.prove(0, 64).unwrap()));
         assert!(!growing.learn(0, 64, &all[..64], &whole.prove(64, 64).unwrap()));
-        assert!(!learn(0, 32));
+        assert!(!learn(0, 8));
         assert_eq!((growing.known(), growing.get(0), growing.get(64)), (64, None, Some(all[64])));
 
         // The last is not full; what is known already is nothing new.

@@ -36,6 +36,8 @@ const SQUEEZE: u64 = 2;
 const CROWD: u64 = 100;
 /// So few peers count as alone with an origin.
 const FEW: u64 = 2;
+/// So many pieces for each peer are the last ones.
+const LAST_PIECES: u64 = 2;
 /// The first piece of a line has it to itself for no longer than this, microseconds: a fast one has sent it by then.
 const HEAD_START_US: u64 = 8_000;
 /// See [`Peer::trust`]: three failures in a row of one of which nothing is known, five after many that went well.
@@ -517,6 +519,8 @@ pub(super) struct State {
     /// Whether the operator has ever said anything about a file.
     pub(super) has_rules: bool,
     pub(super) stats: SwarmStats,
+    /// Bytes that somebody needs and that are not under way.
+    pub(super) open: u64,
 }
 
 impl State {
@@ -543,6 +547,7 @@ impl State {
             has_priorities: false,
             has_rules: false,
             stats: SwarmStats::default(),
+            open: 0,
         }
     }
 
@@ -691,6 +696,28 @@ impl State {
         peer.up.budget(0, peer.info.up_limit, cover, config)
     }
 
+    /// The same, now. The last pieces are for whoever is free first: what is told to one long before it can be sent is not there
+    /// for another that runs dry meanwhile.
+    fn up_budget_now(&self, peer: Key<Peer>) -> u64 {
+        let (budget, up) = (self.up_budget(peer), &self.peers[peer].up);
+        match self.is_ending(u64::from(up.unit)) && up.rate() > 0 {
+            true => budget.min(self.least_up_budget(peer)),
+            false => budget,
+        }
+    }
+
+    /// Whether what nobody has been told to send yet are the last pieces of this size.
+    pub(super) fn is_ending(&self, unit: u64) -> bool {
+        self.stats.peers > FEW && self.open <= LAST_PIECES * self.stats.peers * unit
+    }
+
+    /// How many bytes keep a peer's line busy until an order for more is there.
+    pub(super) fn least_up_budget(&self, peer: Key<Peer>) -> u64 {
+        let (up, limit) = (&self.peers[peer].up, self.peers[peer].info.up_limit);
+        let until_order = up.rate_or(0, limit).saturating_mul(up.lead(&self.config)) / 1_000_000;
+        until_order.max(u64::from(up.unit) + 1)
+    }
+
     /// Whether as much is under way from an origin to a peer as its line carries between order and news: where many are served
     /// at once, it is for others then.
     pub(super) fn is_full(&self, taker: Key<Peer>, origin: Key<Peer>) -> bool {
@@ -716,7 +743,7 @@ impl State {
         let p = &self.peers[peer];
         // The first who comes may have a slow line, which says nothing of the origin's and must not keep others waiting.
         let may_have_room = || p.is_origin() && p.up.seems_free(self.config.initial_up, now);
-        (p.up.in_flight < self.up_budget(peer) || may_have_room())
+        (p.up.in_flight < self.up_budget_now(peer) || may_have_room())
             && (p.up.in_flight == 0 || p.up.feed_at(p.up.lead(&self.config)) <= now)
             && u32::from(p.up.transfers) < self.config.max_transfers_per_peer
             && !p.is_quiet()
@@ -968,6 +995,7 @@ impl State {
             self.files[file].rarity.clear();
         }
         self.parts.remove(&(peer, file));
+        self.set_open(member, 0);
         self.members.remove(member);
     }
 
@@ -1029,7 +1057,15 @@ impl State {
     /// Counts anew what a member needs and does not have coming.
     pub(super) fn recount(&mut self, member: Key<Member>, words: &mut Vec<u64>) {
         self.need(member, words);
-        self.members[member].open = words.iter().map(|word| word.count_ones()).sum();
+        self.set_open(member, words.iter().map(|word| word.count_ones()).sum());
+    }
+
+    /// Sees to [`State::open`], too.
+    fn set_open(&mut self, member: Key<Member>, open: u32) {
+        let m = &mut self.members[member];
+        let was = std::mem::replace(&mut m.open, open);
+        let unit = u64::from(self.files[m.file].piece_size);
+        self.open = self.open + u64::from(open) * unit - u64::from(was) * unit;
     }
 
     /// Starts a transfer of pieces all of which `taker` needs and `giver` has.
@@ -1072,8 +1108,8 @@ impl State {
             (to.fresh, to.fresh_at) = ((to.fresh(now) + bytes) as f32, now);
             to.promised_by_origins(u32::try_from(bytes).unwrap_or(u32::MAX));
         }
+        self.set_open(taker, self.members[taker].open - pieces.len() as u32);
         let m = &mut self.members[taker];
-        m.open -= pieces.len() as u32;
         m.waiting = None;
         if m.shares {
             let file = &mut self.files[file];

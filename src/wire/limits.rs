@@ -19,7 +19,7 @@ pub const MAX_TOKEN: usize = 256;
 /// Most pieces one `ask_hashes` may name.
 pub const MAX_HASHES: u32 = 1024;
 /// Hashes told with `ask_info` to who takes proofs.
-pub const FIRST_HASHES: u32 = 64;
+pub const FIRST_HASHES: u32 = 16;
 /// Files of up to so many pieces have all their hashes told with `ask_info`, even to who takes proofs.
 pub const MAX_UNPROVED: u32 = 128;
 /// Most hashes in a proof: the levels of the largest tree.

@@ -1,6 +1,6 @@
 //! What holds after every event, for random swarms.
 
-use super::world::{World, origin, peer};
+use super::world::{PIECE, World, origin, peer};
 use super::{for_all, seeds};
 use crate::swarm::dice::Dice;
 use crate::swarm::slab::{Bag, Key};
@@ -78,6 +78,7 @@ fn nobody_is_idle_while_somebody_needs_what_it_has() {
     for_all(seeds(0..300), |seed| {
         let reachable = [100, 60, 20][seed as usize % 3];
         let mut crowd = Crowd::new(seed, reachable);
+        let mut has_ended = false;
         for step in 0..400 {
             if !crowd.step(reachable) {
                 break;
@@ -86,7 +87,8 @@ fn nobody_is_idle_while_somebody_needs_what_it_has() {
             if !crowd.world.swarm.touched.is_empty() {
                 continue;
             }
-            let missed = crowd.world.swarm.missed(crowd.world.now);
+            has_ended |= crowd.world.swarm.state.is_ending(u64::from(PIECE));
+            let missed = crowd.world.swarm.missed(has_ended, crowd.world.now);
             assert_eq!(missed, None, "after step {step}: giver and taker");
         }
         crowd.world.everybody_leaves();
@@ -160,6 +162,9 @@ impl Swarm {
                 assert_eq!(file.rarity.copies(piece as u32), copies, "copies of piece {piece} of {id:?}");
             }
         }
+        let open = |member: &Member| u64::from(member.open) * u64::from(state.files[member.file].piece_size);
+        let all = state.file_ids.values().flat_map(|&file| state.files[file].members.iter());
+        assert_eq!(state.open, all.map(|member| open(&state.members[member])).sum::<u64>());
         for &key in state.peer_ids.values() {
             let peer = &state.peers[key];
             let is_in = |bag: &Bag<Peer>| bag.iter().any(|other| other == key);
@@ -176,13 +181,15 @@ impl Swarm {
         }
     }
 
-    /// A giver and a taker that could be brought together now, and are not.
-    fn missed(&self, now: Time) -> Option<(PeerId, PeerId)> {
+    /// A giver and a taker that could be brought together now, and are not. Once there were only last pieces left, and then more
+    /// again, who has enough to do until it is heard of is not looked at before.
+    fn missed(&self, has_ended: bool, now: Time) -> Option<(PeerId, PeerId)> {
         let state = &self.state;
         let givers = || {
             state.peer_ids.iter().filter(|&(_, &key)| {
                 // Of an origin, a part at a time: there is always more to be had from it.
-                !state.peers[key].is_origin() && state.can_send_more(key, now)
+                let is_busy = has_ended && state.peers[key].up.in_flight >= state.least_up_budget(key);
+                !state.peers[key].is_origin() && !is_busy && state.can_send_more(key, now)
             })
         };
         givers().find_map(|(&giver, &from)| {
