@@ -706,9 +706,10 @@ impl State {
         }
     }
 
-    /// Whether what nobody has been told to send yet are the last pieces of this size.
+    /// Whether what nobody has been told to send yet are the last pieces of this size. In a crowd only some are looked at, and who
+    /// is free might not be found.
     pub(super) fn is_ending(&self, unit: u64) -> bool {
-        self.stats.peers > FEW && self.open <= LAST_PIECES * self.stats.peers * unit
+        (FEW + 1..CROWD).contains(&self.stats.peers) && self.open <= LAST_PIECES * self.stats.peers * unit
     }
 
     /// How many bytes keep a peer's line busy until an order for more is there.
