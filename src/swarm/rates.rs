@@ -200,6 +200,11 @@ impl Link {
         (self.late_deviation > 0).then(|| 1000 * (u64::from(self.late) + 4 * u64::from(self.late_deviation)))
     }
 
+    /// How long messages take, microseconds; 0 = nothing is known.
+    pub(super) fn lag_us(&self) -> u64 {
+        self.lag.into()
+    }
+
     /// The time from a decision to the first byte, microseconds.
     pub(super) fn lead(&self, config: &Config) -> u64 {
         let lag = if self.lag == 0 { config.initial_lag_us } else { u64::from(self.lag) };

@@ -63,12 +63,14 @@ const SWEEP_SLOW: u64 = 1_000_000;
 const SMALL: u64 = 512 * 1024;
 /// A run takes this long at the giver's rate, microseconds.
 const RUN_US: u64 = 450_000;
+/// Where that is too long, it takes at least one of so many parts of what may be under way.
+const SHARES: u64 = 4;
+/// What TCP sends in the first two round trips of a transfer, about, bytes: it begins with ten segments (RFC 6928).
+const WINDOW: u64 = 64 * 1024;
 /// Where somebody reads, whose turn is to come soon.
 const RUN_BESIDE_READERS_US: u64 = 250_000;
 /// And no longer than this at the taker's, if it comes from an origin that has others to serve.
 const TAKER_RUN_US: u64 = 50_000;
-/// Those who came within so much time of each other came together, microseconds.
-const TOGETHER_US: u64 = 1_000_000;
 /// Who has this part of a file has begun.
 const HAS_BEGUN: u64 = 64;
 /// A frugal origin sends again what peers have to one that got nothing for this long, microseconds.
@@ -81,14 +83,14 @@ const TELL: usize = 16;
 /// What is found among candidates.
 type Found<T> = SmallVec<[T; ALL]>;
 
-/// Why a taker should come before others, smaller first: the operator says so; a reader waits; nothing at all is under way; it took less
-/// than others in comparison to what it gave.
+/// Why a taker should come before others, smaller first: the operator says so; a reader waits; little is under way, or nothing at all
+/// where it is not peers from whom most comes; it took less than others in comparison to what it gave.
 type Claim = (Reverse<i32>, bool, bool, i64);
 
 /// The same for what an origin sends: the operator says so; a reader waits; nothing at all is under way, or less from the origin than it can take; something nobody has is needed, and
 /// it got less of that in comparison to its uplink; or, where there is nothing of that kind, it came later, and among those who came
-/// together it needs less.
-type OriginClaim = (Reverse<i32>, bool, (bool, bool), bool, Reverse<u64>, i64);
+/// together it lacks more than half, and needs less.
+type OriginClaim = (Reverse<i32>, bool, (bool, bool), bool, (Reverse<Time>, bool), i64);
 
 impl Swarm {
     /// Asks for all peers in `touched`, then for the origins.
@@ -195,10 +197,11 @@ impl Swarm {
         if !self.state.files[file].rules.peers {
             return false;
         }
+        let by_peers = self.is_carried_by_peers(giver, offer);
         let mut takers: Found<(Claim, Key<Member>, bool)> = Found::new();
         for taker in self.candidates(giver, file, |file| &file.hungry, |member| member.open > 0, work) {
             if let Some(dials) = self.can_meet(giver, self.state.members[taker].peer, giver, now) {
-                takers.push((self.claim(taker, now), taker, dials));
+                takers.push((self.claim(taker, by_peers, now), taker, dials));
             }
         }
         if let Some(&(_, taker, _)) = takers.iter().min() {
@@ -614,11 +617,11 @@ impl Swarm {
         2 * (time.max(queue).saturating_add(peer.up.cover(&self.state.config)))
     }
 
-    fn claim(&self, member: Key<Member>, now: Time) -> Claim {
+    fn claim(&self, member: Key<Member>, by_peers: bool, now: Time) -> Claim {
         let m = &self.state.members[member];
         let peer = &self.state.peers[m.peer];
         let priority = Reverse(self.state.files[m.file].rules.priority);
-        (priority, !self.needs_soon(member, now), peer.down.transfers > 0, peer.balance(now))
+        (priority, !self.needs_soon(member, now), !peer.is_poor(by_peers, 0), peer.balance(now))
     }
 
     fn claim_on_origin(&self, taker: Key<Peer>, origin: Key<Peer>, now: Time) -> OriginClaim {
@@ -627,24 +630,29 @@ impl Swarm {
         let reader_waits = peer.urgent().is_some_and(|member| self.needs_soon(member, now));
         let file = peer.needs.first().map(|member| &state.files[state.members[member].file]);
         let has_all_been_seen = file.is_some_and(|file| !file.rarity.has_unseen(file.pieces));
+        let open = peer.needs.first().map_or(0, |member| state.members[member].open);
         let claim = match has_all_been_seen {
             // What peers give is shared fairly among them; this is on top of it. Who came last will be here longest to pass
-            // things on, and whoever is done may leave. Among those who came together it does most good to those who are
-            // nearest to having all: they are done earlier, and nobody is done later.
-            true => peer.needs.first().map_or(0, |member| {
-                let m = &state.members[member];
-                i64::from(m.open) * i64::from(state.files[m.file].piece_size)
-            }),
+            // things on, and whoever is done may leave. So of those who came together nobody is to be far behind, or it is left
+            // alone with the origin. Else it does most good to those who are nearest to having all: they are done earlier, and
+            // nobody is done later.
+            true => {
+                let bytes = i64::from(open) * file.map_or(0, |file| i64::from(file.piece_size));
+                if state.is_crowd() { -bytes } else { bytes }
+            }
             false => {
                 // So that what is new spreads as fast as lines allow, everybody gets as much of it as it can pass on.
                 let rate = peer.up.rate_or(state.config.initial_up / 4, peer.info.up_limit);
                 (u128::from(peer.fresh(now)) * 1_000_000 / u128::from(rate)) as i64
             }
         };
-        let came = if has_all_been_seen { peer.joined.0 / TOGETHER_US } else { 0 };
+        let later = match has_all_been_seen {
+            true => (Reverse(peer.joined), file.is_some_and(|file| open <= file.pieces / 2)),
+            false => (Reverse(Time::default()), false),
+        };
         let is_full = state.serves_many(origin) && state.is_full(taker, origin);
         let is_served = (peer.down.transfers > 0, is_full);
-        (Reverse(self.priority(taker)), !reader_waits, is_served, has_all_been_seen, Reverse(came), claim)
+        (Reverse(self.priority(taker)), !reader_waits, is_served, has_all_been_seen, later, claim)
     }
 
     /// Whether something that a reader needs at once is neither had nor under way.
@@ -734,7 +742,7 @@ impl Swarm {
 
     /// Whether it is peers from whom most of a file comes, as far as the line of one of them tells. Two get what is new in
     /// turns, and exchange it at once; and what a slow peer has promised, a fast origin could bring sooner.
-    fn is_carried_by_peers(&self, giver: Key<Peer>, taker: Key<Member>) -> bool {
+    pub(super) fn is_carried_by_peers(&self, giver: Key<Peer>, taker: Key<Member>) -> bool {
         let state = &self.state;
         let m = &state.members[taker];
         let peer = if state.peers[giver].is_origin() { m.peer } else { giver };
@@ -763,7 +771,15 @@ impl Swarm {
         // Who has little yet is to have something to pass on soon, so several transfers share a line. Later, shorter ones
         // spread nothing faster, and each costs an order, a request and a word of its end.
         let has_begun = u64::from(m.open) * HAS_BEGUN <= u64::from(file.pieces) * (HAS_BEGUN - 1);
-        let share = if has_begun && self.is_carried_by_peers(giver, taker) { u64::MAX } else { budget / 4 };
+        let share = match has_begun && self.is_carried_by_peers(giver, taker) {
+            // Where messages take long to come back, so do acknowledgements, as over an uplink that is full, and a new transfer is
+            // slow for several round trips. A long one would keep the giver from being told anything else, and not fill its line.
+            true => match from.up.rate().saturating_mul(to.down.lag_us()) / 1_000_000 / WINDOW {
+                ..2 => u64::MAX,
+                windows => budget / (windows + 1).min(SHARES),
+            },
+            false => budget / SHARES,
+        };
         let run_us = if state.readers.is_empty() { RUN_US } else { RUN_BESIDE_READERS_US };
         let by_rate = from.up.rate_or(budget, from.info.up_limit).saturating_mul(run_us) / 1_000_000;
         // Who serves many is to have time for all of them.

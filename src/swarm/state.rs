@@ -47,6 +47,12 @@ const DOUBTFUL: u8 = 64;
 const MOST_TRANSFERS: usize = 1 << 24;
 /// The parts of a peer with no more files than this are found by looking at each.
 const SCANNED: usize = 4;
+/// Who comes within this time after somebody came together with that one, microseconds.
+const TOGETHER_US: u64 = 1_000_000;
+/// Pieces, see [`Peer::is_poor`].
+const LITTLE: u64 = 2;
+/// See [`Peer::balance`], microseconds.
+pub(super) const NEW_US: u64 = 30_000_000;
 /// See [`Peer::fresh`], microseconds.
 const FRESH_US: u64 = 4_000_000;
 /// And by at least this many bytes.
@@ -66,6 +72,7 @@ pub(super) struct Peer {
     /// Verified bytes.
     pub(super) given: u64,
     pub(super) taken: u64,
+    /// When the first of those who came together with it came.
     pub(super) joined: Time,
 
     pub(super) up: Link,
@@ -208,11 +215,21 @@ impl Peer {
         self.info.gives && !self.info.is_distrusted
     }
 
-    /// What it took, or was promised, more than it gave, in bytes for each second since it came. For those who come
-    /// together that is the ledger; but who comes late does not take precedence over all others until it has caught up.
+    /// What it took, or was promised, more than it gave, in bytes for each second since it came, or for [`NEW_US`]. For those who
+    /// come together that is the ledger. Who comes late to those who have been here for long does not take precedence over them until it
+    /// has caught up; but it does where they have not, or the last to come would be left alone.
     pub(super) fn balance(&self, now: Time) -> i64 {
         let bytes = (self.taken + self.down.in_flight) as f64 - self.given as f64;
-        (bytes * 1e6 / now.since(self.joined).max(1_000_000) as f64) as i64
+        (bytes * 1e6 / now.since(self.joined).max(NEW_US) as f64) as i64
+    }
+
+    /// Whether nothing is under way to it, not counting some bytes; where most comes from peers, no more than two pieces and what its
+    /// line carries while messages travel, or who gives little would have its line idle between two transfers, and all of its file
+    /// still to get when others are done and go.
+    pub(super) fn is_poor(&self, by_peers: bool, but: u64) -> bool {
+        let under_way = self.down.in_flight.saturating_sub(but);
+        let meanwhile = self.down.rate().saturating_mul(self.down.lag_us()) / 1_000_000;
+        under_way == 0 || by_peers && under_way <= LITTLE * u64::from(self.down.unit) + meanwhile
     }
 
     /// Bytes that it lately got, or was promised, from origins: half of them are forgotten every [`FRESH_US`].
@@ -519,6 +536,8 @@ pub(super) struct State {
     /// Whether the operator has ever said anything about a file.
     pub(super) has_rules: bool,
     pub(super) stats: SwarmStats,
+    /// When the first of those came with whom the next one may come together.
+    together: Time,
     /// Bytes that somebody needs and that are not under way.
     pub(super) open: u64,
 }
@@ -547,6 +566,7 @@ impl State {
             has_priorities: false,
             has_rules: false,
             stats: SwarmStats::default(),
+            together: Time::default(),
             open: 0,
         }
     }
@@ -573,6 +593,9 @@ impl State {
             return None;
         }
         let is_origin = info.is_origin;
+        if now.since(self.together) >= TOGETHER_US || self.stats.peers == 0 {
+            self.together = now;
+        }
         let key = self.peers.insert(Peer {
             id,
             info: info.into(),
@@ -587,7 +610,7 @@ impl State {
             giving: None,
             needy: Seat::NONE,
             friends: Friends::default(),
-            joined: now,
+            joined: self.together,
             heard: now,
             feed: Alarmed::NEVER,
             watch: Alarmed::NEVER,
@@ -710,6 +733,11 @@ impl State {
     /// is free might not be found.
     pub(super) fn is_ending(&self, unit: u64) -> bool {
         (FEW + 1..CROWD).contains(&self.stats.peers) && self.open <= LAST_PIECES * self.stats.peers * unit
+    }
+
+    /// Whether there are so many that only some are looked at.
+    pub(super) fn is_crowd(&self) -> bool {
+        self.stats.peers >= CROWD
     }
 
     /// How many bytes keep a peer's line busy until an order for more is there.

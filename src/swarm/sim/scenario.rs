@@ -60,6 +60,12 @@ pub const SCENARIOS: &[Scenario] = &[
         build: churn,
     },
     Scenario {
+        name: "leave",
+        about: "8 peers of 2 up, 8 of 18 up within 0.2 s, each leaves when done",
+        goal: "as much sooner than BitTorrent as where nobody leaves",
+        build: leave,
+    },
+    Scenario {
         name: "hostile",
         about: "100 peers, 5 send wrong bytes, 10 vanish without a word",
         goal: "1.2 T*, 2% wasted",
@@ -144,6 +150,16 @@ fn churn(seed: u64) -> Setup {
         host.leaves_when_done = true;
     }
     usual(seed, 20.0, hosts)
+}
+
+fn leave(seed: u64) -> Setup {
+    let mut dice = Dice::new(seed);
+    let mut setup = halves(seed);
+    for host in setup.hosts.iter_mut().filter(|host| host.is_taker()) {
+        host.leaves_when_done = true;
+        host.arrives = dice.below(SECOND as usize / 5) as u64;
+    }
+    setup
 }
 
 fn hostile(seed: u64) -> Setup {

@@ -4,7 +4,7 @@ use super::world::{PIECE, World, origin, peer};
 use super::{for_all, seeds};
 use crate::swarm::dice::Dice;
 use crate::swarm::slab::{Bag, Key};
-use crate::swarm::state::{Member, Peer};
+use crate::swarm::state::{Member, NEW_US, Peer};
 use crate::swarm::*;
 
 /// A few peers with random lines and habits, who come and go; [`World`] checks every assignment.
@@ -116,11 +116,13 @@ fn who_gives_more_than_it_gets_comes_first() {
                 continue;
             }
             let bytes = swarm.state.files[swarm.state.file_ids[&FileId(0)]].bytes_of_run(&start.pieces);
-            let (_, is_served, balance) = swarm.claim_at(taker, bytes, now);
+            let offer = swarm.state.part(giver, swarm.state.file_ids[&FileId(0)]).expect("what it gives");
+            let by_peers = swarm.is_carried_by_peers(giver, offer);
+            let (_, is_served, balance) = swarm.claim_at(taker, by_peers, bytes, now);
             for other in swarm.state.needy.iter().filter(|&other| other != taker && other != giver) {
                 let lacks = swarm.lacks(other, giver);
                 if lacks && swarm.would_meet(giver, other, now) {
-                    let claim = swarm.claim_at(other, 0, now);
+                    let claim = swarm.claim_at(other, by_peers, 0, now);
                     assert!(
                         (false, is_served, balance) <= (false, claim.1, claim.2),
                         "{start:?}, not {other:?}: {claim:?}"
@@ -223,10 +225,10 @@ impl Swarm {
     }
 
     /// What [`Swarm::claim`] was before so many bytes were promised in one transfer.
-    fn claim_at(&self, taker: Key<Peer>, promised: u64, now: Time) -> (bool, bool, i64) {
+    fn claim_at(&self, taker: Key<Peer>, by_peers: bool, promised: u64, now: Time) -> (bool, bool, i64) {
         let peer = &self.state.peers[taker];
         let bytes = (peer.taken + peer.down.in_flight - promised) as f64 - peer.given as f64;
-        let balance = (bytes * 1e6 / now.since(peer.joined).max(1_000_000) as f64) as i64;
-        (false, peer.down.transfers > u16::from(promised > 0), balance)
+        let balance = (bytes * 1e6 / now.since(peer.joined).max(NEW_US) as f64) as i64;
+        (false, !peer.is_poor(by_peers, promised), balance)
     }
 }

@@ -845,10 +845,17 @@ fn runs_leave_something_for_others_and_the_last_pieces_come_one_by_one() {
 }
 
 #[test]
-fn who_came_last_gets_what_an_origin_has_to_spare_and_of_those_who_came_together_who_needs_least() {
+fn who_came_last_gets_what_an_origin_has_to_spare_then_who_lacks_most_of_it_then_who_needs_least() {
     // Peer 9 has all, so nothing is new, and can meet nobody.
     let alone = PeerInfo { reachable: false, puts: false, up_limit: None, ..peer() };
-    for (second_comes, second_wants, expected) in [(5_000_000, 0..200, 2), (0, 160..200, 2)] {
+    let all = 0..200;
+    for (second_comes, wants, expected) in [
+        (5_000_000, [all.clone(), all.clone()], 2),
+        // Who lacks more than half would be left alone when others are done and go.
+        (300_000, [all.clone(), 160..200], 1),
+        (300_000, [all.clone(), 40..200], 2),
+        (300_000, [100..200, 160..200], 2),
+    ] {
         let mut world = world();
         world.join(0, PeerInfo { up_limit: Some(1_000_000), ..origin() });
         world.add_file(0, 200);
@@ -857,8 +864,9 @@ fn who_came_last_gets_what_an_origin_has_to_spare_and_of_those_who_came_together
         world.join(1, PeerInfo { gives: false, runs: false, ..alone.clone() });
         world.now = world.now.plus(second_comes);
         world.join(2, PeerInfo { gives: false, runs: false, ..alone.clone() });
-        world.request(1, 0);
-        world.request_pieces(2, 0, second_wants);
+        let [first, second] = wants.clone();
+        world.request_pieces(1, 0, first);
+        world.request_pieces(2, 0, second);
         let mut got = [0; 3];
         for _ in 0..20 {
             let before = world.starts.len();
@@ -868,7 +876,7 @@ fn who_came_last_gets_what_an_origin_has_to_spare_and_of_those_who_came_together
                 got[start.taker.0 as usize] += 1;
             }
         }
-        assert!(2 * got[expected] > 3 * got[3 - expected] && got[expected] > 5, "{got:?}");
+        assert!(2 * got[expected] > 3 * got[3 - expected] && got[expected] > 5, "{wants:?}: {got:?}");
     }
 }
 
@@ -1031,10 +1039,12 @@ fn what_comes_from_one_that_did_not_answer_is_counted_as_any_other() {
     let run = runs.filter(|run| is_from_it(run)).find(|run| run.pieces.len() > 1);
     let Assignment { transfer, taker, pieces, .. } = run.unwrap().clone();
     world.send(Event::Progress { transfer, peer: taker, pieces: vec![pieces.start] });
-    let missing = |flight: &super::world::Flight| flight.assignment.pieces.len() - flight.done.len();
-    let from_it = world.flights.values().filter(|flight| is_from_it(&flight.assignment));
-    let promised: usize = from_it.map(missing).sum();
     let state = &world.swarm.state;
+    let file = &state.files[state.file_ids[&FileId(0)]];
+    let from_it = world.flights.values().filter(|flight| is_from_it(&flight.assignment));
+    let missing = from_it
+        .flat_map(|flight| flight.assignment.pieces.clone().filter(|piece| !flight.done.contains(piece)));
+    let promised: u64 = missing.map(|piece| file.bytes_of(piece)).sum();
     let line = &state.peers[state.peer_ids[&PeerId(1)]].up;
-    assert_eq!(line.in_flight, promised as u64 * u64::from(PIECE));
+    assert_eq!(line.in_flight, promised);
 }
