@@ -63,14 +63,14 @@ const SWEEP_SLOW: u64 = 1_000_000;
 const SMALL: u64 = 512 * 1024;
 /// A run takes this long at the giver's rate, microseconds.
 const RUN_US: u64 = 450_000;
-/// Where that is too long, it takes at least one of so many parts of what may be under way.
-const SHARES: u64 = 4;
-/// What TCP sends in the first two round trips of a transfer, about, bytes: it begins with ten segments (RFC 6928).
-const WINDOW: u64 = 64 * 1024;
 /// Where somebody reads, whose turn is to come soon.
 const RUN_BESIDE_READERS_US: u64 = 250_000;
 /// And no longer than this at the taker's, if it comes from an origin that has others to serve.
 const TAKER_RUN_US: u64 = 50_000;
+/// Where so many transfers are to share a line, each gets a part of what may be under way there.
+const SHARES: u64 = 4;
+/// What TCP sends in the first two round trips of a transfer, about, bytes: it begins with ten segments (RFC 6928).
+const WINDOW: u64 = 64 * 1024;
 /// Who has this part of a file has begun.
 const HAS_BEGUN: u64 = 64;
 /// A frugal origin sends again what peers have to one that got nothing for this long, microseconds.
@@ -89,7 +89,7 @@ type Claim = (Reverse<i32>, bool, bool, i64);
 
 /// The same for what an origin sends: the operator says so; a reader waits; nothing at all is under way, or less from the origin than it can take; something nobody has is needed, and
 /// it got less of that in comparison to its uplink; or, where there is nothing of that kind, it came later, and among those who came
-/// together it lacks more than half, and needs less.
+/// together it lacks more than half, and needs less (in a crowd, more).
 type OriginClaim = (Reverse<i32>, bool, (bool, bool), bool, (Reverse<Time>, bool), i64);
 
 impl Swarm {
@@ -630,25 +630,23 @@ impl Swarm {
         let reader_waits = peer.urgent().is_some_and(|member| self.needs_soon(member, now));
         let file = peer.needs.first().map(|member| &state.files[state.members[member].file]);
         let has_all_been_seen = file.is_some_and(|file| !file.rarity.has_unseen(file.pieces));
-        let open = peer.needs.first().map_or(0, |member| state.members[member].open);
-        let claim = match has_all_been_seen {
+        let (later, claim) = match file {
             // What peers give is shared fairly among them; this is on top of it. Who came last will be here longest to pass
             // things on, and whoever is done may leave. So of those who came together nobody is to be far behind, or it is left
             // alone with the origin. Else it does most good to those who are nearest to having all: they are done earlier, and
-            // nobody is done later.
-            true => {
-                let bytes = i64::from(open) * file.map_or(0, |file| i64::from(file.piece_size));
-                if state.is_crowd() { -bytes } else { bytes }
+            // nobody is done later. In a crowd it does nobody much good but the last.
+            Some(file) if has_all_been_seen => {
+                let open = peer.needs.first().map_or(0, |member| state.members[member].open);
+                let bytes = i64::from(open) * i64::from(file.piece_size);
+                let claim = if state.is_crowd() { -bytes } else { bytes };
+                ((Reverse(peer.joined), open <= file.pieces / 2), claim)
             }
-            false => {
-                // So that what is new spreads as fast as lines allow, everybody gets as much of it as it can pass on.
+            // So that what is new spreads as fast as lines allow, everybody gets as much of it as it can pass on.
+            _ => {
                 let rate = peer.up.rate_or(state.config.initial_up / 4, peer.info.up_limit);
-                (u128::from(peer.fresh(now)) * 1_000_000 / u128::from(rate)) as i64
+                let claim = (u128::from(peer.fresh(now)) * 1_000_000 / u128::from(rate)) as i64;
+                ((Reverse(Time::default()), false), claim)
             }
-        };
-        let later = match has_all_been_seen {
-            true => (Reverse(peer.joined), file.is_some_and(|file| open <= file.pieces / 2)),
-            false => (Reverse(Time::default()), false),
         };
         let is_full = state.serves_many(origin) && state.is_full(taker, origin);
         let is_served = (peer.down.transfers > 0, is_full);

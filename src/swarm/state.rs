@@ -217,7 +217,7 @@ impl Peer {
 
     /// What it took, or was promised, more than it gave, in bytes for each second since it came, or for [`NEW_US`]. For those who
     /// come together that is the ledger. Who comes late to those who have been here for long does not take precedence over them until it
-    /// has caught up; but it does where they have not, or the last to come would be left alone.
+    /// has caught up; but it does over those who came shortly before, with whom it is to be done.
     pub(super) fn balance(&self, now: Time) -> i64 {
         let bytes = (self.taken + self.down.in_flight) as f64 - self.given as f64;
         (bytes * 1e6 / now.since(self.joined).max(NEW_US) as f64) as i64
@@ -593,7 +593,7 @@ impl State {
             return None;
         }
         let is_origin = info.is_origin;
-        if now.since(self.together) >= TOGETHER_US || self.stats.peers == 0 {
+        if !is_origin && (now.since(self.together) >= TOGETHER_US || self.stats.peers == 0) {
             self.together = now;
         }
         let key = self.peers.insert(Peer {
@@ -735,7 +735,7 @@ impl State {
         (FEW + 1..CROWD).contains(&self.stats.peers) && self.open <= LAST_PIECES * self.stats.peers * unit
     }
 
-    /// Whether there are so many that only some are looked at.
+    /// Whether there are so many peers that not all are looked at.
     pub(super) fn is_crowd(&self) -> bool {
         self.stats.peers >= CROWD
     }
@@ -764,7 +764,7 @@ impl State {
 
     /// In a crowd a taker's line is shared with what comes from many others, and so a giver's must be filled further.
     fn set_margin(&mut self) {
-        self.config.margin_us = if self.stats.peers >= CROWD { 2 * self.margin_us } else { self.margin_us };
+        self.config.margin_us = if self.is_crowd() { 2 * self.margin_us } else { self.margin_us };
     }
 
     /// Whether a peer should send more, now.

@@ -1,5 +1,7 @@
 //! One test per rule.
 
+use std::collections::BTreeMap;
+
 use super::world::{PIECE, World, origin, peer};
 use crate::swarm::*;
 
@@ -849,14 +851,18 @@ fn who_came_last_gets_what_an_origin_has_to_spare_then_who_lacks_most_of_it_then
     // Peer 9 has all, so nothing is new, and can meet nobody.
     let alone = PeerInfo { reachable: false, puts: false, up_limit: None, ..peer() };
     let all = 0..200;
-    for (second_comes, wants, expected) in [
-        (5_000_000, [all.clone(), all.clone()], 2),
+    for (second_comes, wants, others, expected) in [
+        (5_000_000, [all.clone(), all.clone()], 0, 2),
         // Who lacks more than half would be left alone when others are done and go.
-        (300_000, [all.clone(), 160..200], 1),
-        (300_000, [all.clone(), 40..200], 2),
-        (300_000, [100..200, 160..200], 2),
+        (300_000, [all.clone(), 160..200], 0, 1),
+        (300_000, [all.clone(), 40..200], 0, 2),
+        (300_000, [100..200, 160..200], 0, 2),
+        // In a crowd it is the last for whom something is to be done.
+        (300_000, [100..200, 160..200], 100, 1),
     ] {
         let mut world = world();
+        // Those who come within 0.3 s come together, whatever the second.
+        world.now = Time(900_000);
         world.join(0, PeerInfo { up_limit: Some(1_000_000), ..origin() });
         world.add_file(0, 200);
         world.join(9, alone.clone());
@@ -864,6 +870,7 @@ fn who_came_last_gets_what_an_origin_has_to_spare_then_who_lacks_most_of_it_then
         world.join(1, PeerInfo { gives: false, runs: false, ..alone.clone() });
         world.now = world.now.plus(second_comes);
         world.join(2, PeerInfo { gives: false, runs: false, ..alone.clone() });
+        (10..10 + others).for_each(|id| world.join(id, alone.clone()));
         let [first, second] = wants.clone();
         world.request_pieces(1, 0, first);
         world.request_pieces(2, 0, second);
@@ -946,6 +953,43 @@ fn two_takers() -> World {
     (2..=3).for_each(|id| world.request(id, 0));
     go_on(&mut world, 3 * SECOND, &[2, 3]);
     world
+}
+
+/// A transfer is slow to begin then, and a long one would fill its giver's budget and not its line.
+#[test]
+fn to_whom_messages_take_long_runs_are_shorter() {
+    const RATE: u64 = 2_000_000;
+    let mut world = world();
+    world.add_file(0, 5000);
+    world.join(1, PeerInfo { up_limit: Some(RATE), ..peer() });
+    world.provide(1, 0, 0..5000);
+    // Whose uplink is full is 4.
+    (2..=4).for_each(|id| world.join(id, PeerInfo { gives: false, ..peer() }));
+    (2..=4).for_each(|id| world.request(id, 0));
+    let mut runs: [Vec<usize>; 2] = Default::default();
+    let mut began = BTreeMap::new();
+    for step in 0..1000 {
+        world.flights.keys().for_each(|&transfer| {
+            began.entry(transfer).or_insert(world.now);
+        });
+        let oldest = world.flights.values().next().map(|flight| flight.assignment.clone()).unwrap();
+        let pieces = oldest.pieces.len();
+        world.pass(pieces as u64 * u64::from(PIECE) * SECOND / RATE);
+        let is_late = oldest.taker == PeerId(4);
+        let lag_us = if is_late { 100_000 } else { 5_000 };
+        let ms = world.now.since(began[&oldest.transfer]).saturating_sub(lag_us) / 1000;
+        let bytes = pieces as u64 * u64::from(PIECE);
+        // It may have been called off meanwhile.
+        if world.flights.contains_key(&oldest.transfer) {
+            let (transfer, peer) = (oldest.transfer, oldest.taker);
+            world.send(Event::Completed { transfer, peer, bytes, ms, result: Ok(()) });
+        }
+        if step > 500 {
+            runs[usize::from(is_late)].push(pieces);
+        }
+    }
+    let [prompt, late] = runs.map(|runs| runs.iter().sum::<usize>() as f64 / runs.len() as f64);
+    assert!(late < 0.7 * prompt, "{prompt} pieces in each run, {late} where messages take long");
 }
 
 /// For so long, the oldest transfer to one of `takers` goes well, and then the next; how long there was one.
