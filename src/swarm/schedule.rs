@@ -71,6 +71,8 @@ const TAKER_RUN_US: u64 = 50_000;
 const SHARES: u64 = 4;
 /// What TCP sends in the first two round trips of a transfer, about, bytes: it begins with ten segments (RFC 6928).
 const WINDOW: u64 = 64 * 1024;
+/// No run is longer than this part of what is still open.
+const LAST: u32 = 8;
 /// Who has this part of a file has begun.
 const HAS_BEGUN: u64 = 64;
 /// A frugal origin sends again what peers have to one that got nothing for this long, microseconds.
@@ -757,7 +759,7 @@ impl Swarm {
         if !from.info.runs || !to.info.runs {
             return 1;
         }
-        // With nobody to exchange with there is nothing to be gained from parts, and each costs a request.
+        // With nobody to exchange with there is nothing to be gained from parts, and each costs an order and a request.
         let is_alone = from.is_origin() && state.needy.len() == 1;
         if is_alone
             && file.rules.origin_rate.is_none()
@@ -776,6 +778,7 @@ impl Swarm {
                 ..2 => u64::MAX,
                 windows => budget / (windows + 1).min(SHARES),
             },
+            false if is_alone => budget,
             false => budget / SHARES,
         };
         let run_us = if state.readers.is_empty() { RUN_US } else { RUN_BESIDE_READERS_US };
@@ -796,7 +799,8 @@ impl Swarm {
             _ => u64::from(u32::MAX),
         } as u32;
         // The last pieces come one by one, from whoever is quickest.
-        let longest = pieces.min(paced).min(apart).min(m.open.div_ceil(8)).max(1);
+        let last = if is_alone && state.origins.len() == 1 { 2 } else { LAST };
+        let longest = pieces.min(paced).min(apart).min(m.open.div_ceil(last)).max(1);
         // A power of two, so that parts of longer runs are as good to pass on in shorter ones.
         1 << longest.ilog2()
     }

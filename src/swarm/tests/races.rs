@@ -98,6 +98,18 @@ fn a_few_orders_bring_many_pieces() {
     assert!(orders_each <= 1.0 / 2.8, "{orders_each} orders for each piece");
 }
 
+/// Nobody else is to get parts of it, so that each may be long, also of what is left at the end.
+#[test]
+fn who_is_alone_needs_few_orders() {
+    let setup = with_origin(20.0, &[peer(10.0, 50.0)], 32 * MIB, 1);
+    let mut runs = Vec::new();
+    run_with(&setup, |_, command, _| {
+        let Command::Start(start) = command else { return };
+        runs.push(start.pieces.len());
+    });
+    assert!(runs.len() * 10 <= 512, "512 pieces in runs of {runs:?}");
+}
+
 /// Whoever takes a transfer over would have to wait for the same line, if it is the taker's that is full.
 #[test]
 fn at_the_end_no_piece_is_passed_from_giver_to_giver() {
