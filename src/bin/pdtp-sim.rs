@@ -1,5 +1,7 @@
 //! `pdtp-sim`: runs the scheduler in an invented network and says how close to the optimum it came.
 
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -57,22 +59,35 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if cli.list {
-        for scenario in SCENARIOS {
-            println!("{:<12} {} [goal: {}]", scenario.name, scenario.about, scenario.goal);
-        }
-        return ExitCode::SUCCESS;
-    }
-    for seed in cli.seed..cli.seed.saturating_add(cli.runs) {
-        if let Err(problem) = play(&cli, seed) {
+    match if cli.list { list() } else { play_all(&cli) } {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read it has seen enough.
+        Err(problem) if is_broken_pipe(&*problem) => ExitCode::SUCCESS,
+        Err(problem) => {
             eprintln!("pdtp-sim: {problem}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
     }
-    ExitCode::SUCCESS
 }
 
-fn play(cli: &Cli, seed: u64) -> Result<(), Box<dyn std::error::Error>> {
+type Problem = Box<dyn std::error::Error>;
+
+fn is_broken_pipe(problem: &(dyn std::error::Error + 'static)) -> bool {
+    problem.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn list() -> Result<(), Problem> {
+    for scenario in SCENARIOS {
+        writeln!(io::stdout(), "{:<12} {} [goal: {}]", scenario.name, scenario.about, scenario.goal)?;
+    }
+    Ok(())
+}
+
+fn play_all(cli: &Cli) -> Result<(), Problem> {
+    (cli.seed..cli.seed.saturating_add(cli.runs)).try_for_each(|seed| play(cli, seed))
+}
+
+fn play(cli: &Cli, seed: u64) -> Result<(), Problem> {
     let (name, mut setup) = match &cli.scenario {
         Some(name) => {
             let scenario = sim::scenario(name).ok_or_else(|| format!("no scenario {name:?}: see --list"))?;
@@ -100,11 +115,12 @@ fn play(cli: &Cli, seed: u64) -> Result<(), Box<dyn std::error::Error>> {
     let summary = outcome.summary(&setup);
     if cli.json {
         let line = serde_json::json!({ "scenario": name, "seed": seed, "result": summary });
-        println!("{line}");
+        writeln!(io::stdout(), "{line}")?;
     } else {
-        print(&name, seed, &summary);
+        let mut text = describe(&name, seed, &summary)?;
         let events = outcome.events as f64 / took.as_secs_f64();
-        println!("  {:.1} s to compute, {:.0} events a second", took.as_secs_f64(), events);
+        writeln!(text, "  {:.1} s to compute, {:.0} events a second", took.as_secs_f64(), events)?;
+        io::stdout().write_all(text.as_bytes())?;
     }
     if let Some(path) = &cli.csv {
         std::fs::write(path, outcome.csv())?;
@@ -115,24 +131,28 @@ fn play(cli: &Cli, seed: u64) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn print(name: &str, seed: u64, s: &Summary) {
-    println!(
+fn describe(name: &str, seed: u64, s: &Summary) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    writeln!(
+        text,
         "{name} (seed {seed}): makespan {:.2} s = {:.3} T*, mean {:.2} s ({:.3} T*)",
         s.makespan,
         s.makespan / s.best,
         s.mean,
         s.mean / s.best
-    );
-    print!("  at best: T* = {:.2} s in a fluid", s.best);
+    )?;
+    write!(text, "  at best: T* = {:.2} s in a fluid", s.best)?;
     match s.best_in_pieces {
-        Some(best) => println!(", {best:.2} s in pieces from an origin with a line like theirs"),
-        None => println!(),
+        Some(best) => writeln!(text, ", {best:.2} s in pieces from an origin with a line like theirs")?,
+        None => writeln!(text)?,
     }
-    println!(
+    writeln!(
+        text,
         "  p50 {:.2}, p95 {:.2}, p99 {:.2}, p99.9 {:.2} s; {} of {} done",
         s.p50, s.p95, s.p99, s.p999, s.finished, s.takers
-    );
-    println!(
+    )?;
+    writeln!(
+        text,
         "  {:.2} copies from the origin, fairness {:.3}, {:.2}% wasted, {} transfers, {} messages of {:.1} MB",
         s.origin_copies,
         s.fairness,
@@ -140,11 +160,13 @@ fn print(name: &str, seed: u64, s: &Summary) {
         s.transfers,
         s.messages,
         s.message_bytes as f64 / 1e6
-    );
+    )?;
     if s.slowest_start > 0.0 {
-        println!(
+        writeln!(
+            text,
             "  readers: slowest start {:.2} s, {} had to wait later",
             s.slowest_start, s.stalled_readers
-        );
+        )?;
     }
+    Ok(text)
 }
