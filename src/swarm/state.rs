@@ -57,6 +57,11 @@ pub(super) const NEW_US: u64 = 30_000_000;
 const FRESH_US: u64 = 4_000_000;
 /// And by at least this many bytes.
 const TAKER_LEAST: u64 = 512 * 1024;
+/// And this many pieces, if its line is known to carry them in so many seconds. A large piece takes its giver long, which may
+/// have several under way. Of two a taker could get no more than a part of one giver's line, and whoever else has time for it
+/// could never give it anything.
+const TAKER_PIECES: u64 = 8;
+const TAKER_PIECES_S: u64 = 8;
 
 /// Many peers are looked at for each assignment, in no order, and few of them are in the cache. What is asked of one that
 /// could take something is in its first two lines of 64 bytes, and what is asked of one that could give something in the
@@ -243,7 +248,11 @@ impl Peer {
     pub(super) fn down_budget(&self, config: &Config) -> u64 {
         let cover = self.down.cover(config).saturating_mul(TAKER_COVER);
         let budget = self.down.budget(config.initial_up, self.info.down_limit, cover, config);
-        if self.info.down_limit.is_none() { budget.max(TAKER_LEAST) } else { budget }
+        if !self.info.down_limit.is_none() {
+            return budget;
+        }
+        let pieces = TAKER_PIECES * u64::from(self.down.unit);
+        budget.max(TAKER_LEAST).max(pieces.min(self.down.rate().saturating_mul(TAKER_PIECES_S)))
     }
 
     /// What few have.
