@@ -366,7 +366,7 @@ impl Swarm {
         takers.sort_unstable();
         let rates = takers.iter().map(|&(_, taker)| self.state.peers[taker].down.rate());
         if let Some(index) = self.state.origins.iter().position(|&key| key == origin) {
-            self.state.spreads[index].meets(rates);
+            self.state.spreads[index].meets(rates, takers.iter().any(|(claim, _)| !claim.3));
         }
         takers.into_iter().any(|(_, taker)| {
             let Some(member) = self.rarest_need(taker, now) else { return false };

@@ -719,13 +719,19 @@ impl State {
 
     /// How many bytes a peer should be sending.
     pub(super) fn up_budget(&self, peer: Key<Peer>) -> u64 {
-        let (config, peer) = (&self.config, &self.peers[peer]);
+        let (config, key, peer) = (&self.config, peer, &self.peers[peer]);
         // With one or two, there is nothing to be gained from having pieces early, and no line to be left idle.
         let are_few = peer.is_origin() && peer.up.rate() > 0 && self.stats.peers <= FEW;
         let cover = if are_few { config.alone_us / self.stats.peers.max(1) } else { 0 };
         let cover = cover.max(peer.up.cover(config));
         // Of what line nothing is known, two pieces: it grows fast.
-        peer.up.budget(0, peer.info.up_limit, cover, config)
+        let budget = peer.up.budget(0, peer.info.up_limit, cover, config);
+        // Nothing is to be in the way of what readers will wait for.
+        let depth = match peer.is_origin() && self.readers.is_empty() {
+            true => self.spread(key).map_or(1, Spread::depth),
+            false => 1,
+        };
+        budget.saturating_mul(depth).min(config.in_flight.end)
     }
 
     /// The same, now. The last pieces are for whoever is free first: what is told to one long before it can be sent is not there
@@ -767,8 +773,12 @@ impl State {
 
     /// Whether an origin serves many at once now.
     pub(super) fn serves_many(&self, origin: Key<Peer>) -> bool {
-        let mut spreads = self.origins.iter().zip(&self.spreads);
-        self.needy.len() as u64 <= FEW || spreads.any(|(&key, spread)| key == origin && spread.is_on())
+        self.needy.len() as u64 <= FEW || self.spread(origin).is_some_and(Spread::is_on)
+    }
+
+    fn spread(&self, origin: Key<Peer>) -> Option<&Spread> {
+        let at = self.origins.iter().position(|&key| key == origin)?;
+        self.spreads.get(at)
     }
 
     /// In a crowd a taker's line is shared with what comes from many others, and so a giver's must be filled further.
