@@ -42,6 +42,8 @@ SCENARIOS = {s.name: s for s in (
              fails=((5, 2, "vanish"), (8, 5, "kill"), (11, 9, "vanish"), (14, 13, "kill"))),
     Scenario("fast", "16 peers of 10 up and 50 down, all at once, and an origin of 200", EQUAL, origin=200,
              rivals=("bittorrent", "http")),
+    Scenario("ample", "16 peers of 4 up and 10 down, all at once, and an origin of 200, enough for all of them", ((4, 10),) * 16,
+             origin=200, rivals=("bittorrent", "http")),
     Scenario("alone", "one peer", EQUAL[:1], rivals=("http",)),
     Scenario("pair", "two peers", EQUAL[:2], rivals=("http",)),
     Scenario("short", "4 peers of 10 up and 50 down, 8 MiB", EQUAL[:4], size=8 * MIB, rivals=("bittorrent", "http")),

@@ -5,9 +5,8 @@
 //! came through is the least of both. Where many get more than any of them could receive, it is clear; else it is tried out now
 //! and then: if more comes through when many are served, they are, for a while.
 //!
-//! The same goes for how much is under way. What keeps a line busy until the next order is not enough where each of many takers
-//! needs longer for its part, as it receives from others, too. So where many are served, it is tried out whether more comes through
-//! when twice as much is under way, and whether half of that does as well.
+//! Where that is so, more is to be under way than keeps a line busy until the next order: each of many takers needs longer for its
+//! part, as it receives from others, too. What is under way in vain, because the line is full, does little harm then.
 //!
 //! Not responsible for who they are.
 
@@ -17,7 +16,7 @@ use super::types::Time;
 const TRIAL_US: u64 = 600_000;
 /// And at least so many pieces are to come through meanwhile.
 const TRIAL_PIECES: u64 = 16;
-/// The time until the next trial: at first, and at most, as it doubles while trials find nothing.
+/// The time until the next trial: at first, and at most; four times as long after each that finds nothing.
 const FEW_US: u64 = 1_000_000;
 const MOST_FEW_US: u64 = 16_000_000;
 /// Many are served at first for so long, from the time on when there is somebody.
@@ -25,16 +24,13 @@ const FIRST_US: u64 = 1_500_000;
 /// For how long what a trial has found is believed: at first, and at most, as it doubles while that is confirmed.
 const MANY_US: u64 = 4_000_000;
 const MOST_MANY_US: u64 = 32_000_000;
-/// How often what is under way may be doubled, and is when many are tried out.
-const DEEPEST: u32 = 3;
-const TRIAL_DEPTH: u32 = 2;
-/// The time between trials of that: at first, and at most, as it doubles while they change nothing.
-const STEADY_US: u64 = 2_000_000;
-const MOST_STEADY_US: u64 = 32_000_000;
+/// How many times as much is under way where it is right to serve many, while that is tried out, and while something is sent that
+/// nobody has yet: that goes from peer to peer while the next is on its way, and is not to come late.
+const DEEP: u64 = 8;
+const DEEP_TRIAL: u64 = 4;
+const DEEP_NEW: u64 = 2;
 /// More comes through if it is this many quarters of what came through before.
 const GAIN: u64 = 5;
-/// And a little more if it is this many eighths.
-const LITTLE_GAIN: u64 = 9;
 /// One cannot receive this many halves of what is learned of its line, which is never learned downwards.
 const TOO_MUCH: u64 = 3;
 
@@ -47,32 +43,21 @@ pub(super) struct Spread {
     mark: Option<(Time, u64)>,
     few_us: u64,
     many_us: u64,
-    /// Until when it is believed that many are to be served.
-    many_until: Time,
     /// What the fastest of those who were to be served lately receives, bytes a second.
     fastest: u64,
     /// Whether something was to be sent that nobody has yet.
     has_new: bool,
-    /// How often what is under way is doubled.
-    depth: u32,
-    /// When it is to be tried out whether that is right, the time until the next trial if it is, and whether that is to be
-    /// of less.
-    steady_until: Time,
-    steady_us: u64,
-    is_less_next: bool,
+    /// Whether it is known to be right to serve many.
+    is_proven: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// One after the other.
     Few,
-    /// Many, and much under way, to see whether that is more than this, bytes a second.
+    /// Many, to see whether that is more than this, bytes a second.
     Trial(u64),
     Many,
-    /// Many, with twice as much under way, to see the same.
-    Deeper(u64),
-    /// Many, with half as much under way, to see whether it is no less.
-    Shallower(u64),
 }
 
 impl Spread {
@@ -83,13 +68,9 @@ impl Spread {
             mark: None,
             few_us: FEW_US,
             many_us: MANY_US,
-            many_until: Time(0),
             fastest: 0,
             has_new: false,
-            depth: 0,
-            steady_until: Time(0),
-            steady_us: STEADY_US,
-            is_less_next: false,
+            is_proven: false,
         }
     }
 
@@ -100,19 +81,21 @@ impl Spread {
 
     /// How many times as much as keeps the line busy until the next order is to be under way.
     pub(super) fn depth(&self) -> u64 {
-        1 << match self.phase {
-            Phase::Few => 0,
-            Phase::Trial(few) => self.trial_depth(few),
-            Phase::Many => self.depth,
-            Phase::Deeper(_) => self.depth + 1,
-            Phase::Shallower(_) => self.depth.saturating_sub(1),
+        match self.phase {
+            Phase::Few => 1,
+            // From less than one of them receives, it is hardly the takers who keep it.
+            Phase::Trial(few) if self.has_new && few <= self.fastest => 1,
+            Phase::Trial(_) if self.has_new => DEEP_NEW,
+            Phase::Trial(_) => DEEP_TRIAL,
+            Phase::Many if !self.is_proven => 1,
+            Phase::Many if self.has_new => DEEP_NEW,
+            Phase::Many => DEEP,
         }
     }
 
-    /// How often what is under way is doubled when many are tried out, where `few` got so much. What is new goes from peer to peer
-    /// while the next is on its way, and is not to come late from a slow origin.
-    fn trial_depth(&self, few: u64) -> u32 {
-        if self.has_new { u32::from(few > self.fastest) } else { TRIAL_DEPTH }
+    /// What the fastest of those who are to be served receives, bytes a second, as far as was learned.
+    pub(super) fn fastest(&self) -> u64 {
+        self.fastest
     }
 
     /// Those who are to be served receive so much, bytes a second, as far as was learned; and whether some of it is new.
@@ -134,71 +117,31 @@ impl Spread {
             return;
         }
         let rate = bytes.saturating_mul(1_000_000) / now.since(since).max(1);
-        let is_more = |than: u64| rate.saturating_mul(4) >= than.saturating_mul(GAIN);
-        let is_clear = rate.saturating_mul(2) > self.fastest.saturating_mul(TOO_MUCH);
         let (phase, time) = match self.phase {
             Phase::Few => (Phase::Trial(rate), TRIAL_US),
-            Phase::Trial(few) if is_more(few) => {
-                self.many_until = now.plus(self.many_us);
-                (self.few_us, self.many_us) = (FEW_US, (self.many_us * 2).min(MOST_MANY_US));
-                self.depth = self.trial_depth(few);
-                self.is_steady(false, now);
-                (Phase::Many, TRIAL_US)
+            Phase::Trial(few) if rate.saturating_mul(4) >= few.saturating_mul(GAIN) => {
+                let time = self.many_us;
+                (self.few_us, self.many_us) = (FEW_US, (time * 2).min(MOST_MANY_US));
+                self.is_proven = true;
+                (Phase::Many, time)
             }
             Phase::Trial(_) => {
                 let time = self.few_us;
                 (self.few_us, self.many_us) = ((time * 4).min(MOST_FEW_US), MANY_US);
                 (Phase::Few, time)
             }
-            Phase::Many if now < self.many_until || is_clear => (self.try_depth(rate, now), TRIAL_US),
+            Phase::Many if rate.saturating_mul(2) > self.fastest.saturating_mul(TOO_MUCH) => {
+                self.is_proven = true;
+                (Phase::Many, TRIAL_US)
+            }
             // What few carry may be something else by now.
             Phase::Many => {
-                self.depth = 0;
+                self.is_proven = false;
                 (Phase::Few, TRIAL_US)
-            }
-            Phase::Deeper(shallow) if is_a_little_more(shallow, rate) => {
-                self.depth += 1;
-                self.is_steady(self.depth == DEEPEST, now);
-                (Phase::Many, TRIAL_US)
-            }
-            Phase::Deeper(_) => {
-                self.is_steady(true, now);
-                self.is_less_next = self.depth > 0;
-                (Phase::Many, TRIAL_US)
-            }
-            Phase::Shallower(deep) => {
-                let is_less = is_a_little_more(rate, deep);
-                if !is_less {
-                    self.depth = self.depth.saturating_sub(1);
-                }
-                self.is_steady(is_less, now);
-                self.is_less_next = false;
-                (Phase::Many, TRIAL_US)
             }
         };
         (self.phase, self.until, self.mark) = (phase, now.plus(time), None);
     }
-
-    /// Where many are served and that is right, what to do next.
-    fn try_depth(&self, rate: u64, now: Time) -> Phase {
-        match now < self.steady_until {
-            true => Phase::Many,
-            false if self.is_less_next || self.depth == DEEPEST => Phase::Shallower(rate),
-            false => Phase::Deeper(rate),
-        }
-    }
-
-    /// A trial of the depth has changed nothing, or something.
-    fn is_steady(&mut self, is_steady: bool, now: Time) {
-        let time = if is_steady { self.steady_us } else { 0 };
-        self.steady_until = now.plus(time);
-        self.steady_us = if is_steady { (time * 2).min(MOST_STEADY_US) } else { STEADY_US };
-    }
-}
-
-/// Whether what comes through is enough more to have more under way for it.
-fn is_a_little_more(before: u64, now: u64) -> bool {
-    now.saturating_mul(8) >= before.saturating_mul(LITTLE_GAIN)
 }
 
 #[cfg(test)]
@@ -226,38 +169,22 @@ mod tests {
         }
     }
 
-    /// What is under way, on average over two minutes, when that many times as much brings so many times as much.
-    fn mean_depth(gain: impl Fn(u64) -> u64) -> f64 {
+    #[test]
+    fn where_many_are_right_more_is_under_way() {
         let (mut spread, mut given) = (Spread::new(), 0);
-        let depths = (0..120_000_u64).map(|ms| {
-            given += 100 * gain(spread.depth());
-            spread.meets([50_000].into_iter(), false);
-            spread.step(given, 100, Time(ms * 1000));
+        assert_eq!(spread.depth(), 1, "nothing is known");
+        let mut depth_after = |many: u64, has_new: bool, seconds: u64| {
+            let from = spread.until.0 / 1000;
+            for ms in from..from + seconds * 1000 {
+                given += if spread.is_on() { many } else { 100 };
+                spread.meets([90_000].into_iter(), has_new);
+                spread.step(given, 100, Time(ms * 1000));
+            }
             spread.depth()
-        });
-        depths.sum::<u64>() as f64 / 120_000.0
-    }
-
-    #[test]
-    fn as_much_is_under_way_as_brings_more() {
-        for (useful, around) in [(1, 1.0..1.3), (2, 1.8..2.5), (4, 3.5..4.7), (8, 6.5..8.0)] {
-            let depth = mean_depth(|depth| depth.min(useful));
-            assert!(around.contains(&depth), "{useful}: {depth}");
-        }
-    }
-
-    /// Others have come, or the line has: what was right once is not for ever.
-    #[test]
-    fn what_is_under_way_in_vain_becomes_less_again() {
-        let (mut spread, mut given) = (Spread::new(), 0);
-        for ms in 0..240_000_u64 {
-            let useful = if ms < 60_000 { 8 } else { 1 };
-            given += 100 * spread.depth().min(useful);
-            spread.meets([50_000].into_iter(), false);
-            spread.step(given, 100, Time(ms * 1000));
-            assert!(ms != 59_999 || spread.depth() >= 4);
-        }
-        assert!(spread.depth() <= 2, "{spread:?}");
+        };
+        assert_eq!(depth_after(1000, false, 10), DEEP);
+        assert_eq!(depth_after(1000, true, 10), DEEP_NEW);
+        assert_eq!(depth_after(100, false, 60), 1, "one line could not take more");
     }
 
     #[test]

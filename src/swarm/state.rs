@@ -57,6 +57,8 @@ pub(super) const NEW_US: u64 = 30_000_000;
 const FRESH_US: u64 = 4_000_000;
 /// And by at least this many bytes.
 const TAKER_LEAST: u64 = 512 * 1024;
+/// An origin may send in this many times as many transfers as a peer: it serves many at once.
+const ORIGIN_TRANSFERS: u32 = 16;
 /// And this many pieces, if its line is known to carry them in so many seconds. A large piece takes its giver long, which may
 /// have several under way. Of two a taker could get no more than a part of one giver's line, and whoever else has time for it
 /// could never give it anything.
@@ -727,11 +729,14 @@ impl State {
         // Of what line nothing is known, two pieces: it grows fast.
         let budget = peer.up.budget(0, peer.info.up_limit, cover, config);
         // Nothing is to be in the way of what readers will wait for.
-        let depth = match peer.is_origin() && self.readers.is_empty() {
-            true => self.spread(key).map_or(1, Spread::depth),
-            false => 1,
-        };
-        budget.saturating_mul(depth).min(config.in_flight.end)
+        let spread = self.spread(key).filter(|_| peer.is_origin() && self.readers.is_empty());
+        spread.map_or(budget, |spread| {
+            // What the takers could receive meanwhile is enough.
+            let meanwhile = spread.fastest().saturating_mul(peer.up.cover(config)) / 1_000_000;
+            let each = meanwhile + 2 * u64::from(peer.up.unit);
+            let all = each.saturating_mul(self.needy.len() as u64);
+            budget.max(budget.saturating_mul(spread.depth()).min(all)).min(config.in_flight.end)
+        })
     }
 
     /// The same, now. The last pieces are for whoever is free first: what is told to one long before it can be sent is not there
@@ -793,10 +798,15 @@ impl State {
         let may_have_room = || p.is_origin() && p.up.seems_free(self.config.initial_up, now);
         (p.up.in_flight < self.up_budget_now(peer) || may_have_room())
             && (p.up.in_flight == 0 || p.up.feed_at(p.up.lead(&self.config)) <= now)
-            && u32::from(p.up.transfers) < self.config.max_transfers_per_peer
+            && u32::from(p.up.transfers) < self.most_transfers_from(p)
             && !p.is_quiet()
             && !(p.up.transfers > 0 && p.is_doubtful() && !p.is_origin())
             && self.transfers.len() < MOST_TRANSFERS
+    }
+
+    fn most_transfers_from(&self, giver: &Peer) -> u32 {
+        let times = if giver.is_origin() { ORIGIN_TRANSFERS } else { 1 };
+        self.config.max_transfers_per_peer.saturating_mul(times)
     }
 
     /// How soon a peer could have sent so much more, microseconds, if it began now, beside all that is under way there: for
@@ -804,7 +814,7 @@ impl State {
     pub(super) fn could_squeeze_in(&self, peer: Key<Peer>, bytes: u64) -> Option<u64> {
         let (p, budget) = (&self.peers[peer], self.up_budget(peer));
         let is_possible = p.up.in_flight < budget.saturating_mul(SQUEEZE)
-            && u32::from(p.up.transfers) < self.config.max_transfers_per_peer
+            && u32::from(p.up.transfers) < self.most_transfers_from(p)
             && !p.is_quiet()
             && !(p.up.transfers > 0 && p.is_doubtful() && !p.is_origin())
             && self.transfers.len() < MOST_TRANSFERS;

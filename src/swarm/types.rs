@@ -256,7 +256,7 @@ pub struct Config {
     pub alone_us: u64,
     /// Most bytes in one transfer.
     pub max_run_bytes: u64,
-    /// Most transfers at once towards one taker, and from one giver.
+    /// Most transfers at once towards one taker, and from one giver; an origin may send in 16 times as many.
     pub max_transfers_per_peer: u32,
     /// A transfer with no sign of life for this long is cancelled, microseconds; prolonged by its expected duration.
     pub stall_us: u64,
