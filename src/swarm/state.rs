@@ -732,11 +732,28 @@ impl State {
         let spread = self.spread(key).filter(|_| peer.is_origin() && self.readers.is_empty());
         spread.map_or(budget, |spread| {
             // What the takers could receive meanwhile is enough.
-            let meanwhile = spread.fastest().saturating_mul(peer.up.cover(config)) / 1_000_000;
-            let each = meanwhile + 2 * u64::from(peer.up.unit);
-            let all = each.saturating_mul(self.needy.len() as u64);
+            let all = self.most_for_one(key, spread.fastest()).saturating_mul(self.needy.len() as u64);
             budget.max(budget.saturating_mul(spread.depth()).min(all)).min(config.in_flight.end)
         })
+    }
+
+    /// How many bytes one whose line carries `rate` should be receiving from an origin.
+    fn most_for_one(&self, origin: Key<Peer>, rate: u64) -> u64 {
+        let up = &self.peers[origin].up;
+        rate.saturating_mul(up.cover(&self.config)) / 1_000_000 + 2 * u64::from(up.unit)
+    }
+
+    /// How many times as much as keeps an origin's line busy is under way from it.
+    pub(super) fn depth(&self, origin: Key<Peer>) -> u64 {
+        self.spread(origin).filter(|_| self.readers.is_empty()).map_or(1, Spread::depth)
+    }
+
+    /// Whether as much is under way from an origin that serves many to one of them as is useful: more would only be in the way of
+    /// what others send there.
+    pub(super) fn has_enough(&self, taker: Key<Peer>, origin: Key<Peer>) -> bool {
+        let peer = &self.peers[taker];
+        let most = self.most_for_one(origin, peer.down.rate());
+        self.depth(origin) > 1 && peer.down.rate() > 0 && u64::from(peer.unusual().from_origins) >= most
     }
 
     /// The same, now. The last pieces are for whoever is free first: what is told to one long before it can be sent is not there
