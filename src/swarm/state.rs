@@ -335,9 +335,11 @@ impl Peer {
     }
 
     /// Whether it should receive from peers, too: they leave some room, so that many slow ones cannot keep the
-    /// origin out.
+    /// origin out, however large a piece is.
     pub(super) fn can_receive_more_from_peers(&self, config: &Config) -> bool {
-        self.down.in_flight < self.down_budget(config) / 4 * 3
+        let budget = self.down_budget(config);
+        self.down.in_flight < budget / 4 * 3
+            && self.down.in_flight + u64::from(self.down.unit) < budget
             && u32::from(self.down.transfers) < config.max_transfers_per_peer / 4 * 3
             && self.can_receive_one_more(config)
     }
@@ -753,7 +755,10 @@ impl State {
     pub(super) fn has_enough(&self, taker: Key<Peer>, origin: Key<Peer>) -> bool {
         let peer = &self.peers[taker];
         let most = self.most_for_one(origin, peer.down.rate());
-        self.depth(origin) > 1 && peer.down.rate() > 0 && u64::from(peer.unusual().from_origins) >= most
+        self.needy.len() as u64 > FEW
+            && self.depth(origin) > 1
+            && peer.down.rate() > 0
+            && u64::from(peer.unusual().from_origins) >= most
     }
 
     /// The same, now. The last pieces are for whoever is free first: what is told to one long before it can be sent is not there

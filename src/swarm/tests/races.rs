@@ -202,7 +202,15 @@ fn many_small_files() {
     }
 }
 
-/// Those who give very slowly must not keep the origin from giving fast.
+/// Those who give slowly must not keep the origin from giving fast, however large what each of them sends is.
+#[test]
+fn large_pieces_of_slow_givers_do_not_lock_the_origin_out() {
+    let setup = with_origin(20.0, &vec![peer(2.0, 20.0); 16], 2048 * MIB, 1);
+    let summary = run(&setup).summary(&setup);
+    assert!(makespan(&summary) <= 1.1, "{summary:?}");
+}
+
+/// However many they are, and however slow.
 #[test]
 fn many_slow_givers_do_not_lock_the_origin_out() {
     let (size, givers) = (64 * MIB, 60);
