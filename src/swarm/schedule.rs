@@ -786,7 +786,7 @@ impl Swarm {
         // Who serves many is to have time for all of them.
         let are_many = from.is_origin() && state.needy.len() > 1 && state.serves_many(giver);
         let by_taker = match are_many && to.down.rate() > 0 {
-            true => to.down.rate().saturating_mul(TAKER_RUN_US * state.depth(giver)) / 1_000_000,
+            true => to.down.rate().saturating_mul(TAKER_RUN_US * state.depth(giver).0) / 1_000_000,
             false => u64::MAX,
         };
         let bytes = by_rate.min(share).min(by_taker).min(state.config.max_run_bytes);

@@ -30,6 +30,15 @@ pub(super) const MAX_DOUBLINGS: u32 = 2;
 /// A taker's line is kept filled for this many times the time a giver's is: what comes from many givers waits in
 /// the queues of all of them, and must not be cut short because of that.
 const TAKER_COVER: u64 = 4;
+/// And by at least this many bytes.
+const TAKER_LEAST: u64 = 512 * 1024;
+/// And this many pieces, if its line is known to carry them in so many seconds. A large piece takes its giver long, which may
+/// have several under way. Of two a taker could get no more than a part of one giver's line, and whoever else has time for it
+/// could never give it anything.
+const TAKER_PIECES: u64 = 8;
+const TAKER_PIECES_S: u64 = 8;
+/// An origin may send in this many times as many transfers as a peer: it serves many at once.
+const ORIGIN_TRANSFERS: u32 = 16;
 /// What cannot wait may fill a giver's line this many times as far as all else.
 const SQUEEZE: u64 = 2;
 /// So many peers are a crowd.
@@ -55,15 +64,6 @@ const LITTLE: u64 = 2;
 pub(super) const NEW_US: u64 = 30_000_000;
 /// See [`Peer::fresh`], microseconds.
 const FRESH_US: u64 = 4_000_000;
-/// And by at least this many bytes.
-const TAKER_LEAST: u64 = 512 * 1024;
-/// An origin may send in this many times as many transfers as a peer: it serves many at once.
-const ORIGIN_TRANSFERS: u32 = 16;
-/// And this many pieces, if its line is known to carry them in so many seconds. A large piece takes its giver long, which may
-/// have several under way. Of two a taker could get no more than a part of one giver's line, and whoever else has time for it
-/// could never give it anything.
-const TAKER_PIECES: u64 = 8;
-const TAKER_PIECES_S: u64 = 8;
 
 /// Many peers are looked at for each assignment, in no order, and few of them are in the cache. What is asked of one that
 /// could take something is in its first two lines of 64 bytes, and what is asked of one that could give something in the
@@ -730,13 +730,13 @@ impl State {
         let cover = cover.max(peer.up.cover(config));
         // Of what line nothing is known, two pieces: it grows fast.
         let budget = peer.up.budget(0, peer.info.up_limit, cover, config);
-        // Nothing is to be in the way of what readers will wait for.
-        let spread = self.spread(key).filter(|_| peer.is_origin() && self.readers.is_empty());
-        spread.map_or(budget, |spread| {
-            // What the takers could receive meanwhile is enough.
-            let all = self.most_for_one(key, spread.fastest()).saturating_mul(self.needy.len() as u64);
-            budget.max(budget.saturating_mul(spread.depth()).min(all)).min(config.in_flight.end)
-        })
+        if !peer.is_origin() {
+            return budget;
+        }
+        let (depth, fastest) = self.depth(key);
+        // What the takers could receive meanwhile is enough.
+        let all = self.most_for_one(key, fastest).saturating_mul(self.needy.len() as u64);
+        budget.max(budget.saturating_mul(depth).min(all)).min(config.in_flight.end)
     }
 
     /// How many bytes one whose line carries `rate` should be receiving from an origin.
@@ -745,20 +745,21 @@ impl State {
         rate.saturating_mul(up.cover(&self.config)) / 1_000_000 + 2 * u64::from(up.unit)
     }
 
-    /// How many times as much as keeps an origin's line busy is under way from it.
-    pub(super) fn depth(&self, origin: Key<Peer>) -> u64 {
-        self.spread(origin).filter(|_| self.readers.is_empty()).map_or(1, Spread::depth)
+    /// How many times as much as keeps an origin's line busy is to be under way from it, and what the fastest of its takers
+    /// receives, bytes a second. Nothing is to be in the way of what readers will wait for.
+    pub(super) fn depth(&self, origin: Key<Peer>) -> (u64, u64) {
+        let spread = self.spread(origin).filter(|_| self.readers.is_empty());
+        spread.map_or((1, 0), |spread| (spread.depth(), spread.fastest()))
     }
 
     /// Whether as much is under way from an origin that serves many to one of them as is useful: more would only be in the way of
     /// what others send there.
     pub(super) fn has_enough(&self, taker: Key<Peer>, origin: Key<Peer>) -> bool {
         let peer = &self.peers[taker];
-        let most = self.most_for_one(origin, peer.down.rate());
         self.needy.len() as u64 > FEW
-            && self.depth(origin) > 1
             && peer.down.rate() > 0
-            && u64::from(peer.unusual().from_origins) >= most
+            && self.depth(origin).0 > 1
+            && u64::from(peer.unusual().from_origins) >= self.most_for_one(origin, peer.down.rate())
     }
 
     /// The same, now. The last pieces are for whoever is free first: what is told to one long before it can be sent is not there
