@@ -273,6 +273,42 @@ fn a_run_is_told_piece_by_piece_and_can_be_called_off() {
     drop(go_on);
 }
 
+/// A server with one client need not hear of each piece at once; but no server gets a client to be silent for long.
+#[test]
+fn pieces_are_told_as_seldom_as_the_server_wants() {
+    let served = Served::new(44, 8 * PIECE as usize);
+    let bytes = served.bytes.clone();
+    let (go_on, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let slow = HttpPeer::new(move |mut stream, range| {
+        let _ = stream.write_all(head(&bytes, &range, "proof").as_bytes());
+        let _ = stream.write_all(&bytes[range.start..range.start + 3 * PIECE as usize]);
+        let _ = wait.lock().unwrap().recv();
+        let _ = stream.write_all(&bytes[range.start + 3 * PIECE as usize..range.end]);
+    });
+    let server = Server::start();
+    let (client, local) = (client(|_| {}), scratch());
+    let session = open(&client, &server);
+    let transfer = start(&session, local.path());
+    let mut peer = server.welcome();
+    until_request(&mut peer, &served);
+    let ordered = std::time::Instant::now();
+    peer.send(wire::Transfer {
+        progress_ms: Some(u64::MAX),
+        ..served.transfer(1, slow.address, served.all())
+    });
+    let told = loop {
+        if let Message::Progress(progress) = peer.hear().unwrap() {
+            break progress.pieces;
+        }
+    };
+    assert_eq!(told, [0, 1, 2], "all at once");
+    assert!(ordered.elapsed() >= Duration::from_millis(500), "{:?}", ordered.elapsed());
+    go_on.send(()).unwrap();
+    assert_eq!(completed(&mut peer, 1).error, None);
+    transfer.wait(WAIT).unwrap();
+}
+
 #[test]
 fn what_a_reader_has_left_behind_is_called_off() {
     let served = Served::new(41, 64 * PIECE as usize);

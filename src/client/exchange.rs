@@ -29,6 +29,8 @@ use crate::wire::{self, ByteRange, Digest, FailureKind, TransferMethod};
 const MAX_QUEUED: usize = 1024;
 /// Least time between two `progress` messages of one exchange, after the first.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
+/// The most that a server can ask for: it would take who says nothing for longer to be gone.
+const LONGEST_PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 /// Most pieces in one `progress`: fits a frame whatever their numbers.
 const MAX_PROGRESS_PIECES: usize = 4096;
 
@@ -48,6 +50,8 @@ pub(super) struct Exchange {
     pub(super) source: Source,
     pub(super) received: bool,
     pub(super) reason: Option<wire::Reason>,
+    /// Time between two `progress` messages, and before the first, where the server wants few.
+    pub(super) progress: Option<Duration>,
     /// Version 2: the server was told the hash of what came, which is its `completed`.
     pub(super) is_told: AtomicBool,
 }
@@ -167,8 +171,9 @@ where
     let result = {
         let receiving = receive(verified);
         tokio::pin!(receiving);
-        // The first piece is told at once: somebody may be waiting for it.
-        let mut next_report = Instant::now();
+        // The first piece is told at once, since somebody may be waiting for it, unless the server knows better.
+        let interval = exchange.progress.unwrap_or(PROGRESS_INTERVAL);
+        let mut next_report = started + exchange.progress.unwrap_or_default();
         let mut wanted = held.wanted();
         loop {
             tokio::select! {
@@ -177,12 +182,12 @@ where
                     taking.credit(piece);
                     if Instant::now() >= next_report {
                         taking.report().await;
-                        next_report = Instant::now() + PROGRESS_INTERVAL;
+                        next_report = Instant::now() + interval;
                     }
                 }
                 () = tokio::time::sleep_until(next_report.into()), if !taking.batch.is_empty() => {
                     taking.report().await;
-                    next_report = Instant::now() + PROGRESS_INTERVAL;
+                    next_report = Instant::now() + interval;
                 }
                 () = held.stopped() => break Err(cancelled(started)),
                 () = called_off.notified() => break Err(cancelled(started)),
@@ -396,6 +401,9 @@ pub(super) fn accept(link: &Arc<Link>, conn: &Arc<Conn>, transfer: wire::Transfe
         source,
         received: transfer.method == TransferMethod::Get,
         reason: transfer.reason,
+        progress: transfer
+            .progress_ms
+            .map(|ms| Duration::from_millis(ms).clamp(PROGRESS_INTERVAL, LONGEST_PROGRESS_INTERVAL)),
         is_told: AtomicBool::new(false),
     };
     let errand = Errand {

@@ -307,6 +307,7 @@ impl PeerService {
             source: Source::Peer,
             received: wanted.method == Method::Put,
             reason: None,
+            progress: None,
             is_told: AtomicBool::new(false),
             link,
         };
@@ -351,6 +352,7 @@ impl PeerService {
             source: Source::Peer,
             received: false,
             reason: None,
+            progress: None,
             is_told: AtomicBool::new(false),
             link,
         };

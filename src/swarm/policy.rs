@@ -221,11 +221,7 @@ impl Swarm {
                 if self.id_of(self.state.members[taker].peer) != peer {
                     return None;
                 }
-                let mut news = false;
-                for piece in pieces {
-                    news |= self.state.verified(key, piece, now);
-                }
-                if news {
+                if self.state.verified(key, pieces, now) {
                     self.is_there(giver, now);
                     self.state.settle(taker);
                     self.touched.extend([giver, self.state.members[taker].peer]);
@@ -265,9 +261,7 @@ impl Swarm {
                 let total = now.since(t.started);
                 let late = t.expected.get().map(|at| now.since(at));
                 let member = t.taker;
-                for piece in t.pieces.clone() {
-                    self.state.verified(key, piece, now);
-                }
+                self.state.verified(key, t.pieces.clone(), now);
                 self.state.peers[giver].up.learn_lag(total, ms.saturating_mul(1000));
                 self.state.peers[taker].down.learn_lag(total, ms.saturating_mul(1000));
                 if let Some(late) = late {

@@ -22,6 +22,9 @@ const GROWTH: u64 = 4;
 /// And falls by this fraction of the difference.
 const FALL: u64 = 8;
 
+/// A [`Mark`] is ahead of the odometer by no more than this, bytes.
+const MOST_UNHEARD: u32 = 64 * 1024 * 1024;
+
 /// The lag is taken for no longer than this, microseconds: what a stranger says must not make us send without end.
 const LONGEST_LAG: u64 = 500_000;
 /// How late transfers are is taken for no more than this, milliseconds.
@@ -85,6 +88,13 @@ impl From<Option<u64>> for Limit {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mark(u32);
 
+impl Mark {
+    /// The same, when so many more bytes have passed than is known.
+    pub(super) fn beyond(self, unheard: u64) -> Self {
+        Self(self.0.wrapping_add(unheard.min(MOST_UNHEARD.into()) as u32))
+    }
+}
+
 /// Orders come this much earlier than a line would run dry by what was learned, microseconds.
 const LEAD_MARGIN_US: u64 = 10_000;
 
@@ -104,11 +114,25 @@ impl Link {
         Mark(self.passed)
     }
 
+    /// What has probably passed and is not known to have. Where news is rare, it would count for what begins now, and
+    /// make the line look faster than it is.
+    pub(super) fn unheard(&self, now: Time) -> u64 {
+        let (faster, than) = self.pace();
+        let left = u128::from(self.dry_at.since(now)) * u128::from(self.rate() * faster)
+            / (1_000_000 * u128::from(than));
+        self.in_flight.saturating_sub(left as u64) * than / faster
+    }
+
     /// `bytes` of a transfer that started at `since` were verified; `budget` is what [`budget`](Self::budget) said.
     pub(super) fn passed(&mut self, bytes: u64, mark: Mark, since: Time, now: Time, budget: u64) {
         self.passed = self.passed.wrapping_add(bytes as u32);
         let micros = now.since(since).max(SHORTEST_SAMPLE);
-        let sample = u64::from(self.passed.wrapping_sub(mark.0)).saturating_mul(1_000_000) / micros;
+        let since_mark = match self.passed.wrapping_sub(mark.0) {
+            // It has not come that far yet.
+            less if less > u32::MAX - MOST_UNHEARD => 0,
+            bytes => bytes,
+        };
+        let sample = u64::from(since_mark).saturating_mul(1_000_000) / micros;
         let had_enough_to_do = self.in_flight >= budget / 2;
         let rate = self.rate();
         if rate == 0 || sample > rate / 4 * 5 {
@@ -130,9 +154,13 @@ impl Link {
     /// In how much time the line is told to send so many bytes, microseconds: in a little less than it should need, or
     /// it would never be seen to be faster than was learned. 0 while nothing is known of it.
     fn pace_of(&self, bytes: u64) -> u64 {
-        let (faster, than) = if self.grows { (2, 1) } else { (5, 4) };
+        let (faster, than) = self.pace();
         let time = bytes.saturating_mul(1_000_000 * than).checked_div(self.rate().saturating_mul(faster));
         time.unwrap_or(0)
+    }
+
+    fn pace(&self) -> (u64, u64) {
+        if self.grows { (2, 1) } else { (5, 4) }
     }
 
     /// When the line is to be told something more: `lead_us`, the time from the decision to the first byte, before it

@@ -63,6 +63,8 @@ const SWEEP_SLOW: u64 = 1_000_000;
 const SMALL: u64 = 512 * 1024;
 /// A run takes this long at the giver's rate, microseconds.
 const RUN_US: u64 = 450_000;
+/// For one who is alone with an origin.
+const RUN_ALONE_US: u64 = 1_000_000;
 /// Where somebody reads, whose turn is to come soon.
 const RUN_BESIDE_READERS_US: u64 = 250_000;
 /// And no longer than this at the taker's, if it comes from an origin that has others to serve.
@@ -418,6 +420,8 @@ impl Swarm {
         let state = &self.state;
         let (g, t) = (&state.peers[giver], &state.peers[taker]);
         let has_room = match g.is_origin() {
+            // What it has room for is reckoned so that others have room, too.
+            true if state.is_alone(giver) => t.can_receive_one_more(&state.config),
             true => t.can_receive_more(&state.config) || self.may_be_filled(giver, taker),
             false => t.can_receive_more_from_peers(&state.config),
         };
@@ -778,10 +782,16 @@ impl Swarm {
                 ..2 => u64::MAX,
                 windows => budget / (windows + 1).min(SHARES),
             },
+            // For a second at least, even if the line is taken for slower than it is.
+            false if state.is_alone(giver) => 2 * budget,
             false if is_alone => budget,
             false => budget / SHARES,
         };
-        let run_us = if state.readers.is_empty() { RUN_US } else { RUN_BESIDE_READERS_US };
+        let run_us = match () {
+            () if !state.readers.is_empty() => RUN_BESIDE_READERS_US,
+            () if state.is_alone(giver) => RUN_ALONE_US,
+            () => RUN_US,
+        };
         let by_rate = from.up.rate_or(budget, from.info.up_limit).saturating_mul(run_us) / 1_000_000;
         // Who serves many is to have time for all of them.
         let are_many = from.is_origin() && state.needy.len() > 1 && state.serves_many(giver);
@@ -799,8 +809,15 @@ impl Swarm {
             _ => u64::from(u32::MAX),
         } as u32;
         // The last pieces come one by one, from whoever is quickest.
-        let last = if is_alone && state.origins.len() == 1 { 2 } else { LAST };
+        let last = match () {
+            () if state.is_alone(giver) => 1,
+            () if is_alone && state.origins.len() == 1 => 2,
+            () => LAST,
+        };
         let longest = pieces.min(paced).min(apart).min(m.open.div_ceil(last)).max(1);
+        if state.is_alone(giver) {
+            return longest;
+        }
         // A power of two, so that parts of longer runs are as good to pass on in shorter ones.
         1 << longest.ilog2()
     }

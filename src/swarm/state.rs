@@ -491,8 +491,18 @@ pub(super) struct Transfer {
     /// When to look whether the two are still there, or the deadline; that may have moved away from it.
     pub(super) alarm: Time,
     taker_dials: bool,
-    /// A side of it is quiet: what was promised is not counted as under way on any line.
-    pub(super) is_aside: bool,
+    /// Whether what was promised is counted as under way on both lines.
+    pub(super) counts: Counts,
+    is_news_rare: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counts {
+    Yes,
+    /// A side of it is quiet.
+    NotNow,
+    /// It was ordered when there was nobody whom so much would keep waiting.
+    NeverAgain,
 }
 
 /// What is to be looked at when a time has come.
@@ -1011,7 +1021,11 @@ impl State {
             }
             self.peers[peer].needs.add(member, &mut self.members, |m| &mut m.seats.needs);
             self.files[file].hungry.add(member, &mut self.members, |m| &mut m.seats.hungry);
+            let was_alone = self.needy.len() == 1;
             self.needy.add(peer, &mut self.peers, |p| &mut p.needy);
+            if was_alone && self.needy.len() == 2 {
+                self.let_others_in();
+            }
         } else {
             self.stop_needing(member);
         }
@@ -1040,6 +1054,9 @@ impl State {
     pub(super) fn set_urgent(&mut self, member: Key<Member>) {
         let peer = self.members[member].peer;
         self.peers[peer].unusually(|unusual| unusual.urgent = Some(member));
+        if self.readers.is_empty() {
+            self.let_others_in();
+        }
         self.readers.add(peer, &mut self.peers, Peer::reads);
     }
 
@@ -1149,6 +1166,28 @@ impl State {
         self.open = self.open + u64::from(open) * unit - u64::from(was) * unit;
     }
 
+    /// Whether a giver is an origin with one peer and nobody else. So nobody waits for anything that comes, nobody else could
+    /// send it, and each order, and each word of what has come, would be for nothing. Not before something is known of the line.
+    pub(super) fn is_alone(&self, giver: Key<Peer>) -> bool {
+        self.stats.peers == 1
+            && self.needy.len() == 1
+            && self.origins.len() == 1
+            && self.peers[giver].is_origin()
+            && self.peers[giver].up.rate() > 0
+            && self.readers.is_empty()
+    }
+
+    /// Somebody may be no longer alone with an origin, or begins to read. The long runs that were ordered go on, but nothing waits
+    /// for their end.
+    fn let_others_in(&mut self) {
+        let Some(&origin) = self.origins.first() else { return };
+        let runs: Vec<_> = self.giving(origin).filter(|&key| self.transfers[key].is_news_rare).collect();
+        for run in runs {
+            self.set_aside(run, true, Time::default());
+            self.transfers[run].counts = Counts::NeverAgain;
+        }
+    }
+
     /// Starts a transfer of pieces all of which `taker` needs and `giver` has.
     pub(super) fn start(
         &mut self,
@@ -1170,12 +1209,15 @@ impl State {
             file: self.files[file].id,
             pieces: pieces.clone(),
             reason,
+            news_us: (self.is_alone(giver) && pieces.len() > 1).then_some(self.config.alone_news_us),
         };
         self.next_transfer += 1;
         let unit = self.files[file].piece_size;
         let head_start_us = self.head_start_us(giver, unit);
-        let giver_mark = self.peers[giver].up.begin(bytes, unit, now, head_start_us);
-        let taker_mark = self.peers[to].down.begin(bytes, unit, now, 0);
+        let unheard = |link: &Link| if assignment.news_us.is_some() { link.unheard(now) } else { 0 };
+        let [sent, received] = [&self.peers[giver].up, &self.peers[to].down].map(unheard);
+        let giver_mark = self.peers[giver].up.begin(bytes, unit, now, head_start_us).beyond(sent);
+        let taker_mark = self.peers[to].down.begin(bytes, unit, now, 0).beyond(received);
         if taker_dials {
             self.meet(to, giver, now);
         } else {
@@ -1218,7 +1260,8 @@ impl State {
             deadline: given_up,
             alarm,
             taker_dials,
-            is_aside: false,
+            counts: Counts::Yes,
+            is_news_rare: assignment.news_us.is_some(),
         });
         if let Some(latest) = self.peers[giver].giving.replace(key) {
             self.transfers[latest].giving[0] = Some(key);
@@ -1278,12 +1321,34 @@ impl State {
         self.config.stall_us.saturating_add(queue.max(alone).min(LONGEST))
     }
 
-    /// The taker verified a piece; whether that is news. Settle it afterwards.
-    pub(super) fn verified(&mut self, transfer: Key<Transfer>, piece: u32, now: Time) -> bool {
+    /// The taker verified pieces; whether that is news. Settle it afterwards.
+    pub(super) fn verified(
+        &mut self,
+        transfer: Key<Transfer>,
+        pieces: impl IntoIterator<Item = u32>,
+        now: Time,
+    ) -> bool {
         self.set_aside(transfer, false, now);
+        let is_news_rare = self.transfers[transfer].is_news_rare;
+        let (mut is_news, mut together) = (false, 0);
+        for piece in pieces {
+            let bytes = self.verified_one(transfer, piece, now);
+            is_news |= bytes > 0;
+            // Of what is told late and all at once, a part says nothing of the line.
+            match is_news_rare {
+                true => together += bytes,
+                false => self.has_passed(transfer, bytes, now),
+            }
+        }
+        self.has_passed(transfer, together, now);
+        is_news
+    }
+
+    /// How many bytes that are.
+    fn verified_one(&mut self, transfer: Key<Transfer>, piece: u32, now: Time) -> u64 {
         let t = &mut self.transfers[transfer];
         if !t.pieces.contains(&piece) || !t.note_done(piece) {
-            return false;
+            return 0;
         }
         let m = &mut self.members[t.taker];
         let file = &mut self.files[m.file];
@@ -1308,15 +1373,28 @@ impl State {
         if self.peers[giver].is_origin() {
             self.peers[taker].no_more_from_origins(bytes as u32);
         }
-        let (giver_mark, taker_mark, started) = (t.giver_mark, t.taker_mark, t.started);
         t.deadline = t.deadline.max(now.plus(self.config.stall_us));
-        let up_budget = self.up_budget(giver);
         self.peers[giver].heard = now;
+        bytes
+    }
+
+    /// Of a transfer, so many bytes have passed both lines.
+    fn has_passed(&mut self, transfer: Key<Transfer>, bytes: u64, now: Time) {
+        if bytes == 0 {
+            return;
+        }
+        let t = &self.transfers[transfer];
+        let (giver, taker) = (t.giver, self.members[t.taker].peer);
+        if t.counts == Counts::NeverAgain {
+            self.peers[giver].up.in_flight += bytes;
+            self.peers[taker].down.in_flight += bytes;
+        }
+        let (giver_mark, taker_mark, started) = (t.giver_mark, t.taker_mark, t.started);
+        let up_budget = self.up_budget(giver);
         self.peers[giver].up.passed(bytes, giver_mark, started, now, up_budget);
         // What comes says what the taker's line carries only if the givers could send more. Many slow ones would make
         // it look slow, and leave no room for a fast one: so its rate is never learned downwards.
         self.peers[taker].down.passed(bytes, taker_mark, started, now, u64::MAX);
-        true
     }
 
     /// Forgets a transfer; what was not verified of it is needed again.
@@ -1347,7 +1425,7 @@ impl State {
         if self.peers[giver].is_origin() {
             self.peers[taker].no_more_from_origins(lost as u32);
         }
-        let promised = if t.is_aside { 0 } else { lost };
+        let promised = if t.counts == Counts::Yes { lost } else { 0 };
         self.peers[giver].up.end(promised);
         self.peers[taker].down.end(promised);
         let have = &self.members[t.taker].have;
@@ -1416,9 +1494,11 @@ impl State {
     /// keep the other's line from being filled.
     pub(super) fn set_aside(&mut self, transfer: Key<Transfer>, is_aside: bool, now: Time) {
         let t = &mut self.transfers[transfer];
-        if std::mem::replace(&mut t.is_aside, is_aside) == is_aside {
+        let counts = if is_aside { Counts::NotNow } else { Counts::Yes };
+        if [counts, Counts::NeverAgain].contains(&t.counts) {
             return;
         }
+        t.counts = counts;
         let (left, giver, taker) = (u64::from(t.bytes - t.bytes_done), t.giver, self.members[t.taker].peer);
         self.peers[giver].up.set_aside(left, is_aside, now);
         self.peers[taker].down.set_aside(left, is_aside, now);

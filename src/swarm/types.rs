@@ -232,6 +232,8 @@ pub struct Assignment {
     pub pieces: Range<u32>,
     /// Why.
     pub reason: Reason,
+    /// How often the taker is to tell of pieces that are here, microseconds. `None`: as always, since others wait for them.
+    pub news_us: Option<u64>,
 }
 
 /// Tunables, with defaults that suit production.
@@ -254,6 +256,8 @@ pub struct Config {
     /// The time to cover for a peer that is alone with the origin, and so takes nothing away from others, and half of
     /// it for two, microseconds.
     pub alone_us: u64,
+    /// How often it is to tell of what has come, microseconds.
+    pub alone_news_us: u64,
     /// Most bytes in one transfer.
     pub max_run_bytes: u64,
     /// Most transfers at once towards one taker, and from one giver; an origin may send in 16 times as many.
@@ -279,6 +283,7 @@ impl Default for Config {
             margin_us: 20_000,
             initial_lag_us: 20_000,
             alone_us: 500_000,
+            alone_news_us: 250_000,
             max_run_bytes: 16 * 1024 * 1024,
             max_transfers_per_peer: 64,
             stall_us: 10_000_000,

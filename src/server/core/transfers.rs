@@ -82,7 +82,8 @@ impl Core {
 
     /// Sends `transfer` to the side that dials. `None` when one of the sides cannot be told about.
     fn start(&mut self, assignment: &Assignment) -> Option<()> {
-        let Assignment { transfer, giver, taker, taker_dials, file, ref pieces, reason } = *assignment;
+        let Assignment { transfer, giver, taker, taker_dials, file, ref pieces, reason, news_us } =
+            *assignment;
         let version = self.files.version(file)?.clone();
         let bytes = version.hashes.layout().bytes_of_run(pieces.clone());
         let (connector, acceptor) = if taker_dials { (taker, giver) } else { (giver, taker) };
@@ -120,6 +121,8 @@ impl Core {
             message.id = Some(transfer.0);
             message.root = Some(version.root());
             message.reason = Some(reason);
+            // Only who dials is told; who is dialled tells as often as always.
+            message.progress_ms = news_us.filter(|_| taker_dials).map(|us| us / 1000);
             if acceptor_is_v3 {
                 let root = version.root();
                 let scope = TokenScope {

@@ -80,6 +80,12 @@ struct Active {
 }
 
 impl Active {
+    fn is_time_to_tell(&self, now: u64) -> bool {
+        let first = if self.assignment.news_us.is_some() { Some(self.began) } else { None };
+        let interval = self.assignment.news_us.unwrap_or(PROGRESS);
+        self.told_at.or(first).is_none_or(|at| now >= at + interval)
+    }
+
     fn connector(&self) -> u32 {
         if self.assignment.taker_dials { self.assignment.taker.0 } else { self.assignment.giver.0 }
     }
@@ -633,7 +639,7 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
             }
         } else {
             let first = active.assignment.pieces.start;
-            if active.told_at.is_none_or(|at| self.now >= at + PROGRESS) {
+            if active.is_time_to_tell(self.now) {
                 let pieces = (first + active.told..first + active.whole).collect();
                 (active.told, active.told_at) = (active.whole, Some(self.now));
                 self.tell(to.0, hop, Event::Progress { transfer, peer: to, pieces });

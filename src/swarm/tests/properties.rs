@@ -4,7 +4,7 @@ use super::world::{World, origin, peer};
 use super::{for_all, seeds};
 use crate::swarm::dice::Dice;
 use crate::swarm::slab::{Bag, Key};
-use crate::swarm::state::{Member, NEW_US, Peer};
+use crate::swarm::state::{Counts, Member, NEW_US, Peer};
 use crate::swarm::*;
 
 /// A few peers with random lines and habits, who come and go; [`World`] checks every assignment.
@@ -179,7 +179,8 @@ impl Swarm {
             assert_eq!(is_in(&state.readers), peer.urgent().is_some());
             let under_way = || state.giving(key).map(|transfer| &state.transfers[transfer]);
             assert_eq!(under_way().count(), usize::from(peer.up.transfers));
-            let promised = under_way().filter(|t| !t.is_aside).map(|t| u64::from(t.bytes - t.bytes_done));
+            let promised =
+                under_way().filter(|t| t.counts == Counts::Yes).map(|t| u64::from(t.bytes - t.bytes_done));
             assert_eq!(promised.sum::<u64>(), peer.up.in_flight);
             for friend in peer.friends.iter() {
                 let friend = state.peers.get(friend).expect("a friend is here");

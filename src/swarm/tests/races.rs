@@ -123,9 +123,33 @@ fn who_is_alone_needs_few_orders() {
     let mut runs = Vec::new();
     run_with(&setup, |_, command, _| {
         let Command::Start(start) = command else { return };
+        assert_eq!(start.news_us.is_some(), start.pieces.len() > 1, "{start:?}");
         runs.push(start.pieces.len());
     });
-    assert!(runs.len() * 10 <= 512, "512 pieces in runs of {runs:?}");
+    assert!(runs.len() <= 20, "512 pieces in runs of {runs:?}");
+}
+
+/// What was ordered for one who was alone, in long runs, is in nobody's way.
+#[test]
+fn who_comes_second_gets_something_at_once() {
+    for joins in [3_000_000, 5_100_000, 5_700_000, 6_300_000] {
+        let late = Host { arrives: joins, ..peer(10.0, 50.0) };
+        let setup = with_origin(20.0, &[peer(10.0, 50.0), late], 32 * MIB, 1);
+        let mut first = None;
+        let summary = run_with(&setup, |_, command, now| {
+            if let Command::Start(start) = command
+                && start.taker.0 == 2
+                && start.giver.0 == 0
+            {
+                first.get_or_insert(now.0);
+            }
+        })
+        .summary(&setup);
+        // Its request is under way for 10 ms.
+        let waited = first.expect("the origin gives it something") - joins;
+        assert!(waited <= 50_000, "joins at {joins}: {waited}");
+        assert_eq!(summary.finished, 2);
+    }
 }
 
 /// Whoever takes a transfer over would have to wait for the same line, if it is the taker's that is full.

@@ -306,11 +306,30 @@ fn transfer() -> BoxedStrategy<Message> {
     let method = select(vec![TransferMethod::Get, TransferMethod::Put]);
     let range = any::<(u64, u64)>().prop_map(|(a, b)| ByteRange::new(a.min(b), a.max(b)));
     let usual = ("[0-9a-f.:]{1,20}", of(text()), any::<u16>(), method, url(), range, text());
-    let words = (of("[!-~]{0,80}"), of("[!-~]{0,80}"), of(reason()), any::<bool>());
+    let words = (of("[!-~]{0,80}"), of("[!-~]{0,80}"), of(reason()), any::<bool>(), any::<Option<u64>>());
     let more = (any::<Option<u64>>(), of(digest()));
     message((usual, more, words).prop_map(
-        |((host, peer, port, method, url, range, peer_id), (id, root), (token, proof, reason, early))| {
-            Transfer { id, host, peer, port, method, url, root, range, peer_id, token, proof, reason, early }
+        |(
+            (host, peer, port, method, url, range, peer_id),
+            (id, root),
+            (token, proof, reason, early, progress_ms),
+        )| {
+            Transfer {
+                id,
+                host,
+                peer,
+                port,
+                method,
+                url,
+                root,
+                range,
+                peer_id,
+                token,
+                proof,
+                reason,
+                early,
+                progress_ms,
+            }
         },
     ))
 }

@@ -122,6 +122,9 @@ pub struct Transfer {
     /// Whether the bytes come in answer to the early GET that the request named.
     #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
     pub early: bool,
+    /// How often the taker is to tell of pieces ([`Progress`]), milliseconds; absent: as often as is usual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress_ms: Option<u64>,
 }
 
 /// `transfer.reason`.
