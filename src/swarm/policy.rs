@@ -53,10 +53,27 @@ impl Swarm {
         self.fetch_for(&event);
         // An event about what does not exist says nothing. What has happened comes before what was feared.
         self.hear(&event, now);
+        let ended_from = self.state.ends_from();
         let _ = self.take_in(event, now, out);
         self.wake(now, out);
-        self.schedule(now, out);
+        self.schedule(ended_from, now, out);
         self.state.fetch_alarm();
+    }
+
+    /// While only last pieces are left, lines are told less. Where there is more to do again, those who are busy could be told
+    /// something now. `ended_from` is what [`State::ends_from`] said before; it says it now.
+    pub(super) fn go_on_after_the_end(&mut self, ended_from: u64) -> u64 {
+        let ends_from = self.state.ends_from();
+        if ends_from > ended_from {
+            let peers = &self.state.peers;
+            let is_more = |key: &Key<Peer>| {
+                let up = &peers[*key].up;
+                up.in_flight > 0 && (ended_from..ends_from).contains(&u64::from(up.unit))
+            };
+            // A crowd has no end, so they are few.
+            self.touched.extend(self.state.peer_ids.values().copied().filter(is_more));
+        }
+        ends_from
     }
 
     /// When to send [`Event::Tick`] if nothing else happens before.

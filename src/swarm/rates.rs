@@ -175,8 +175,13 @@ impl Link {
     /// Whether nothing is known of the line yet, and so much time has passed since it was taken to be free again that it would
     /// have sent a piece at the `assumed` rate.
     pub(super) fn seems_free(&self, assumed: u64, now: Time) -> bool {
+        self.seems_free_at(assumed).is_some_and(|at| at <= now)
+    }
+
+    /// From when on that is so, if nothing is heard before.
+    pub(super) fn seems_free_at(&self, assumed: u64) -> Option<Time> {
         let time = u64::from(self.unit).saturating_mul(1_000_000) / assumed.max(1);
-        self.rate() == 0 && now.since(self.dry_at) >= time
+        (self.rate() == 0).then(|| self.dry_at.plus(time))
     }
 
     /// What is still to come of a transfer is no longer counted on, or is again.

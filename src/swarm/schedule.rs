@@ -59,6 +59,8 @@ const SWEEP_PEERS: usize = 16;
 /// Time between sweeps, microseconds: after something was started, and at most.
 const SWEEP_FAST: u64 = 20_000;
 const SWEEP_SLOW: u64 = 1_000_000;
+/// When to go on with what was too much for one event, microseconds.
+pub(super) const GO_ON_US: u64 = 1_000;
 /// What is missing of a file goes to a peer alone in one run if it is no more than this, bytes.
 const SMALL: u64 = 512 * 1024;
 /// A run takes this long at the giver's rate, microseconds.
@@ -97,10 +99,11 @@ type Claim = (Reverse<i32>, bool, bool, i64);
 type OriginClaim = (Reverse<i32>, bool, (bool, bool), bool, (Reverse<Time>, bool), i64);
 
 impl Swarm {
-    /// Asks for all peers in `touched`, then for the origins.
-    pub(super) fn schedule(&mut self, now: Time, out: &mut Vec<Command>) {
+    /// Asks for all peers in `touched`, then for the origins. `ended_from` is what [`State::ends_from`] said before the event.
+    pub(super) fn schedule(&mut self, mut ended_from: u64, now: Time, out: &mut Vec<Command>) {
         // What is taken over from somebody gives that one something to do, and so on: but not without end.
         for _ in 0..ROUNDS {
+            ended_from = self.go_on_after_the_end(ended_from);
             let mut touched = std::mem::take(&mut self.touched);
             touched.sort_unstable();
             touched.dedup();
@@ -112,6 +115,7 @@ impl Swarm {
             for &peer in &touched {
                 self.serve_taker(peer, now, out);
             }
+            ended_from = self.go_on_after_the_end(ended_from);
             if self.touched.is_empty() {
                 touched.clear();
                 self.touched = touched;
@@ -342,6 +346,11 @@ impl Swarm {
                 {
                     break;
                 }
+            }
+            if work == 0 {
+                // That was enough for one event.
+                let soon = now.plus(GO_ON_US);
+                self.sweep_at = Some(self.sweep_at.map_or(soon, |at| at.min(soon)));
             }
             if !self.state.needy.is_empty() {
                 self.state.feed_later(origin, now);

@@ -785,7 +785,15 @@ impl State {
     /// Whether what nobody has been told to send yet are the last pieces of this size. In a crowd only some are looked at, and who
     /// is free might not be found.
     pub(super) fn is_ending(&self, unit: u64) -> bool {
-        (FEW + 1..CROWD).contains(&self.stats.peers) && self.open <= LAST_PIECES * self.stats.peers * unit
+        unit >= self.ends_from()
+    }
+
+    /// The size from which on that is so, bytes.
+    pub(super) fn ends_from(&self) -> u64 {
+        match (FEW + 1..CROWD).contains(&self.stats.peers) {
+            true => self.open.div_ceil(LAST_PIECES * self.stats.peers),
+            false => u64::MAX,
+        }
     }
 
     /// Whether there are so many peers that not all are looked at.
@@ -869,10 +877,15 @@ impl State {
     /// Has somebody look at a giver again when it is time to tell it more, if that is not when something is heard.
     pub(super) fn feed_later(&mut self, peer: Key<Peer>, now: Time) {
         let p = &self.peers[peer];
-        let at = p.up.feed_at(p.up.lead(&self.config));
+        let is_full = p.up.in_flight >= self.up_budget(peer);
+        let at = match p.up.seems_free_at(self.config.initial_up).filter(|_| p.is_origin() && is_full) {
+            Some(at) => at,
+            None if is_full => return,
+            None => p.up.feed_at(p.up.lead(&self.config)),
+        };
         // What an origin has left until then goes in one go, in longer runs.
         let is_news = p.feed.get().is_none_or(|set| at < set && !p.is_origin());
-        if at > now && is_news && p.up.in_flight < self.up_budget(peer) {
+        if at > now && is_news {
             if let Some(set) = self.peers[peer].feed.replace(Some(at)) {
                 self.alarms.remove(&(set, Alarm::Feed(peer)));
             }

@@ -3,6 +3,7 @@
 use super::world::{World, origin, peer};
 use super::{for_all, seeds};
 use crate::swarm::dice::Dice;
+use crate::swarm::schedule::GO_ON_US;
 use crate::swarm::slab::{Bag, Key};
 use crate::swarm::state::{Counts, Member, NEW_US, Peer};
 use crate::swarm::*;
@@ -86,7 +87,7 @@ fn nobody_is_idle_while_somebody_needs_what_it_has() {
             if !crowd.world.swarm.touched.is_empty() {
                 continue;
             }
-            let missed = crowd.world.swarm.missed(crowd.world.has_ended, crowd.world.now);
+            let missed = crowd.world.swarm.missed(crowd.world.now);
             assert_eq!(missed, None, "after step {step}: giver and taker");
         }
         crowd.world.everybody_leaves();
@@ -136,6 +137,61 @@ fn who_gives_more_than_it_gets_comes_first() {
             assert_eq!(passed, None, "{start:?}");
         }
     });
+}
+
+/// Of whatever rank it is among the others: nobody who gives more than it gets goes without what somebody could send it,
+/// be that a peer or an origin.
+#[test]
+fn nobody_gets_less_than_it_gives_while_somebody_could_send_to_it() {
+    let looked_at = std::sync::atomic::AtomicU32::new(0);
+    for_all(seeds(0..300), |seed| {
+        let mut crowd = Crowd::new(seed, [100, 60, 20][seed as usize % 3]);
+        for step in 0..400 {
+            if !crowd.step(100) {
+                break;
+            }
+            let (swarm, now) = (&crowd.world.swarm, crowd.world.now);
+            let is_going_on = swarm.sweep_at.is_some_and(|at| at <= now.plus(GO_ON_US));
+            if !swarm.touched.is_empty() || is_going_on {
+                continue;
+            }
+            let state = &swarm.state;
+            for taker in state.needy.iter() {
+                let peer = &state.peers[taker];
+                if peer.taken + peer.down.in_flight >= peer.given {
+                    continue;
+                }
+                looked_at.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                // An origin is told several things at once, and not before its line is about to run dry.
+                let has_enough = |giver: Key<Peer>| {
+                    let (origin, up) = (&state.peers[giver], &state.peers[giver].up);
+                    let is_told_later = origin.feed.get().is_some_and(|at| at <= up.feed_at(0));
+                    let is_busy = up.rate() > 0 && up.in_flight >= state.least_up_budget(giver);
+                    origin.is_origin() && (is_told_later || is_busy)
+                };
+                let could = |giver: &&Key<Peer>| {
+                    swarm.lacks(taker, **giver)
+                        && swarm.can_meet(**giver, taker, **giver, now).is_some()
+                        && !has_enough(**giver)
+                };
+                let giver = state.peer_ids.values().find(could).map(|&giver| state.peers[giver].id);
+                assert_eq!(
+                    giver,
+                    None,
+                    "after step {step}: to {:?}; {:?} touched {} o {:?} budget {:?} starts {:?} open {} peers {}",
+                    peer.id,
+                    peer.down,
+                    swarm.touched.len(),
+                    state.origins.iter().map(|&o| &state.peers[o].up).collect::<Vec<_>>(),
+                    state.origins.iter().map(|&o| state.up_budget(o)).collect::<Vec<_>>(),
+                    &crowd.world.starts[crowd.world.starts.len().saturating_sub(3)..],
+                    state.open,
+                    state.stats.peers
+                );
+            }
+        }
+    });
+    assert!(looked_at.into_inner() > 0);
 }
 
 impl Swarm {
@@ -189,15 +245,13 @@ impl Swarm {
         }
     }
 
-    /// A giver and a taker that could be brought together now, and are not. Once there were only last pieces left, and then more
-    /// again, who has enough to do until it is heard of is not looked at before.
-    fn missed(&self, has_ended: bool, now: Time) -> Option<(PeerId, PeerId)> {
+    /// A giver and a taker that could be brought together now, and are not.
+    fn missed(&self, now: Time) -> Option<(PeerId, PeerId)> {
         let state = &self.state;
         let givers = || {
             state.peer_ids.iter().filter(|&(_, &key)| {
                 // Of an origin, a part at a time: there is always more to be had from it.
-                let is_busy = has_ended && state.peers[key].up.in_flight >= state.least_up_budget(key);
-                !state.peers[key].is_origin() && !is_busy && state.can_send_more(key, now)
+                !state.peers[key].is_origin() && state.can_send_more(key, now)
             })
         };
         givers().find_map(|(&giver, &from)| {

@@ -39,8 +39,6 @@ pub(super) struct World {
     /// Who was pinged, and those who do not answer when they are.
     pub(super) pings: Vec<PeerId>,
     pub(super) mute: BTreeSet<u32>,
-    /// Whether there were ever only last pieces to be ordered.
-    pub(super) has_ended: bool,
     config: Config,
 }
 
@@ -76,7 +74,6 @@ impl World {
             starts: Vec::new(),
             pings: Vec::new(),
             mute: BTreeSet::new(),
-            has_ended: false,
             config,
         }
     }
@@ -146,7 +143,6 @@ impl World {
         self.note(&event);
         let mut out = Vec::new();
         self.swarm.handle(event, self.now, &mut out);
-        self.has_ended |= self.swarm.state.is_ending(u64::from(PIECE));
         let pinged = self.pings.len();
         for command in out {
             self.obey(command);
