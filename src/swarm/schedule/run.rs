@@ -1,0 +1,193 @@
+//! Which pieces, and how many of them in one transfer.
+
+use std::ops::Range;
+
+use crate::swarm::bits::{WORD, mask, touched};
+use crate::swarm::policy::Swarm;
+use crate::swarm::rules::Spent;
+use crate::swarm::slab::Key;
+use crate::swarm::state::{Member, Peer};
+use crate::swarm::types::*;
+
+/// What is missing of a file goes to a peer alone in one run if it is no more than this, bytes.
+const SMALL: u64 = 512 * 1024;
+/// A run takes this long at the giver's rate, microseconds.
+const RUN_US: u64 = 450_000;
+/// For one who is alone with an origin.
+const RUN_ALONE_US: u64 = 1_000_000;
+/// Where somebody reads, whose turn is to come soon.
+const RUN_BESIDE_READERS_US: u64 = 250_000;
+/// And no longer than this at the taker's, if it comes from an origin that has others to serve.
+const TAKER_RUN_US: u64 = 50_000;
+/// Where so many transfers are to share a line, each gets a part of what may be under way there.
+const SHARES: u64 = 4;
+/// What TCP sends in the first two round trips of a transfer, about, bytes: it begins with ten segments (RFC 6928).
+const WINDOW: u64 = 64 * 1024;
+/// No run is longer than this part of what is still open.
+const LAST: u32 = 8;
+/// Who has this part of a file has begun.
+const HAS_BEGUN: u64 = 64;
+/// A frugal origin sends again what peers have to one that got nothing for this long, microseconds.
+const FRUGAL_US: u64 = 2_000_000;
+
+impl Swarm {
+    /// The pieces to send, given that `self.words` says what the taker needs; an origin has no `offer`, but all.
+    pub(super) fn choose(
+        &mut self,
+        giver: Key<Peer>,
+        offer: Option<Key<Member>>,
+        taker: Key<Member>,
+        now: Time,
+    ) -> Option<(Range<u32>, Reason)> {
+        let state = &self.state;
+        let m = &state.members[taker];
+        let file = &state.files[m.file];
+        let have = offer.map(|offer| &state.members[offer].have);
+        let words = &self.words;
+        let candidates = |index: usize| words[index] & have.map_or(u64::MAX, |have| have.word(index));
+        let is_candidate = |piece: u32| candidates((piece / WORD) as usize) & (1 << (piece % WORD)) != 0;
+
+        let soon = m.reader().and_then(|reader| {
+            // An origin is not to spend its line on what readers will get from peers in time.
+            let range = match offer {
+                Some(_) if m.have.contains(reader.position()) => reader.soon(now, file.piece_size),
+                _ => reader.at_once(now, file.piece_size),
+            };
+            first(&range, candidates)
+        });
+        // While what it waits for is under way, nothing else is to share its line.
+        let is_coming = |piece| m.flights.iter().any(|flight| flight.pieces.contains(&piece));
+        let waits_for = m.reader().map(|reader| reader.position());
+        if soon.is_none() && waits_for.is_some_and(|piece| !m.have.contains(piece) && is_coming(piece)) {
+            return None;
+        }
+        let in_order = m.order == Order::Sequential && m.reader().is_none() || file.hungry.len() == 1;
+        let piece = match soon {
+            Some(piece) => piece,
+            None if in_order => first(&(0..file.pieces), candidates)?,
+            None => file.rarity.rarest(file.pieces, candidates, &mut self.dice)?,
+        };
+        if file.rules.is_frugal(state.config.frugal)
+            && offer.is_none()
+            && soon.is_none()
+            && file.rarity.copies(piece) > 0
+        {
+            // Peers have it, or are about to; unless none of them seems able to send it to this one.
+            let peer = &state.peers[m.peer];
+            if peer.down.transfers > 0 || now.since(peer.heard) < FRUGAL_US {
+                return None;
+            }
+        }
+        let class = file.rarity.class(piece);
+        let longest = self.longest_run(giver, taker);
+        // Neighbours of what is rarest, if there are enough to spread the rest of what is rare meanwhile.
+        let any_class = self.is_carried_by_peers(giver, taker);
+        let is_rare = |piece| any_class || file.rarity.class(piece) <= class;
+        let fits = |piece: u32| piece < file.pieces && is_candidate(piece) && is_rare(piece);
+        let mut run = piece..piece + 1;
+        if soon.is_none() && !in_order {
+            // Begin at a multiple of the length, so that runs leave no holes between them that are too small.
+            while !run.start.is_multiple_of(longest) && fits(run.start - 1) {
+                run.start -= 1;
+            }
+        }
+        while (run.len() as u32) < longest && fits(run.end) {
+            run.end += 1;
+        }
+        let again = m.repair().is_some_and(|repair| repair.contains(&piece));
+        let reason = match () {
+            () if soon.is_some() => Reason::Deadline,
+            () if again => Reason::Repair,
+            () if file.rarity.copies(piece) == 0 => Reason::Origin,
+            () if m.open <= file.pieces / 32 => Reason::Endgame,
+            () => Reason::Rarest,
+        };
+        Some((run, reason))
+    }
+
+    /// Whether it is peers from whom most of a file comes, as far as the line of one of them tells. Two get what is new in
+    /// turns, and exchange it at once; and what a slow peer has promised, a fast origin could bring sooner.
+    pub(in crate::swarm) fn is_carried_by_peers(&self, giver: Key<Peer>, taker: Key<Member>) -> bool {
+        let state = &self.state;
+        let m = &state.members[taker];
+        let peer = if state.peers[giver].is_origin() { m.peer } else { giver };
+        let needy = state.needy.len() as u64;
+        let origins: u64 = state.origins.iter().map(|&origin| state.peers[origin].up.rate()).sum();
+        state.files[m.file].hungry.len() > 2 && origins < state.peers[peer].up.rate().saturating_mul(needy)
+    }
+
+    /// How many pieces one transfer may bring.
+    fn longest_run(&self, giver: Key<Peer>, taker: Key<Member>) -> u32 {
+        let state = &self.state;
+        let m = &state.members[taker];
+        let (from, to, file) = (&state.peers[giver], &state.peers[m.peer], &state.files[m.file]);
+        if !from.info.runs || !to.info.runs {
+            return 1;
+        }
+        // With nobody to exchange with there is nothing to be gained from parts, and each costs an order and a request.
+        let is_alone = from.is_origin() && state.needy.len() == 1;
+        if is_alone
+            && file.rules.origin_rate.is_none()
+            && u64::from(m.open) * u64::from(file.piece_size) <= SMALL
+        {
+            return m.open.max(1);
+        }
+        let budget = state.up_budget(giver);
+        // Who has little yet is to have something to pass on soon, so several transfers share a line. Later, shorter ones
+        // spread nothing faster, and each costs an order, a request and a word of its end.
+        let has_begun = u64::from(m.open) * HAS_BEGUN <= u64::from(file.pieces) * (HAS_BEGUN - 1);
+        let share = match has_begun && self.is_carried_by_peers(giver, taker) {
+            // Where messages take long to come back, so do acknowledgements, as over an uplink that is full, and a new transfer is
+            // slow for several round trips. A long one would keep the giver from being told anything else, and not fill its line.
+            true => match from.up.rate().saturating_mul(to.down.lag_us()) / 1_000_000 / WINDOW {
+                ..2 => u64::MAX,
+                windows => budget / (windows + 1).min(SHARES),
+            },
+            // For a second at least, even if the line is taken for slower than it is.
+            false if state.is_alone(giver) => 2 * budget,
+            false if is_alone => budget,
+            false => budget / SHARES,
+        };
+        let run_us = match () {
+            () if !state.readers.is_empty() => RUN_BESIDE_READERS_US,
+            () if state.is_alone(giver) => RUN_ALONE_US,
+            () => RUN_US,
+        };
+        let by_rate = from.up.rate_or(budget, from.info.up_limit).saturating_mul(run_us) / 1_000_000;
+        // Who serves many is to have time for all of them.
+        let are_many = from.is_origin() && state.needy.len() > 1 && state.serves_many(giver);
+        let by_taker = match are_many && to.down.rate() > 0 {
+            true => to.down.rate().saturating_mul(TAKER_RUN_US * state.depth(giver).0) / 1_000_000,
+            false => u64::MAX,
+        };
+        let bytes = by_rate.min(share).min(by_taker).min(state.config.max_run_bytes);
+        let pieces = (bytes / u64::from(file.piece_size)) as u32;
+        // Where several want the same, they should get different parts and exchange them.
+        let apart =
+            if file.hungry.len() > 1 { file.pieces / (4 * file.hungry.len() as u32) } else { u32::MAX };
+        let paced = match file.rules.origin_rate {
+            Some(shared) if from.is_origin() => Spent::longest(shared) / u64::from(file.piece_size).max(1),
+            _ => u64::from(u32::MAX),
+        } as u32;
+        // The last pieces come one by one, from whoever is quickest.
+        let last = match () {
+            () if state.is_alone(giver) => 1,
+            () if is_alone && state.origins.len() == 1 => 2,
+            () => LAST,
+        };
+        let longest = pieces.min(paced).min(apart).min(m.open.div_ceil(last)).max(1);
+        if state.is_alone(giver) {
+            return longest;
+        }
+        // A power of two, so that parts of longer runs are as good to pass on in shorter ones.
+        1 << longest.ilog2()
+    }
+}
+
+/// The first candidate in a range.
+pub(super) fn first(range: &Range<u32>, candidates: impl Fn(usize) -> u64) -> Option<u32> {
+    touched(range).find_map(|index| {
+        let word = candidates(index) & mask(range, index);
+        (word != 0).then(|| index as u32 * WORD + word.trailing_zeros())
+    })
+}

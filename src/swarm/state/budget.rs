@@ -1,0 +1,196 @@
+//! How much is to be under way on a line, and whether somebody has room for more.
+
+use super::transfer::MOST_TRANSFERS;
+use super::{Alarm, Peer, State};
+use crate::swarm::rates::LAGS;
+use crate::swarm::slab::Key;
+use crate::swarm::spread::Spread;
+use crate::swarm::types::*;
+
+/// An origin may send in this many times as many transfers as a peer: it serves many at once.
+const ORIGIN_TRANSFERS: u32 = 16;
+/// What cannot wait may fill a giver's line this many times as far as all else.
+const SQUEEZE: u64 = 2;
+/// So many peers are a crowd.
+const CROWD: u64 = 100;
+/// So few peers count as alone with an origin.
+const FEW: u64 = 2;
+/// So many pieces for each peer are the last ones.
+const LAST_PIECES: u64 = 2;
+/// The first piece of a line has it to itself for no longer than this, microseconds: a fast one has sent it by then.
+const HEAD_START_US: u64 = 8_000;
+
+impl State {
+    /// How many bytes a peer should be sending.
+    pub(in crate::swarm) fn up_budget(&self, peer: Key<Peer>) -> u64 {
+        let (config, key, peer) = (&self.config, peer, &self.peers[peer]);
+        // With one or two, there is nothing to be gained from having pieces early, and no line to be left idle.
+        let are_few = peer.is_origin() && peer.up.rate() > 0 && self.stats.peers <= FEW;
+        let cover = if are_few { config.alone_us / self.stats.peers.max(1) } else { 0 };
+        let cover = cover.max(peer.up.cover(config));
+        // Of what line nothing is known, two pieces: it grows fast.
+        let budget = peer.up.budget(0, peer.info.up_limit, cover, config);
+        if !peer.is_origin() {
+            return budget;
+        }
+        let (depth, fastest) = self.depth(key);
+        // What the takers could receive meanwhile is enough.
+        let all = self.most_for_one(key, fastest).saturating_mul(self.needy.len() as u64);
+        budget.max(budget.saturating_mul(depth).min(all)).min(config.in_flight.end)
+    }
+
+    /// How many bytes one whose line carries `rate` should be receiving from an origin.
+    fn most_for_one(&self, origin: Key<Peer>, rate: u64) -> u64 {
+        let up = &self.peers[origin].up;
+        rate.saturating_mul(up.cover(&self.config)) / 1_000_000 + 2 * u64::from(up.unit)
+    }
+
+    /// How many times as much as keeps an origin's line busy is to be under way from it, and what the fastest of its takers
+    /// receives, bytes a second. Nothing is to be in the way of what readers will wait for.
+    pub(in crate::swarm) fn depth(&self, origin: Key<Peer>) -> (u64, u64) {
+        let spread = self.spread(origin).filter(|_| self.readers.is_empty());
+        spread.map_or((1, 0), |spread| (spread.depth(), spread.fastest()))
+    }
+
+    /// Whether as much is under way from an origin that serves many to one of them as is useful: more would only be in the way of
+    /// what others send there.
+    pub(in crate::swarm) fn has_enough(&self, taker: Key<Peer>, origin: Key<Peer>) -> bool {
+        let peer = &self.peers[taker];
+        self.needy.len() as u64 > FEW
+            && peer.down.rate() > 0
+            && self.depth(origin).0 > 1
+            && u64::from(peer.unusual().from_origins) >= self.most_for_one(origin, peer.down.rate())
+    }
+
+    /// The same, now. The last pieces are for whoever is free first: what is told to one long before it can be sent is not there
+    /// for another that runs dry meanwhile.
+    fn up_budget_now(&self, peer: Key<Peer>) -> u64 {
+        let (budget, up) = (self.up_budget(peer), &self.peers[peer].up);
+        match self.is_ending(u64::from(up.unit)) && up.rate() > 0 {
+            true => budget.min(self.least_up_budget(peer)),
+            false => budget,
+        }
+    }
+
+    /// Whether what nobody has been told to send yet are the last pieces of this size. In a crowd only some are looked at, and who
+    /// is free might not be found.
+    pub(in crate::swarm) fn is_ending(&self, unit: u64) -> bool {
+        unit >= self.ends_from()
+    }
+
+    /// The size from which on that is so, bytes.
+    pub(in crate::swarm) fn ends_from(&self) -> u64 {
+        match (FEW + 1..CROWD).contains(&self.stats.peers) {
+            true => self.open.div_ceil(LAST_PIECES * self.stats.peers),
+            false => u64::MAX,
+        }
+    }
+
+    /// Whether there are so many peers that not all are looked at.
+    pub(in crate::swarm) fn is_crowd(&self) -> bool {
+        self.stats.peers >= CROWD
+    }
+
+    /// How many bytes keep a peer's line busy until an order for more is there.
+    pub(in crate::swarm) fn least_up_budget(&self, peer: Key<Peer>) -> u64 {
+        let (up, limit) = (&self.peers[peer].up, self.peers[peer].info.up_limit);
+        let until_order = up.rate_or(0, limit).saturating_mul(up.lead(&self.config)) / 1_000_000;
+        until_order.max(u64::from(up.unit) + 1)
+    }
+
+    /// Whether as much is under way from an origin to a peer as its line carries between order and news: where many are served
+    /// at once, it is for others then.
+    pub(in crate::swarm) fn is_full(&self, taker: Key<Peer>, origin: Key<Peer>) -> bool {
+        let peer = &self.peers[taker];
+        let time = self.peers[origin].up.cover(&self.config) / LAGS;
+        let enough = peer.down.rate().saturating_mul(time) / 1_000_000 + u64::from(peer.down.unit);
+        peer.down.rate() > 0 && u64::from(peer.unusual().from_origins) >= enough
+    }
+
+    /// Whether an origin serves many at once now.
+    pub(in crate::swarm) fn serves_many(&self, origin: Key<Peer>) -> bool {
+        self.needy.len() as u64 <= FEW || self.spread(origin).is_some_and(Spread::is_on)
+    }
+
+    pub(super) fn spread(&self, origin: Key<Peer>) -> Option<&Spread> {
+        let at = self.origins.iter().position(|&key| key == origin)?;
+        self.spreads.get(at)
+    }
+
+    /// In a crowd a taker's line is shared with what comes from many others, and so a giver's must be filled further.
+    pub(super) fn set_margin(&mut self) {
+        self.config.margin_us = if self.is_crowd() { 2 * self.margin_us } else { self.margin_us };
+    }
+
+    /// Whether a peer should send more, now.
+    pub(in crate::swarm) fn can_send_more(&self, peer: Key<Peer>, now: Time) -> bool {
+        let p = &self.peers[peer];
+        // The first who comes may have a slow line, which says nothing of the origin's and must not keep others waiting.
+        let may_have_room = || p.is_origin() && p.up.seems_free(self.config.initial_up, now);
+        (p.up.in_flight < self.up_budget_now(peer) || may_have_room())
+            && (p.up.in_flight == 0 || p.up.feed_at(p.up.lead(&self.config)) <= now)
+            && u32::from(p.up.transfers) < self.most_transfers_from(p)
+            && !p.is_quiet()
+            && !(p.up.transfers > 0 && p.is_doubtful() && !p.is_origin())
+            && self.transfers.len() < MOST_TRANSFERS
+    }
+
+    fn most_transfers_from(&self, giver: &Peer) -> u32 {
+        let times = if giver.is_origin() { ORIGIN_TRANSFERS } else { 1 };
+        self.config.max_transfers_per_peer.saturating_mul(times)
+    }
+
+    /// How soon a peer could have sent so much more, microseconds, if it began now, beside all that is under way there: for
+    /// what cannot wait until there is room. `None` if even that would be too much.
+    pub(in crate::swarm) fn could_squeeze_in(&self, peer: Key<Peer>, bytes: u64) -> Option<u64> {
+        let (p, budget) = (&self.peers[peer], self.up_budget(peer));
+        let is_possible = p.up.in_flight < budget.saturating_mul(SQUEEZE)
+            && u32::from(p.up.transfers) < self.most_transfers_from(p)
+            && !p.is_quiet()
+            && !(p.up.transfers > 0 && p.is_doubtful() && !p.is_origin())
+            && self.transfers.len() < MOST_TRANSFERS;
+        let rate = p.up.rate_or(self.config.initial_up, p.info.up_limit);
+        is_possible.then(|| (p.up.in_flight + bytes).saturating_mul(1_000_000) / rate)
+    }
+
+    /// How long a line of which nothing is known has nothing to send but its first piece, microseconds. Of two that begin
+    /// together neither is there before both are, and until then nobody can pass them on.
+    pub(super) fn head_start_us(&self, giver: Key<Peer>, unit: u32) -> u64 {
+        // Nobody else is here to pass it on to. An origin may be about to get more takers: it often has its first one alone.
+        if self.needy.len() as u64 <= FEW && !self.peers[giver].is_origin() {
+            return 0;
+        }
+        let piece_us = u64::from(unit) * 1_000_000 / self.config.initial_up.max(1);
+        (piece_us / 4).min(HEAD_START_US)
+    }
+
+    /// Has somebody look at a giver again when it is time to tell it more, if that is not when something is heard.
+    pub(in crate::swarm) fn feed_later(&mut self, peer: Key<Peer>, now: Time) {
+        let p = &self.peers[peer];
+        let is_full = p.up.in_flight >= self.up_budget(peer);
+        let at = match p.up.seems_free_at(self.config.initial_up).filter(|_| p.is_origin() && is_full) {
+            Some(at) => at,
+            None if is_full => return,
+            None => p.up.feed_at(p.up.lead(&self.config)),
+        };
+        // What an origin has left until then goes in one go, in longer runs.
+        let is_news = p.feed.get().is_none_or(|set| at < set && !p.is_origin());
+        if at > now && is_news {
+            if let Some(set) = self.peers[peer].feed.replace(Some(at)) {
+                self.alarms.remove(&(set, Alarm::Feed(peer)));
+            }
+            self.alarms.insert((at, Alarm::Feed(peer)));
+        }
+    }
+
+    /// Whether a giver is an origin with one peer and nobody else. So nobody waits for anything that comes, nobody else could
+    /// send it, and each order, and each word of what has come, would be for nothing. Not before something is known of the line.
+    pub(in crate::swarm) fn is_alone(&self, giver: Key<Peer>) -> bool {
+        self.stats.peers == 1
+            && self.needy.len() == 1
+            && self.origins.len() == 1
+            && self.peers[giver].is_origin()
+            && self.peers[giver].up.rate() > 0
+            && self.readers.is_empty()
+    }
+}

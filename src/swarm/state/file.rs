@@ -1,0 +1,43 @@
+//! A file, and who is about it.
+
+use std::ops::Range;
+
+use super::Member;
+use crate::swarm::rarity::Rarity;
+use crate::swarm::rules::Rules;
+use crate::swarm::slab::Bag;
+use crate::swarm::types::*;
+
+#[derive(Debug)]
+pub(in crate::swarm) struct File {
+    pub(in crate::swarm) id: FileId,
+    pub(in crate::swarm) size: u64,
+    pub(in crate::swarm) piece_size: u32,
+    pub(in crate::swarm) pieces: u32,
+    pub(in crate::swarm) rarity: Rarity,
+    pub(in crate::swarm) rules: Rules,
+    pub(in crate::swarm) members: Bag<Member>,
+    /// Those who need something that is not under way to them.
+    pub(in crate::swarm) hungry: Bag<Member>,
+    /// Those who have something to give.
+    pub(in crate::swarm) holders: Bag<Member>,
+    /// Those of them who could send more when they were last asked, and found nobody who needs it. Who has become busy
+    /// meanwhile is taken out when that is noticed.
+    pub(in crate::swarm) idle: Bag<Member>,
+    /// Those who need nothing but what is under way to them.
+    pub(in crate::swarm) closing: Bag<Member>,
+}
+
+impl File {
+    /// Bytes of one piece.
+    pub(in crate::swarm) fn bytes_of(&self, piece: u32) -> u64 {
+        let start = u64::from(piece) * u64::from(self.piece_size);
+        self.size.saturating_sub(start).min(u64::from(self.piece_size))
+    }
+
+    /// Bytes of a run.
+    pub(in crate::swarm) fn bytes_of_run(&self, run: &Range<u32>) -> u64 {
+        let at = |piece: u32| (u64::from(piece) * u64::from(self.piece_size)).min(self.size);
+        at(run.end) - at(run.start)
+    }
+}

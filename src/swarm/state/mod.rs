@@ -1,0 +1,340 @@
+//! What there is: peers, files, who has and wants what, and what is under way; and the few ways in which that
+//! changes, each of which keeps all the indexes right. Who should send what to whom is decided in `schedule`.
+//!
+//! A [`Member`] is a peer's part in a file. It is there only while the peer has, wants or receives something of the
+//! file, and sits in up to five bags, so that every question the scheduler asks starts from a bag that holds
+//! exactly the candidates.
+//!
+//! One file for each: `peer`, `file`, `member`, `transfer`; how much is to be under way is in `budget`.
+
+mod budget;
+mod file;
+mod member;
+mod peer;
+mod transfer;
+
+use std::collections::BTreeSet;
+
+use super::bits::WORD;
+use super::cache::fetch;
+use super::friends::{self, Friends};
+use super::pairs::Pairs;
+use super::rarity::Rarity;
+use super::rates::Link;
+use super::rules::{Rules, Spent};
+use super::slab::{Bag, IdMap, Key, Seat, Slab};
+use super::spread::Spread;
+use super::types::*;
+use crate::wire::limits::MAX_PIECES;
+
+pub(super) use self::file::File;
+pub(super) use self::member::{Flight, Member};
+#[cfg(test)]
+pub(super) use self::peer::NEW_US;
+pub(super) use self::peer::{Alarmed, Peer};
+#[cfg(test)]
+pub(super) use self::transfer::Counts;
+pub(super) use self::transfer::{Finding, MAX_DOUBLINGS, Transfer};
+
+/// Who comes within this time after somebody came together with that one, microseconds.
+const TOGETHER_US: u64 = 1_000_000;
+
+/// What is to be looked at when a time has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Alarm {
+    /// Are the transfers that a peer gives still alive?
+    Watch(Key<Peer>),
+    /// A giver and a taker are no longer to be kept apart, or their quarrel can be forgotten.
+    Pair(Key<Peer>, Key<Peer>),
+    /// A peer has not answered in time.
+    Rest(Key<Peer>),
+    /// A giver's line is about to run dry.
+    Feed(Key<Peer>),
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) config: Config,
+    /// What the configuration said, which is more in a crowd.
+    margin_us: u64,
+    pub(super) peers: Slab<Peer>,
+    pub(super) files: Slab<File>,
+    pub(super) members: Slab<Member>,
+    pub(super) transfers: Slab<Transfer>,
+    pub(super) pairs: Pairs,
+    pub(super) peer_ids: IdMap<PeerId, Key<Peer>>,
+    pub(super) file_ids: IdMap<FileId, Key<File>>,
+    parts: IdMap<(Key<Peer>, Key<File>), Key<Member>>,
+    pub(super) origins: Vec<Key<Peer>>,
+    /// For each of them.
+    pub(super) spreads: Vec<Spread>,
+    /// Peers that need something that is not under way to them.
+    pub(super) needy: Bag<Peer>,
+    /// Those of them where a reader is.
+    pub(super) readers: Bag<Peer>,
+    /// The [`File::closing`] of all files.
+    pub(super) closing: Bag<Member>,
+    pub(super) alarms: BTreeSet<(Time, Alarm)>,
+    next_transfer: u64,
+    /// Of the rates that files share.
+    pub(super) spent: Spent,
+    /// Whether a file was ever more or less important than others.
+    pub(super) has_priorities: bool,
+    /// Whether the operator has ever said anything about a file.
+    pub(super) has_rules: bool,
+    pub(super) stats: SwarmStats,
+    /// When the first of those came with whom the next one may come together.
+    together: Time,
+    /// Bytes that somebody needs and that are not under way.
+    pub(super) open: u64,
+}
+
+impl State {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            margin_us: config.margin_us,
+            config,
+            peers: Slab::default(),
+            files: Slab::default(),
+            members: Slab::default(),
+            transfers: Slab::default(),
+            pairs: Pairs::default(),
+            peer_ids: IdMap::default(),
+            file_ids: IdMap::default(),
+            parts: IdMap::default(),
+            origins: Vec::new(),
+            spreads: Vec::new(),
+            needy: Bag::default(),
+            readers: Bag::default(),
+            closing: Bag::default(),
+            alarms: BTreeSet::new(),
+            next_transfer: 1,
+            spent: Spent::default(),
+            has_priorities: false,
+            has_rules: false,
+            stats: SwarmStats::default(),
+            together: Time::default(),
+            open: 0,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+            && self.files.is_empty()
+            && self.members.is_empty()
+            && self.transfers.is_empty()
+            && self.pairs.is_empty()
+            && self.peer_ids.is_empty()
+            && self.file_ids.is_empty()
+            && self.parts.is_empty()
+            && self.origins.is_empty()
+            && self.needy.is_empty()
+            && self.readers.is_empty()
+            && self.closing.is_empty()
+            && self.alarms.is_empty()
+    }
+
+    /// A peer comes; `None` if the number is taken, or there are too many.
+    pub(super) fn add_peer(&mut self, id: PeerId, info: PeerInfo, now: Time) -> Option<Key<Peer>> {
+        if self.peer_ids.contains_key(&id) || self.peers.len() >= friends::MOST_PEERS {
+            return None;
+        }
+        let is_origin = info.is_origin;
+        if !is_origin && (now.since(self.together) >= TOGETHER_US || self.stats.peers == 0) {
+            self.together = now;
+        }
+        let key = self.peers.insert(Peer {
+            id,
+            info: info.into(),
+            up: Link::default(),
+            down: Link::default(),
+            given: 0,
+            taken: 0,
+            unusual: None,
+            members: Bag::default(),
+            needs: Bag::default(),
+            offers: Bag::default(),
+            giving: None,
+            needy: Seat::NONE,
+            friends: Friends::default(),
+            joined: self.together,
+            heard: now,
+            feed: Alarmed::NEVER,
+            watch: Alarmed::NEVER,
+            fresh: 0.0,
+            fresh_at: Time::default(),
+        });
+        self.peer_ids.insert(id, key);
+        if is_origin {
+            self.origins.push(key);
+            self.spreads.push(Spread::new());
+        } else {
+            self.stats.peers += 1;
+            self.set_margin();
+        }
+        Some(key)
+    }
+
+    /// A peer without transfers goes.
+    pub(super) fn remove_peer(&mut self, peer: Key<Peer>) {
+        while let Some(member) = self.peers[peer].members.last() {
+            self.remove_member(member);
+        }
+        self.forget_friends(peer);
+        self.set_rest(peer, None);
+        for (at, alarm) in
+            [(self.peers[peer].feed, Alarm::Feed(peer)), (self.peers[peer].watch, Alarm::Watch(peer))]
+        {
+            if let Some(at) = at.get() {
+                self.alarms.remove(&(at, alarm));
+            }
+        }
+        let partners = self.peers[peer].unusually(|unusual| std::mem::take(&mut unusual.partners));
+        for &partner in &*partners {
+            self.forget_pair(peer, partner);
+            self.forget_pair(partner, peer);
+        }
+        if let Some(gone) = self.peers.remove(peer) {
+            self.peer_ids.remove(&gone.id);
+            if gone.is_origin() {
+                if let Some(at) = self.origins.iter().position(|&origin| origin == peer) {
+                    self.origins.remove(at);
+                    self.spreads.remove(at);
+                }
+            } else {
+                self.stats.peers -= 1;
+                self.set_margin();
+            }
+        }
+    }
+
+    /// Whom a peer has met, and who has met it, are strangers again: both have room for somebody who may be of more use.
+    pub(super) fn forget_friends(&mut self, peer: Key<Peer>) {
+        let mut friends = std::mem::take(&mut self.peers[peer].friends);
+        for friend in friends.iter() {
+            self.peers[friend].friends.forget(peer);
+        }
+        friends.clear();
+        self.peers[peer].friends = friends;
+    }
+
+    pub(super) fn add_file(&mut self, id: FileId, size: u64, piece_size: u32) -> Option<Key<File>> {
+        let pieces = u32::try_from(
+            size.checked_div(u64::from(piece_size))? + u64::from(!size.is_multiple_of(u64::from(piece_size))),
+        )
+        .ok()?;
+        if pieces > MAX_PIECES || self.file_ids.contains_key(&id) {
+            return None;
+        }
+        let key = self.files.insert(File {
+            id,
+            size,
+            piece_size,
+            pieces,
+            rarity: Rarity::default(),
+            rules: Rules::default(),
+            members: Bag::default(),
+            hungry: Bag::default(),
+            holders: Bag::default(),
+            idle: Bag::default(),
+            closing: Bag::default(),
+        });
+        self.file_ids.insert(id, key);
+        Some(key)
+    }
+
+    /// A file nothing of which is under way goes.
+    pub(super) fn remove_file(&mut self, file: Key<File>) {
+        // Counting every copy of every piece down would be for nothing.
+        while let Some(member) = self.files[file].members.last() {
+            self.members[member].shares = false;
+            self.remove_member(member);
+        }
+        if let Some(gone) = self.files.remove(file) {
+            self.file_ids.remove(&gone.id);
+        }
+    }
+
+    /// Gives a peer nothing to do until then, or lets it do something again.
+    pub(super) fn set_rest(&mut self, peer: Key<Peer>, until: Option<Time>) {
+        let p = &mut self.peers[peer];
+        if !p.info.is_quiet && until.is_none() {
+            return;
+        }
+        p.info.is_quiet = until.is_some();
+        if let Some(at) = p.unusually(|unusual| unusual.rests.replace(until)) {
+            self.alarms.remove(&(at, Alarm::Rest(peer)));
+        }
+        if let Some(at) = until {
+            self.alarms.insert((at, Alarm::Rest(peer)));
+        }
+    }
+
+    /// What is known of the two sides of a transfer that ends will be needed at once. What is farther away comes later.
+    pub(super) fn fetch_sides(&self, transfer: Key<Transfer>) {
+        let t = &self.transfers[transfer];
+        let [before, after] = t.giving;
+        self.members.fetch(t.taker, 2);
+        self.peers.fetch(t.giver, 4);
+        before.into_iter().chain(after).for_each(|other| self.transfers.fetch(other, 2));
+        let m = &self.members[t.taker];
+        self.peers.fetch(m.peer, 4);
+        if let Some(word) = m.have.words().get((t.pieces.start / WORD) as usize) {
+            fetch(word, 1);
+        }
+        fetch(m.flights.as_slice(), 2);
+        self.fetch_offer(t.giver);
+    }
+
+    /// What a peer gives, and to whom, will be asked soon.
+    pub(super) fn fetch_offer(&self, peer: Key<Peer>) {
+        let Some(peer) = self.peers.get(peer) else { return };
+        peer.friends.fetch();
+        peer.giving.into_iter().for_each(|latest| self.transfers.fetch(latest, 2));
+        if let Some(offer) = peer.offers.first() {
+            self.members.fetch(offer, 2);
+        }
+    }
+
+    /// The next alarm will ring soon.
+    pub(super) fn fetch_alarm(&self) {
+        if let Some(&(_, Alarm::Feed(peer) | Alarm::Watch(peer))) = self.alarms.first() {
+            self.peers.fetch(peer, 4);
+        }
+    }
+
+    /// What a member needs will be asked at once.
+    pub(super) fn fetch_needs(&self, member: Key<Member>) {
+        let m = &self.members[member];
+        fetch(m.have.words(), 8);
+        fetch(m.flights.as_slice(), 2);
+        self.peers[m.peer].friends.fetch();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a peer with its acquaintances and its part in one file, without the bits: 512 bytes are the promise. Beside it
+    /// there is what [`Transfer`] takes for each transfer under way.
+    #[test]
+    fn a_peer_takes_little_memory() {
+        // A table of hashes takes a byte more for each place, and up to every other one is empty.
+        let id = 2 * (size_of::<(PeerId, Key<Peer>)>() + 1);
+        let peer = size_of::<Option<Peer>>() + friends::SIZE;
+        assert!(peer + size_of::<Option<Member>>() + id <= 512);
+        assert!(size_of::<Option<Transfer>>() + size_of::<Flight>() <= 112);
+    }
+
+    /// Or newcomers would get all that is new until they had caught up.
+    #[test]
+    fn what_came_from_origins_is_forgotten_by_half_and_half() {
+        let mut state = State::new(Config::default());
+        let info = crate::swarm::tests::ordinary_peer();
+        let key = state.add_peer(PeerId(1), info, Time(0)).unwrap();
+        (state.peers[key].fresh, state.peers[key].fresh_at) = (1e6, Time(0));
+        let left = [0, 2, 4, 6, 8, 400].map(|s| state.peers[key].fresh(Time(s * 1_000_000)));
+        assert_eq!(left, [1_000_000, 750_000, 500_000, 375_000, 250_000, 0]);
+    }
+}

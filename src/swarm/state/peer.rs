@@ -1,0 +1,307 @@
+//! A peer, with what was learned of its lines and how far it can be relied on.
+
+use super::{Member, Transfer};
+use crate::swarm::friends::Friends;
+use crate::swarm::places::Place;
+use crate::swarm::rates::{Limit, Link};
+use crate::swarm::slab::{Bag, Key, Keys, Seat};
+use crate::swarm::types::*;
+
+/// A taker's line is kept filled for this many times the time a giver's is: what comes from many givers waits in
+/// the queues of all of them, and must not be cut short because of that.
+const TAKER_COVER: u64 = 4;
+/// And by at least this many bytes.
+const TAKER_LEAST: u64 = 512 * 1024;
+/// And this many pieces, if its line is known to carry them in so many seconds. A large piece takes its giver long, which may
+/// have several under way. Of two a taker could get no more than a part of one giver's line, and whoever else has time for it
+/// could never give it anything.
+const TAKER_PIECES: u64 = 8;
+const TAKER_PIECES_S: u64 = 8;
+/// See [`Peer::trust`]: three failures in a row of one of which nothing is known, five after many that went well.
+const DOUBTFUL: u8 = 64;
+/// Pieces, see [`Peer::is_poor`].
+const LITTLE: u64 = 2;
+/// See [`Peer::balance`], microseconds.
+pub(in crate::swarm) const NEW_US: u64 = 30_000_000;
+/// See [`Peer::fresh`], microseconds.
+const FRESH_US: u64 = 4_000_000;
+
+/// Many peers are looked at for each assignment, in no order, and few of them are in the cache. What is asked of one that
+/// could take something is in its first two lines of 64 bytes, and what is asked of one that could give something in the
+/// first and the third. Four lines are all there are.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(in crate::swarm) struct Peer {
+    pub(in crate::swarm) members: Bag<Member>,
+    pub(in crate::swarm) friends: Friends,
+    pub(in crate::swarm) info: Info,
+
+    pub(in crate::swarm) down: Link,
+    /// Verified bytes.
+    pub(in crate::swarm) given: u64,
+    pub(in crate::swarm) taken: u64,
+    /// When the first of those who came together with it came.
+    pub(in crate::swarm) joined: Time,
+
+    pub(in crate::swarm) up: Link,
+    /// What few have.
+    pub(super) unusual: Option<Box<Unusual>>,
+    /// The entry of [`Alarm::Feed`].
+    pub(in crate::swarm) feed: Alarmed,
+    /// The entry of [`Alarm::Watch`]: not after the first alarm of what it gives.
+    pub(super) watch: Alarmed,
+
+    /// When something was last heard of it: from itself, or that what it sent has come.
+    pub(in crate::swarm) heard: Time,
+    /// Bytes that it lately got, or was promised, from origins, and when that was right: see [`Peer::fresh`].
+    pub(super) fresh_at: Time,
+    pub(super) fresh: f32,
+    /// The latest of the transfers in which it sends: see [`State::giving`].
+    pub(super) giving: Option<Key<Transfer>>,
+    /// Where something is wanted, not had and not under way.
+    pub(in crate::swarm) needs: Bag<Member>,
+    /// Where it has something to give.
+    pub(in crate::swarm) offers: Bag<Member>,
+    pub(in crate::swarm) id: PeerId,
+    /// In [`State::needy`].
+    pub(super) needy: Seat,
+}
+
+/// What is kept only of a peer that reads, to which an origin sends, or with which something went wrong.
+#[derive(Debug)]
+pub(in crate::swarm) struct Unusual {
+    /// With whom there is a record in [`Pairs`].
+    pub(super) partners: Keys<Peer>,
+    /// It was pinged and has not answered: it is given nothing to do. Until an alarm rings, which means that it is gone, or
+    /// that it is to be pinged again.
+    pub(super) rests: Alarmed,
+    /// Pings in a row that it let pass.
+    pub(in crate::swarm) silences: u8,
+    /// Where a reader waits, served first.
+    pub(super) urgent: Option<Key<Member>>,
+    /// In [`State::readers`].
+    pub(super) reads: Seat,
+    /// Wrong pieces it sent, as far as the accusers are believed.
+    pub(in crate::swarm) wrong: u16,
+    /// Different givers it said sent it wrong pieces.
+    pub(in crate::swarm) accused: u16,
+    /// How often in a row it could not be dialled.
+    pub(in crate::swarm) undialled: u16,
+    /// Bytes under way from origins.
+    pub(super) from_origins: u32,
+}
+
+impl Unusual {
+    const NOTHING: Self = Self {
+        partners: Keys::NONE,
+        rests: Alarmed::NEVER,
+        silences: 0,
+        urgent: None,
+        reads: Seat::NONE,
+        wrong: 0,
+        accused: 0,
+        undialled: 0,
+        from_origins: 0,
+    };
+
+    fn is_nothing(&self) -> bool {
+        self.partners.is_empty()
+            && !self.rests.is_set()
+            && self.urgent.is_none()
+            && !self.reads.is_taken()
+            && [self.wrong, self.accused, self.undialled, self.silences.into()] == [0; 4]
+            && self.from_origins == 0
+    }
+}
+
+/// What is kept of a [`PeerInfo`], and how far it can be relied on.
+#[derive(Debug)]
+pub(in crate::swarm) struct Info {
+    pub(in crate::swarm) up_limit: Limit,
+    pub(in crate::swarm) down_limit: Limit,
+    pub(in crate::swarm) place: Place,
+    pub(in crate::swarm) is_origin: bool,
+    pub(in crate::swarm) reachable: bool,
+    pub(in crate::swarm) gives: bool,
+    pub(in crate::swarm) runs: bool,
+    pub(in crate::swarm) puts: bool,
+    pub(in crate::swarm) is_distrusted: bool,
+    /// How reliable it was lately as a giver, from verified outcomes: 255 = every transfer went well.
+    pub(super) trust: u8,
+    /// Whether it rests.
+    pub(super) is_quiet: bool,
+}
+
+impl From<PeerInfo> for Info {
+    fn from(info: PeerInfo) -> Self {
+        let PeerInfo { is_origin, reachable, gives, runs, puts, up_limit, down_limit, address } = info;
+        let (up_limit, down_limit) = (up_limit.into(), down_limit.into());
+        Self {
+            up_limit,
+            down_limit,
+            place: Place::of(address),
+            is_origin,
+            reachable,
+            gives,
+            runs,
+            puts,
+            is_distrusted: false,
+            trust: u8::MAX / 2,
+            is_quiet: false,
+        }
+    }
+}
+
+/// When an alarm of a peer is set to ring, if it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::swarm) struct Alarmed(pub(super) Time);
+
+impl Alarmed {
+    pub(in crate::swarm) const NEVER: Self = Self(Time(u64::MAX));
+
+    pub(in crate::swarm) fn get(self) -> Option<Time> {
+        (self != Self::NEVER).then_some(self.0)
+    }
+
+    pub(in crate::swarm) fn is_set(self) -> bool {
+        self != Self::NEVER
+    }
+
+    /// The alarm it was set to before.
+    pub(super) fn replace(&mut self, at: Option<Time>) -> Option<Time> {
+        std::mem::replace(self, at.map_or(Self::NEVER, Self)).get()
+    }
+}
+
+impl Peer {
+    pub(in crate::swarm) fn is_origin(&self) -> bool {
+        self.info.is_origin
+    }
+
+    /// Whether others may be sent to it at all.
+    pub(in crate::swarm) fn gives(&self) -> bool {
+        self.info.gives && !self.info.is_distrusted
+    }
+
+    /// What it took, or was promised, more than it gave, in bytes for each second since it came, or for [`NEW_US`]. For those who
+    /// come together that is the ledger. Who comes late to those who have been here for long does not take precedence over them until it
+    /// has caught up; but it does over those who came shortly before, with whom it is to be done.
+    pub(in crate::swarm) fn balance(&self, now: Time) -> i64 {
+        let bytes = (self.taken + self.down.in_flight) as f64 - self.given as f64;
+        (bytes * 1e6 / now.since(self.joined).max(NEW_US) as f64) as i64
+    }
+
+    /// Whether nothing is under way to it, not counting some bytes; where most comes from peers, no more than two pieces and what its
+    /// line carries while messages travel, or who gives little would have its line idle between two transfers, and all of its file
+    /// still to get when others are done and go.
+    pub(in crate::swarm) fn is_poor(&self, by_peers: bool, but: u64) -> bool {
+        let under_way = self.down.in_flight.saturating_sub(but);
+        let meanwhile = self.down.rate().saturating_mul(self.down.lag_us()) / 1_000_000;
+        under_way == 0 || by_peers && under_way <= LITTLE * u64::from(self.down.unit) + meanwhile
+    }
+
+    /// Bytes that it lately got, or was promised, from origins: half of them are forgotten every [`FRESH_US`].
+    pub(in crate::swarm) fn fresh(&self, now: Time) -> u64 {
+        let age = now.since(self.fresh_at);
+        let halved = (self.fresh as u64).checked_shr((age / FRESH_US).min(64) as u32).unwrap_or(0);
+        halved - halved / 2 * (age % FRESH_US / 1000) / (FRESH_US / 1000)
+    }
+
+    /// How many bytes it should be receiving.
+    pub(in crate::swarm) fn down_budget(&self, config: &Config) -> u64 {
+        let cover = self.down.cover(config).saturating_mul(TAKER_COVER);
+        let budget = self.down.budget(config.initial_up, self.info.down_limit, cover, config);
+        if !self.info.down_limit.is_none() {
+            return budget;
+        }
+        let pieces = TAKER_PIECES * u64::from(self.down.unit);
+        budget.max(TAKER_LEAST).max(pieces.min(self.down.rate().saturating_mul(TAKER_PIECES_S)))
+    }
+
+    /// What few have.
+    pub(in crate::swarm) fn unusual(&self) -> &Unusual {
+        self.unusual.as_deref().unwrap_or(&Unusual::NOTHING)
+    }
+
+    /// Changes what few have.
+    pub(in crate::swarm) fn unusually<T>(&mut self, change: impl FnOnce(&mut Unusual) -> T) -> T {
+        let mut unusual = self.unusual.take().unwrap_or_else(|| Box::new(Unusual::NOTHING));
+        let result = change(&mut unusual);
+        self.unusual = Some(unusual).filter(|unusual| !unusual.is_nothing());
+        result
+    }
+
+    /// Its place in [`State::readers`].
+    pub(super) fn reads(&mut self) -> &mut Seat {
+        &mut self.unusual.get_or_insert_with(|| Box::new(Unusual::NOTHING)).reads
+    }
+
+    /// Where a reader waits, served first.
+    pub(in crate::swarm) fn urgent(&self) -> Option<Key<Member>> {
+        self.unusual.as_ref()?.urgent
+    }
+
+    /// So many bytes more are under way to it from origins.
+    pub(super) fn promised_by_origins(&mut self, bytes: u32) {
+        self.unusually(|unusual| unusual.from_origins = unusual.from_origins.saturating_add(bytes));
+    }
+
+    /// So many of them have come, or will not come.
+    pub(super) fn no_more_from_origins(&mut self, bytes: u32) {
+        self.unusually(|unusual| unusual.from_origins = unusual.from_origins.saturating_sub(bytes));
+    }
+
+    /// It was dialled.
+    pub(in crate::swarm) fn was_dialled(&mut self) {
+        if self.unusual().undialled > 0 {
+            self.unusually(|unusual| unusual.undialled = 0);
+        }
+    }
+
+    /// Whether it was asked for a sign of life and gave none.
+    pub(in crate::swarm) fn is_quiet(&self) -> bool {
+        self.info.is_quiet
+    }
+
+    /// How long after the latest time for which something was expected of it, it is taken for gone, microseconds; it is pinged
+    /// when half of that has passed. Who was always punctual is missed soon.
+    pub(in crate::swarm) fn patience(&self, config: &Config) -> u64 {
+        let usual = config.silence_us;
+        match self.up.latest().max(self.down.latest()) {
+            Some(latest) => latest.clamp(usual / 2, usual.saturating_mul(4)),
+            None => usual,
+        }
+    }
+
+    /// What it sent came and was right, or not.
+    pub(in crate::swarm) fn trust(&mut self, is_good: bool) {
+        match is_good {
+            true => self.info.trust += (u8::MAX - self.info.trust) / 8,
+            false => self.info.trust -= self.info.trust.div_ceil(4),
+        }
+    }
+
+    /// Whether so much of what it was to send lately failed that it gets one transfer at a time.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.info.trust < DOUBTFUL
+    }
+
+    pub(in crate::swarm) fn can_receive_more(&self, config: &Config) -> bool {
+        self.down.in_flight < self.down_budget(config) && self.can_receive_one_more(config)
+    }
+
+    /// Whether it can receive at least what cannot wait.
+    pub(in crate::swarm) fn can_receive_one_more(&self, config: &Config) -> bool {
+        u32::from(self.down.transfers) < config.max_transfers_per_peer && !self.is_quiet()
+    }
+
+    /// Whether it should receive from peers, too: they leave some room, so that many slow ones cannot keep the
+    /// origin out, however large a piece is.
+    pub(in crate::swarm) fn can_receive_more_from_peers(&self, config: &Config) -> bool {
+        let budget = self.down_budget(config);
+        self.down.in_flight < budget / 4 * 3
+            && self.down.in_flight + u64::from(self.down.unit) < budget
+            && u32::from(self.down.transfers) < config.max_transfers_per_peer / 4 * 3
+            && self.can_receive_one_more(config)
+    }
+}
