@@ -46,9 +46,9 @@ pub(in crate::swarm) struct Peer {
     pub(in crate::swarm) up: Link,
     /// What few have.
     pub(super) unusual: Option<Box<Unusual>>,
-    /// The entry of [`Alarm::Feed`].
+    /// The entry of [`Alarm::Feed`](super::Alarm::Feed).
     pub(in crate::swarm) feed: Alarmed,
-    /// The entry of [`Alarm::Watch`]: not after the first alarm of what it gives.
+    /// The entry of [`Alarm::Watch`](super::Alarm::Watch): not after the first alarm of what it gives.
     pub(super) watch: Alarmed,
 
     /// When something was last heard of it: from itself, or that what it sent has come.
@@ -56,21 +56,21 @@ pub(in crate::swarm) struct Peer {
     /// Bytes that it lately got, or was promised, from origins, and when that was right: see [`Peer::fresh`].
     pub(super) fresh_at: Time,
     pub(super) fresh: f32,
-    /// The latest of the transfers in which it sends: see [`State::giving`].
+    /// The latest of the transfers in which it sends: see [`State::giving`](super::State::giving).
     pub(super) giving: Option<Key<Transfer>>,
     /// Where something is wanted, not had and not under way.
     pub(in crate::swarm) needs: Bag<Member>,
     /// Where it has something to give.
     pub(in crate::swarm) offers: Bag<Member>,
     pub(in crate::swarm) id: PeerId,
-    /// In [`State::needy`].
+    /// In [`State::needy`](super::State::needy).
     pub(super) needy: Seat,
 }
 
 /// What is kept only of a peer that reads, to which an origin sends, or with which something went wrong.
 #[derive(Debug)]
 pub(in crate::swarm) struct Unusual {
-    /// With whom there is a record in [`Pairs`].
+    /// With whom there is a record in [`Pairs`](crate::swarm::pairs::Pairs).
     pub(super) partners: Keys<Peer>,
     /// It was pinged and has not answered: it is given nothing to do. Until an alarm rings, which means that it is gone, or
     /// that it is to be pinged again.
@@ -79,7 +79,7 @@ pub(in crate::swarm) struct Unusual {
     pub(in crate::swarm) silences: u8,
     /// Where a reader waits, served first.
     pub(super) urgent: Option<Key<Member>>,
-    /// In [`State::readers`].
+    /// In [`State::readers`](super::State::readers).
     pub(super) reads: Seat,
     /// Wrong pieces it sent, as far as the accusers are believed.
     pub(in crate::swarm) wrong: u16,
@@ -231,7 +231,7 @@ impl Peer {
         result
     }
 
-    /// Its place in [`State::readers`].
+    /// Its place in [`State::readers`](super::State::readers).
     pub(super) fn reads(&mut self) -> &mut Seat {
         &mut self.unusual.get_or_insert_with(|| Box::new(Unusual::NOTHING)).reads
     }
