@@ -298,6 +298,24 @@ mod tests {
         }
     }
 
+    /// A megabyte a second, of which is told every quarter of a second: runs of a second that overlap by a tenth.
+    #[test]
+    fn news_in_lumps_does_not_make_a_line_look_faster() {
+        let (mut link, second) = (Link { learned: 1e6, ..Link::default() }, 1_000_000);
+        let ms = |ms: u64| Time(ms * 1000);
+        let mut mark = link.begin(second, 65_536, ms(0), 0);
+        for run in 0..20_u64 {
+            let (from, begun) = (run * 1000, (run * 1000).saturating_sub(100));
+            (1..4).for_each(|lump| link.passed(second / 4, mark, ms(begun), ms(from + 250 * lump), second));
+            let unheard = link.unheard(ms(from + 900));
+            let next = link.begin(second, 65_536, ms(from + 900), 0).beyond(unheard);
+            link.passed(second / 4, mark, ms(begun), ms(from + 1000), second);
+            link.end(0);
+            mark = next;
+            assert!((700_000..=1_150_000).contains(&link.rate()), "run {run}: {}", link.rate());
+        }
+    }
+
     #[test]
     fn follows_a_line_that_gets_slower() {
         let mut link = Link::default();

@@ -32,8 +32,7 @@ impl Swarm {
         let state = &self.state;
         let (g, t) = (&state.peers[giver], &state.peers[taker]);
         let has_room = match g.is_origin() {
-            // What it has room for is reckoned so that others have room, too.
-            true if state.is_alone(giver) => t.can_receive_one_more(&state.config),
+            true if state.is_alone(giver) => t.can_receive_more_alone(&state.config),
             true => t.can_receive_more(&state.config) || self.may_be_filled(giver, taker),
             false => t.can_receive_more_from_peers(&state.config),
         };

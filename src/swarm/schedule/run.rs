@@ -156,9 +156,15 @@ impl Swarm {
         let by_rate = from.up.rate_or(budget, from.info.up_limit).saturating_mul(run_us) / 1_000_000;
         // Who serves many is to have time for all of them.
         let are_many = from.is_origin() && state.needy.len() > 1 && state.serves_many(giver);
-        let by_taker = match are_many && to.down.rate() > 0 {
-            true => to.down.rate().saturating_mul(TAKER_RUN_US * state.depth(giver).0) / 1_000_000,
-            false => u64::MAX,
+        let by_taker = match () {
+            // What the origin sent to others before says nothing of this one's line.
+            () if state.is_alone(giver) => {
+                to.down.rate_or(SMALL, to.info.down_limit).saturating_mul(run_us) / 1_000_000
+            }
+            () if are_many && to.down.rate() > 0 => {
+                to.down.rate().saturating_mul(TAKER_RUN_US * state.depth(giver).0) / 1_000_000
+            }
+            () => u64::MAX,
         };
         let bytes = by_rate.min(share).min(by_taker).min(state.config.max_run_bytes);
         let pieces = (bytes / u64::from(file.piece_size)) as u32;

@@ -290,6 +290,12 @@ impl Peer {
         self.down.in_flight < self.down_budget(config) && self.can_receive_one_more(config)
     }
 
+    /// The same for one that is alone with an origin, from which it is to have as much under way as that would send.
+    pub(in crate::swarm) fn can_receive_more_alone(&self, config: &Config) -> bool {
+        let budget = self.down.budget(0, self.info.down_limit, config.alone_us, config);
+        self.down.in_flight < budget.max(self.down_budget(config)) && self.can_receive_one_more(config)
+    }
+
     /// Whether it can receive at least what cannot wait.
     pub(in crate::swarm) fn can_receive_one_more(&self, config: &Config) -> bool {
         u32::from(self.down.transfers) < config.max_transfers_per_peer && !self.is_quiet()

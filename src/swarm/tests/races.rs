@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::swarm::sim::{
     FileSpec, Host, MBIT, MIB, Outcome, SECOND, Setup, Summary, run, run_with, scenario,
 };
-use crate::swarm::{Command, Reason};
+use crate::swarm::{Command, PeerId, Reason};
 
 /// Runs a scenario with a few seeds; the worst of what `measure` says.
 fn worst(name: &str, seeds: u64, measure: impl Fn(&Summary) -> f64) -> f64 {
@@ -150,6 +150,24 @@ fn who_comes_second_gets_something_at_once() {
         assert!(waited <= 50_000, "joins at {joins}: {waited}");
         assert_eq!(summary.finished, 2);
     }
+}
+
+/// Long runs are long by what both lines carry, whatever the origin sent to others before.
+#[test]
+fn a_slow_peer_that_is_alone_is_not_promised_minutes() {
+    let fast = Host { leaves_when_done: true, ..peer(1000.0, 1000.0) };
+    let slow = Host { arrives: 5_000_000, ..peer(1.0, 2.0) };
+    let setup = with_origin(1000.0, &[fast, slow], 32 * MIB, 1);
+    let mut most = 0;
+    let summary = run_with(&setup, |swarm, _, _| {
+        let slow = swarm.state.peer_ids.get(&PeerId(2)).map(|&key| &swarm.state.peers[key].down);
+        if let Some(down) = slow {
+            most = most.max(down.in_flight);
+        }
+    })
+    .summary(&setup);
+    assert_eq!(summary.finished, 2);
+    assert!(most <= 3 * MIB / 2, "{most} bytes under way to a line of 250,000 a second");
 }
 
 /// Whoever takes a transfer over would have to wait for the same line, if it is the taker's that is full.
