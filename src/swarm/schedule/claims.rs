@@ -13,9 +13,10 @@ use crate::swarm::types::*;
 /// where it is not peers from whom most comes; it took less than others in comparison to what it gave.
 pub(super) type Claim = (Reverse<i32>, bool, bool, i64);
 
-/// The same for what an origin sends: the operator says so; a reader waits; nothing at all is under way, or less from the origin than it can take; something nobody has is needed, and
-/// it got less of that in comparison to its uplink; or, where there is nothing of that kind, it came later, and among those who came
-/// together it lacks more than half, and needs less (in a crowd, more).
+/// The same for what an origin sends: the operator says so; a reader waits; nothing at all is under way, or less from the
+/// origin than it can take; something nobody has is needed, and it got less of that in comparison to its uplink; or, where
+/// there is nothing of that kind, it came later, and among those who came together it lacks more than half, and needs less
+/// (in a crowd, more).
 pub(super) type OriginClaim = (Reverse<i32>, bool, (bool, bool), bool, (Reverse<Time>, bool), i64);
 
 impl Swarm {

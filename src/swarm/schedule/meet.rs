@@ -7,7 +7,7 @@ use crate::swarm::slab::{Bag, Key};
 use crate::swarm::state::{File, Member, Peer};
 use crate::swarm::types::*;
 
-/// And strangers.
+/// Strangers looked at beside acquaintances, of which it is [`SAMPLE`].
 const STRANGERS: usize = 2;
 /// Of so many, one taken at random is hardly ever an acquaintance.
 const MANY: usize = 16 * friends::MOST;
