@@ -158,8 +158,8 @@ impl Swarm {
         let are_many = from.is_origin() && state.needy.len() > 1 && state.serves_many(giver);
         let by_taker = match () {
             // What the origin sent to others before says nothing of this one's line.
-            () if state.is_alone(giver) => {
-                to.down.rate_or(SMALL, to.info.down_limit).saturating_mul(run_us) / 1_000_000
+            () if is_alone => {
+                to.down.rate_or(SMALL, to.info.down_limit).saturating_mul(RUN_ALONE_US) / 1_000_000
             }
             () if are_many && to.down.rate() > 0 => {
                 to.down.rate().saturating_mul(TAKER_RUN_US * state.depth(giver).0) / 1_000_000

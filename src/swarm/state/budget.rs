@@ -184,13 +184,14 @@ impl State {
     }
 
     /// Whether a giver is an origin with one peer and nobody else. So nobody waits for anything that comes, nobody else could
-    /// send it, and each order, and each word of what has come, would be for nothing. Not before something is known of the line.
+    /// send it, and each order, and each word of what has come, would be for nothing. Not before something is known of the line,
+    /// nor where that sends the longest run in less than a second: orders are few there, and what limits is not the line.
     pub(in crate::swarm) fn is_alone(&self, giver: Key<Peer>) -> bool {
         self.stats.peers == 1
             && self.needy.len() == 1
             && self.origins.len() == 1
             && self.peers[giver].is_origin()
-            && self.peers[giver].up.rate() > 0
+            && (1..=self.config.max_run_bytes).contains(&self.peers[giver].up.rate())
             && self.readers.is_empty()
     }
 }
