@@ -232,20 +232,26 @@ fn peers_that_misbehave_cost_time_and_never_integrity() {
     assert!(exchanges.iter().any(|e| e.error.is_none() && e.received && !e.is_origin));
 }
 
+/// A peer that sends so many pieces of what is asked for, and the rest when it is told to go on.
+fn halting(bytes: Vec<u8>, pieces: usize) -> (HttpPeer, mpsc::Sender<()>) {
+    let (go_on, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let peer = HttpPeer::new(move |mut stream, range| {
+        let halt = range.start + pieces * PIECE as usize;
+        let _ = stream.write_all(head(&bytes, &range, "proof").as_bytes());
+        let _ = stream.write_all(&bytes[range.start..halt]);
+        if wait.lock().unwrap().recv().is_ok() {
+            let _ = stream.write_all(&bytes[halt..range.end]);
+        }
+    });
+    (peer, go_on)
+}
+
 #[test]
 fn a_run_is_told_piece_by_piece_and_can_be_called_off() {
     let served = Served::new(6, 8 * PIECE as usize);
     let bytes = served.bytes.clone();
-    let (go_on, wait) = mpsc::channel::<()>();
-    let wait = Mutex::new(wait);
-    let slow = {
-        let bytes = bytes.clone();
-        HttpPeer::new(move |mut stream, range| {
-            let _ = stream.write_all(head(&bytes, &range, "proof").as_bytes());
-            let _ = stream.write_all(&bytes[range.start..range.start + 3 * PIECE as usize]);
-            let _ = wait.lock().unwrap().recv();
-        })
-    };
+    let (slow, go_on) = halting(bytes.clone(), 3);
     let honest = HttpPeer::honest(bytes.clone());
     let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
@@ -277,15 +283,7 @@ fn a_run_is_told_piece_by_piece_and_can_be_called_off() {
 #[test]
 fn pieces_are_told_as_seldom_as_the_server_wants() {
     let served = Served::new(44, 8 * PIECE as usize);
-    let bytes = served.bytes.clone();
-    let (go_on, wait) = mpsc::channel::<()>();
-    let wait = Mutex::new(wait);
-    let slow = HttpPeer::new(move |mut stream, range| {
-        let _ = stream.write_all(head(&bytes, &range, "proof").as_bytes());
-        let _ = stream.write_all(&bytes[range.start..range.start + 3 * PIECE as usize]);
-        let _ = wait.lock().unwrap().recv();
-        let _ = stream.write_all(&bytes[range.start + 3 * PIECE as usize..range.end]);
-    });
+    let (slow, go_on) = halting(served.bytes.clone(), 3);
     let server = Server::start();
     let (client, local) = (client(|_| {}), scratch());
     let session = open(&client, &server);
@@ -314,17 +312,8 @@ fn what_a_reader_has_left_behind_is_called_off() {
     let served = Served::new(41, 64 * PIECE as usize);
     let bytes = served.bytes.clone();
     let piece = u64::from(PIECE);
-    let (go_on, wait) = mpsc::channel::<()>();
-    let wait = Mutex::new(wait);
     // Two pieces, and then it would take for ever.
-    let slow = {
-        let bytes = bytes.clone();
-        HttpPeer::new(move |mut stream, range| {
-            let _ = stream.write_all(head(&bytes, &range, "proof").as_bytes());
-            let _ = stream.write_all(&bytes[range.start..range.start + 2 * PIECE as usize]);
-            let _ = wait.lock().unwrap().recv();
-        })
-    };
+    let (slow, go_on) = halting(bytes.clone(), 2);
     let honest = HttpPeer::honest(bytes.clone());
     let server = Server::start();
     let client = client(|_| {});

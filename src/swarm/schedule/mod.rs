@@ -45,7 +45,7 @@ const SAMPLE: usize = 8;
 const FILES: usize = 32;
 /// Rounds of looking at those whose situation has changed, in one call.
 const ROUNDS: usize = 3;
-/// The same for an origin, of readers and of all: what it gives is what all others have to pass on.
+/// Takers looked at before an origin sends to one of them, of readers and of all: what it gives is what all others have to pass on.
 const ORIGIN_SAMPLE: usize = 16;
 /// Files of a taker compared before the origin sends it something.
 const ORIGIN_FILES: usize = 4;

@@ -125,8 +125,9 @@ impl Swarm {
             return 1;
         }
         // With nobody to exchange with there is nothing to be gained from parts, and each costs an order and a request.
-        let is_alone = from.is_origin() && state.needy.len() == 1;
-        if is_alone
+        let is_only_taker = from.is_origin() && state.needy.len() == 1;
+        let is_alone = state.is_alone(giver);
+        if is_only_taker
             && file.rules.origin_rate.is_none()
             && u64::from(m.open) * u64::from(file.piece_size) <= SMALL
         {
@@ -144,13 +145,13 @@ impl Swarm {
                 windows => budget / (windows + 1).min(SHARES),
             },
             // For a second at least, even if the line is taken for slower than it is.
-            false if state.is_alone(giver) => 2 * budget,
-            false if is_alone => budget,
+            false if is_alone => 2 * budget,
+            false if is_only_taker => budget,
             false => budget / SHARES,
         };
         let run_us = match () {
             () if !state.readers.is_empty() => RUN_BESIDE_READERS_US,
-            () if state.is_alone(giver) => RUN_ALONE_US,
+            () if is_alone => RUN_ALONE_US,
             () => RUN_US,
         };
         let by_rate = from.up.rate_or(budget, from.info.up_limit).saturating_mul(run_us) / 1_000_000;
@@ -158,7 +159,7 @@ impl Swarm {
         let are_many = from.is_origin() && state.needy.len() > 1 && state.serves_many(giver);
         let by_taker = match () {
             // What the origin sent to others before says nothing of this one's line.
-            () if is_alone => {
+            () if is_only_taker => {
                 to.down.rate_or(SMALL, to.info.down_limit).saturating_mul(RUN_ALONE_US) / 1_000_000
             }
             () if are_many && to.down.rate() > 0 => {
@@ -177,12 +178,12 @@ impl Swarm {
         } as u32;
         // The last pieces come one by one, from whoever is quickest.
         let last = match () {
-            () if state.is_alone(giver) => 1,
-            () if is_alone && state.origins.len() == 1 => 2,
+            () if is_alone => 1,
+            () if is_only_taker && state.origins.len() == 1 => 2,
             () => LAST,
         };
         let longest = pieces.min(paced).min(apart).min(m.open.div_ceil(last)).max(1);
-        if state.is_alone(giver) {
+        if is_alone {
             return longest;
         }
         // A power of two, so that parts of longer runs are as good to pass on in shorter ones.

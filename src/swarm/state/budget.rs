@@ -62,7 +62,7 @@ impl State {
             && u64::from(peer.unusual().from_origins) >= self.most_for_one(origin, peer.down.rate())
     }
 
-    /// The same, now. The last pieces are for whoever is free first: what is told to one long before it can be sent is not there
+    /// How many bytes it should be sending now ([`up_budget`](Self::up_budget)). The last pieces are for whoever is free first: what is told to one long before it can be sent is not there
     /// for another that runs dry meanwhile.
     fn up_budget_now(&self, peer: Key<Peer>) -> u64 {
         let (budget, up) = (self.up_budget(peer), &self.peers[peer].up);

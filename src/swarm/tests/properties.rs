@@ -145,9 +145,10 @@ fn who_gives_more_than_it_gets_comes_first() {
 fn nobody_gets_less_than_it_gives_while_somebody_could_send_to_it() {
     let looked_at = std::sync::atomic::AtomicU32::new(0);
     for_all(seeds(0..300), |seed| {
-        let mut crowd = Crowd::new(seed, [100, 60, 20][seed as usize % 3]);
+        let reachable = [100, 60, 20][seed as usize % 3];
+        let mut crowd = Crowd::new(seed, reachable);
         for step in 0..400 {
-            if !crowd.step(100) {
+            if !crowd.step(reachable) {
                 break;
             }
             let (swarm, now) = (&crowd.world.swarm, crowd.world.now);
