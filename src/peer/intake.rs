@@ -92,8 +92,9 @@ impl Intake<'_> {
                     return Err(trouble);
                 }
                 let now = Instant::now();
-                // Only who gives has better uses for its uplink.
-                if filling.room() > 0 && is_sending(now) {
+                // Only who gives has better uses for its uplink. Where something was lost the sender has little under way, and
+                // waits for every acknowledgement.
+                if filling.room() > 0 && is_sending(now) && !self.link.loses(now) {
                     lull.begin(*got, piece_end, now);
                 }
             }

@@ -5,16 +5,20 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::head::{HeadError, Parsed};
+use super::sys::out_of_order;
 use crate::wire::limits::MAX_HTTP_HEAD;
 
 /// Room made for reading heads and chunk sizes.
 const READ_AHEAD: usize = 4 * 1024;
+/// After segments were lost, more may be for so long.
+const LATELY: Duration = Duration::from_secs(2);
 /// Longest line with the size of a chunk, extensions included.
 const MAX_CHUNK_LINE: usize = 1024;
 
@@ -24,6 +28,10 @@ pub(super) struct Link {
     pub(super) stream: Arc<TcpStream>,
     /// Bytes that have come but belong to nobody yet.
     ahead: BytesMut,
+    /// Segments that had come out of order when that was last asked.
+    out_of_order: u32,
+    /// When more of them were found.
+    lost_at: Option<Instant>,
 }
 
 /// Why no head came.
@@ -42,7 +50,7 @@ impl Link {
         // Heads and pieces are written whole, so there is nothing that Nagle's algorithm could usefully wait for.
         // If this fails the connection is broken, which the first read or write will tell.
         let _ = stream.set_nodelay(true);
-        Self { stream: Arc::new(stream), ahead: BytesMut::from(first) }
+        Self { stream: Arc::new(stream), ahead: BytesMut::from(first), out_of_order: 0, lost_at: None }
     }
 
     /// Waits until there are bytes to look at. False: the connection has ended. Holds no buffer while it waits.
@@ -104,6 +112,15 @@ impl Link {
         // Where this is not known, or fails, more is sent than is needed.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let _ = socket2::SockRef::from(&*self.stream).set_tcp_quickack(false);
+    }
+
+    /// Whether segments of what comes were lost lately, as far as that can be known here.
+    pub(super) fn loses(&mut self, now: Instant) -> bool {
+        let before = std::mem::replace(&mut self.out_of_order, out_of_order(&self.stream));
+        if self.out_of_order != before {
+            self.lost_at = Some(now);
+        }
+        self.lost_at.is_some_and(|at| now.saturating_duration_since(at) < LATELY)
     }
 
     /// Whether a connection that has been idle can be used again: still open, and nothing has come unasked.

@@ -4,7 +4,8 @@
 //! uplink as what this host gives: 2.3% of it, where all give as much as they take. What has not been read narrows the window
 //! that can be offered, and while that is narrower than the one last offered, the acknowledgement waits until the application
 //! reads (`__tcp_ack_snd_check`, `tcp_cleanup_rbuf`), or for 40 ms. So who reads now and then saves most of them. On a fast
-//! line that would make the sender wait, and where nothing is being given it would gain nothing: see [`Lull::begin`].
+//! line that would make the sender wait, and where nothing is being given it would gain nothing: see [`Lull::begin`]. Nor is it
+//! done where segments of a connection are lost: its sender has little under way then, and each wait would stop it.
 
 use std::time::Duration;
 
