@@ -5,6 +5,9 @@
 //! came through is the least of both. Where many get more than any of them could receive, it is clear; else it is tried out now
 //! and then: if more comes through when many are served, they are, for a while.
 //!
+//! At first many are served, and when more comes through than any of them receives, it is tried out whether still more does when
+//! more is under way.
+//!
 //! Where that is so, more is to be under way than keeps a line busy until the next order: each of many takers needs longer for its
 //! part, as it receives from others, too. What is under way in vain, because the line is full, does little harm then.
 //!
@@ -21,6 +24,8 @@ const FEW_US: u64 = 1_000_000;
 const MOST_FEW_US: u64 = 16_000_000;
 /// Many are served at first for so long, from the time on when there is somebody.
 const FIRST_US: u64 = 1_500_000;
+/// Meanwhile it is tried out now and then, for so long, whether more comes through when more is under way.
+const MORE_US: u64 = 400_000;
 /// For how long what a trial has found is believed: at first, and at most, as it doubles while that is confirmed.
 const MANY_US: u64 = 4_000_000;
 const MOST_MANY_US: u64 = 32_000_000;
@@ -57,13 +62,17 @@ enum Phase {
     Few,
     /// Many, to see whether that is more than this, bytes a second.
     Trial(u64),
+    /// Many, when nothing is known yet, until then at most.
+    First(Time),
+    /// The same with more under way, to see whether more comes through than this, bytes a second.
+    More(u64, Time),
     Many,
 }
 
 impl Spread {
     pub(super) fn new() -> Self {
         Self {
-            phase: Phase::Many,
+            phase: Phase::First(Time(0)),
             until: Time(0),
             mark: None,
             few_us: FEW_US,
@@ -82,7 +91,8 @@ impl Spread {
     /// How many times as much as keeps the line busy until the next order is to be under way.
     pub(super) fn depth(&self) -> u64 {
         match self.phase {
-            Phase::Few => 1,
+            Phase::Few | Phase::First(_) => 1,
+            Phase::More(..) => DEEP_TRIAL,
             // From less than one of them receives, it is hardly the takers who keep it.
             Phase::Trial(few) if self.has_new && few <= self.fastest => 1,
             Phase::Trial(_) if self.has_new => DEEP_NEW,
@@ -106,9 +116,13 @@ impl Spread {
     /// To be called while there is somebody to be served, with all the bytes that have come through, and those of a piece.
     pub(super) fn step(&mut self, given: u64, piece: u64, now: Time) {
         if given == 0 {
-            self.until = now.plus(FIRST_US);
+            (self.phase, self.until) = (Phase::First(now.plus(FIRST_US)), now.plus(MORE_US));
         }
-        if now.plus(TRIAL_US / 2) < self.until {
+        let counts = match self.phase {
+            Phase::First(_) | Phase::More(..) => MORE_US / 2,
+            _ => TRIAL_US / 2,
+        };
+        if now.plus(counts) < self.until {
             return;
         }
         let &mut (since, before) = self.mark.get_or_insert((now, given));
@@ -117,7 +131,15 @@ impl Spread {
             return;
         }
         let rate = bytes.saturating_mul(1_000_000) / now.since(since).max(1);
+        let is_too_much = rate.saturating_mul(2) > self.fastest.saturating_mul(TOO_MUCH);
         let (phase, time) = match self.phase {
+            Phase::First(end) if now.plus(MORE_US) < end && is_too_much => (Phase::More(rate, end), MORE_US),
+            Phase::First(end) if now < end => (Phase::First(end), MORE_US),
+            Phase::More(before, _) if rate.saturating_mul(4) >= before.saturating_mul(GAIN) => {
+                self.is_proven = true;
+                (Phase::Many, TRIAL_US)
+            }
+            Phase::More(_, end) => (Phase::First(end), MORE_US),
             Phase::Few => (Phase::Trial(rate), TRIAL_US),
             Phase::Trial(few) if rate.saturating_mul(4) >= few.saturating_mul(GAIN) => {
                 let time = self.many_us;
@@ -130,12 +152,12 @@ impl Spread {
                 (self.few_us, self.many_us) = ((time * 4).min(MOST_FEW_US), MANY_US);
                 (Phase::Few, time)
             }
-            Phase::Many if rate.saturating_mul(2) > self.fastest.saturating_mul(TOO_MUCH) => {
+            Phase::First(_) | Phase::Many if is_too_much => {
                 self.is_proven = true;
                 (Phase::Many, TRIAL_US)
             }
             // What few carry may be something else by now.
-            Phase::Many => {
+            Phase::First(_) | Phase::Many => {
                 self.is_proven = false;
                 (Phase::Few, TRIAL_US)
             }
@@ -185,6 +207,33 @@ mod tests {
         assert_eq!(depth_after(1000, false, 10), DEEP);
         assert_eq!(depth_after(1000, true, 10), DEEP_NEW);
         assert_eq!(depth_after(100, false, 60), 1, "one line could not take more");
+    }
+
+    /// For each millisecond of the first so many: how much is under way when more of it brings so many percent of what came before.
+    fn depths_at_first(milliseconds: u64, more: u64) -> Vec<u64> {
+        let (mut spread, mut given) = (Spread::new(), 0);
+        let depths = (0..milliseconds).map(|ms| {
+            spread.meets([30_000, 10_000].into_iter(), true);
+            spread.step(given, 100, Time(ms * 1000));
+            given += if spread.depth() > 1 { more } else { 100 };
+            spread.depth()
+        });
+        depths.collect()
+    }
+
+    #[test]
+    fn what_holds_takers_up_at_first_is_found_out_soon() {
+        let depths = depths_at_first(1000, 200);
+        assert!(depths[..300].iter().all(|&depth| depth == 1), "nothing is known yet");
+        assert!(depths[800..].iter().all(|&depth| depth > 1), "{depths:?}");
+    }
+
+    #[test]
+    fn more_is_not_under_way_for_long_where_that_brings_nothing() {
+        let depths = depths_at_first(FIRST_US / 1000, 100);
+        let deep = depths.iter().filter(|&&depth| depth > 1).count() as u64;
+        assert_eq!(deep, MORE_US / 1000, "one trial");
+        assert_eq!(depths.last(), Some(&1));
     }
 
     #[test]
