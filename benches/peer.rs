@@ -20,7 +20,7 @@ use pdtp::content::{Layout, PieceHashes, PieceSize, hash_piece};
 use pdtp::peer::connect::{Errand, Pool};
 use pdtp::peer::head::{RangeRequest, parse_range};
 use pdtp::peer::serve::{Body, Request, Response, Service, serve_connection};
-use pdtp::peer::{Claim, FileSpan, PieceSink, RateLimiter};
+use pdtp::peer::{Claim, FileSpan, Finished, PieceSink, RateLimiter};
 use pdtp::wire::{Digest, UrlPath};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -201,8 +201,8 @@ impl PieceSink for Sink {
         self.file.write_all_at(bytes, offset)
     }
 
-    fn finish(&self, piece: u32, digest: Digest) -> io::Result<bool> {
-        Ok(self.hashes.is_right(piece, &digest))
+    fn finish(&self, piece: u32, digest: Digest) -> io::Result<Finished> {
+        Ok(if self.hashes.is_right(piece, &digest) { Finished::Right } else { Finished::Wrong })
     }
 
     fn release(&self, _piece: u32) {}

@@ -268,6 +268,184 @@ fn a_first_block_that_is_not_proved_ends_it_before_it_begins() {
     }
 }
 
+/// Pieces that come to a client for which nobody waits.
+fn unhurried(served: &Served, id: u64, from: &HttpPeer, pieces: Range<u32>) -> wire::Transfer {
+    wire::Transfer { progress_ms: Some(250), ..served.transfer(id, from.address, bytes_of(served, pieces)) }
+}
+
+/// Until a transfer has ended: how, and how many pieces were told of meanwhile.
+fn ended_with(peer: &mut Peer, id: u64) -> (Option<FailureKind>, usize) {
+    let mut told = 0;
+    loop {
+        match peer.hear().unwrap() {
+            Message::AskHashes(ask) => panic!("nothing is missing: {ask:?}"),
+            Message::Progress(progress) => told += progress.pieces.len(),
+            Message::Completed(completed) if completed.id == Some(id) => return (completed.error, told),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn where_nobody_waits_for_pieces_roots_of_blocks_are_enough() {
+    let served = served(20);
+    let honest = HttpPeer::honest(served.bytes.clone());
+    let server = Server::start();
+    let (client, local) = (client(|config| config.seeding = Seeding::Always), scratch());
+    let session = open(&client, &server);
+    let (transfer, mut peer) = begun(&server, &session, local.path(), &served);
+    peer.send(unhurried(&served, 1, &honest, 64..128));
+    let ask = asked(&mut peer);
+    assert_eq!((ask.first, ask.count, ask.proof, ask.roots), (0, 1024, true, true));
+    wait_until("the pieces are fetched meanwhile", PATIENCE, || honest.requests() == 1);
+    assert_eq!(transfer.progress().done, 0);
+    let told = served.tell_hashes(&ask);
+    assert_eq!(told.hashes.0.len(), 19 * 32);
+    peer.send(told);
+    assert_eq!(ended_with(&mut peer, 1).0, None);
+    // What was verified so can be given to others, and is told of by hash.
+    let (status, body) = take(&peer, &served, 100..101);
+    assert!(status == 206 && body == served.bytes[100 * PIECE as usize..101 * PIECE as usize]);
+
+    // What comes after it needs no question, and the last block is shorter.
+    peer.send(unhurried(&served, 2, &honest, 128..PIECES));
+    assert_eq!(ended_with(&mut peer, 2).0, None);
+    assert_eq!(transfer.progress().done, bytes_of(&served, 64..PIECES).map(|_| 1).sum::<u64>());
+    serve_to_the_end(&mut peer, &served, &honest, 0..64, &transfer);
+    assert!(std::fs::read(local.path().join("file")).unwrap() == served.bytes);
+}
+
+/// A run that is cut in the midst of a block, or of few pieces, cannot be judged by roots as a whole.
+#[test]
+fn of_parts_of_blocks_the_hashes_are_asked_for() {
+    let served = served(21);
+    let honest = HttpPeer::honest(served.bytes.clone());
+    let server = Server::start();
+    let (client, local) = (client(|_| {}), scratch());
+    let session = open(&client, &server);
+    let (transfer, mut peer) = begun(&server, &session, local.path(), &served);
+    peer.send(unhurried(&served, 1, &honest, 70..139));
+    let mut asks = [(); 3].map(|()| asked(&mut peer));
+    asks.sort_unstable_by_key(|ask| (ask.first, ask.count));
+    let asks_for = asks.each_ref().map(|ask| (ask.first, ask.count, ask.roots));
+    assert_eq!(asks_for, [(0, 1024, true), (64, 16, false), (128, 16, false)]);
+    for ask in &asks {
+        peer.send(served.tell_hashes(ask));
+    }
+    assert_eq!(ended_with(&mut peer, 1).0, None);
+    // Somebody waits for this, though the root of its block is known.
+    peer.send(served.transfer(2, honest.address, bytes_of(&served, 200..201)));
+    let ask = asked(&mut peer);
+    assert_eq!((ask.first, ask.count, ask.roots), (192, BLOCK, false));
+    peer.send(served.tell_hashes(&ask));
+    assert_eq!(completed(&mut peer, 2).error, None);
+    serve_to_the_end(&mut peer, &served, &honest, 0..PIECES, &transfer);
+    assert!(std::fs::read(local.path().join("file")).unwrap() == served.bytes);
+}
+
+#[test]
+fn a_wrong_piece_spoils_its_block_once_and_is_then_found() {
+    let served = served(22);
+    let mut spoilt = served.bytes.clone();
+    spoilt[100 * PIECE as usize + 5] ^= 1;
+    let evil = HttpPeer::honest(spoilt);
+    let honest = HttpPeer::honest(served.bytes.clone());
+    let server = Server::start();
+    let (client, local) = (client(|_| {}), scratch());
+    let session = open(&client, &server);
+    let (transfer, mut peer) = begun(&server, &session, local.path(), &served);
+    peer.send(unhurried(&served, 1, &evil, 64..128));
+    let ask = asked(&mut peer);
+    assert!(ask.roots);
+    peer.send(served.tell_hashes(&ask));
+    // The two blocks before it are right, and there.
+    assert_eq!(ended_with(&mut peer, 1), (Some(FailureKind::Hash), 32));
+    assert_eq!(transfer.progress().done, 32 * u64::from(PIECE));
+
+    // From now on every piece is judged by itself.
+    peer.send(unhurried(&served, 2, &evil, 96..128));
+    let ask = asked(&mut peer);
+    assert_eq!((ask.first, ask.count, ask.roots), (96, 32, false));
+    peer.send(served.tell_hashes(&ask));
+    // By the time that they are known the run may have been judged by its root.
+    let (error, told) = ended_with(&mut peer, 2);
+    assert_eq!(error, Some(FailureKind::Hash));
+    if told == 0 {
+        peer.send(unhurried(&served, 3, &evil, 96..128));
+        assert_eq!(ended_with(&mut peer, 3), (Some(FailureKind::Hash), 4));
+    } else {
+        assert_eq!(told, 4);
+    }
+    serve_to_the_end(&mut peer, &served, &honest, 0..PIECES, &transfer);
+    assert!(std::fs::read(local.path().join("file")).unwrap() == served.bytes);
+}
+
+/// The bytes that came are on the disk, and the hashes say later that they were right.
+#[test]
+fn what_came_of_a_block_that_was_cut_short_comes_again() {
+    let served = served(23);
+    let honest = HttpPeer::honest(served.bytes.clone());
+    let bytes = served.bytes.clone();
+    let cut = HttpPeer::new(move |mut stream, range| {
+        let head = scripted::head(&bytes, &range, "proof");
+        let _ = stream.write_all(head.as_bytes());
+        let _ = stream.write_all(&bytes[range.start..range.start + 24 * PIECE as usize]);
+    });
+    let server = Server::start();
+    let (client, local) = (client(|_| {}), scratch());
+    let session = open(&client, &server);
+    let (transfer, mut peer) = begun(&server, &session, local.path(), &served);
+    peer.send(unhurried(&served, 1, &cut, 64..128));
+    let ask = asked(&mut peer);
+    peer.send(served.tell_hashes(&ask));
+    assert_eq!(ended_with(&mut peer, 1), (Some(FailureKind::Gone), 16));
+    peer.send(unhurried(&served, 2, &honest, 64..128));
+    assert_eq!(ended_with(&mut peer, 2).0, None);
+    serve_to_the_end(&mut peer, &served, &honest, 0..PIECES, &transfer);
+    assert!(std::fs::read(local.path().join("file")).unwrap() == served.bytes);
+}
+
+#[test]
+fn roots_that_are_not_proved_are_not_believed_and_older_servers_tell_hashes() {
+    type Answer = fn(&Served, &wire::AskHashes) -> wire::TellHashes;
+    let answers: [(&str, bool, Answer); 4] = [
+        ("a server that knows of no roots", true, |served, ask| {
+            served.tell_hashes(&wire::AskHashes { roots: false, ..ask.clone() })
+        }),
+        ("a wrong root", false, |served, ask| {
+            let mut told = served.tell_hashes(ask);
+            told.hashes.0[7] ^= 1;
+            told
+        }),
+        ("too few", false, |served, ask| {
+            let mut told = served.tell_hashes(ask);
+            told.hashes.0.truncate(32);
+            told
+        }),
+        ("hashes that are called roots", false, |served, ask| wire::TellHashes {
+            roots: true,
+            ..served.tell_hashes(&wire::AskHashes { roots: false, ..ask.clone() })
+        }),
+    ];
+    let served = served(24);
+    let honest = HttpPeer::honest(served.bytes.clone());
+    for (what, is_good, answer) in answers {
+        let server = Server::start();
+        let (client, local) = (client(|_| {}), scratch());
+        let session = open(&client, &server);
+        let (transfer, mut peer) = begun(&server, &session, local.path(), &served);
+        peer.send(unhurried(&served, 1, &honest, 64..128));
+        let ask = asked(&mut peer);
+        peer.send(answer(&served, &ask));
+        if is_good {
+            assert_eq!(ended_with(&mut peer, 1).0, None, "{what}");
+        } else {
+            let error = transfer.wait(WAIT).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Hash, "{what}: {error}");
+        }
+    }
+}
+
 /// It tells the first 1,024 with the version, and never proves anything.
 #[test]
 fn an_older_server_is_asked_for_all() {
@@ -537,33 +715,71 @@ impl World {
     }
 }
 
-#[test]
-fn a_large_file_is_downloaded_with_hashes_in_parts() {
-    let world = World::new();
-    let seen = Arc::new(Mutex::new((0, Vec::new())));
+/// A second one at the server, so that it gives what somebody might wait for.
+fn somebody_else(world: &World) -> (pdtp::client::Client, Session) {
+    let other = client(|_| {});
+    let session = other.open_session(&world.evil.uri("/").parse().unwrap(), 0).unwrap();
+    session.wait_ready(WAIT).unwrap();
+    (other, session)
+}
+
+/// What the server told of hashes: how many with the version; then, of each answer, its first piece, how many, and whether
+/// they are roots.
+type Said = Arc<Mutex<(usize, Vec<(u64, usize, bool)>)>>;
+
+fn said_by(world: &World) -> Said {
+    let seen = Said::default();
     let noted = Arc::clone(&seen);
     world.evil.says(move |kind, members| {
-        let length = |name: &str| members[name].as_str().map(|text| text.len() / 4 * 3 / 32);
+        let length =
+            |name: &str| members[name].as_str().map(|text| text.trim_end_matches('=').len() * 3 / 4 / 32);
         match kind {
             "tell_info" => noted.lock().unwrap().0 = length("hashes").expect("the first hashes"),
             "tell_hashes" => {
                 assert!(length("proof").is_some());
-                noted.lock().unwrap().1.push(members["first"].as_u64().unwrap());
+                let (first, count) = (members["first"].as_u64().unwrap(), length("hashes").unwrap());
+                noted.lock().unwrap().1.push((first, count, members["roots"] == true));
             }
             _ => {}
         }
     });
+    seen
+}
+
+#[test]
+fn a_large_file_is_downloaded_with_hashes_in_parts() {
+    let world = World::new();
+    let _other = somebody_else(&world);
+    let seen = said_by(&world);
     let to = world.here.path().join("file");
     pdtp_in(world.here.path(), &["get", "--timeout", "20", &world.evil.uri("/file")]).expect(0);
     assert_same_file(&world.served.path().join("file"), &to);
     let (first, mut blocks) = seen.lock().unwrap().clone();
     blocks.sort_unstable();
-    assert_eq!((first, blocks), (16, vec![16, 32, 64, 128, 192, 256]));
+    let expected = [(16, 16), (32, 32), (64, 64), (128, 64), (192, 64), (256, 44)];
+    assert_eq!((first, blocks), (16, expected.map(|(at, count)| (at, count, false)).to_vec()));
+}
+
+/// Whoever is alone, on a line that is not so fast that the question would not matter.
+#[test]
+fn who_is_alone_gets_roots_instead_of_most_hashes() {
+    let world = World::new();
+    let seen = said_by(&world);
+    let to = world.here.path().join("file");
+    let uri = world.evil.uri("/file");
+    pdtp_in(world.here.path(), &["get", "--timeout", "20", "--limit-down", "3M", &uri]).expect(0);
+    assert_same_file(&world.served.path().join("file"), &to);
+    let (first, blocks) = seen.lock().unwrap().clone();
+    assert_eq!(first, 16);
+    assert_eq!(blocks.iter().filter(|block| block.2).collect::<Vec<_>>(), [&(0, 19, true)], "{blocks:?}");
+    let hashes: usize = blocks.iter().filter(|block| !block.2).map(|block| block.1).sum();
+    assert!(hashes < PIECES as usize / 2, "{blocks:?}");
 }
 
 #[test]
 fn a_server_that_lies_in_the_midst_of_it_is_found_out() {
     let world = World::new();
+    let _other = somebody_else(&world);
     world.evil.says(move |kind, members| {
         if kind == "tell_hashes" && members["first"] == 128 {
             let hashes = members["hashes"].as_str().unwrap();

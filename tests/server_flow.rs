@@ -245,6 +245,7 @@ fn version_3() {
         first: 0,
         count: 1024,
         proof: false,
+        roots: false,
     });
     let Message::TellHashes(hashes) = client.expect("tell_hashes") else { unreachable!() };
     let expected: Vec<u8> =
@@ -342,8 +343,14 @@ fn who_asks_faster_than_it_reads_is_slowed_down_not_dropped() {
     client.register_v3("c");
     client.send(wire::AskInfo { url: url("big"), hashes: false, proof: false });
     let Message::TellInfo(info) = client.expect("tell_info") else { unreachable!() };
-    let ask =
-        wire::AskHashes { url: url("big"), root: info.root.unwrap(), first: 0, count: 1024, proof: false };
+    let ask = wire::AskHashes {
+        url: url("big"),
+        root: info.root.unwrap(),
+        first: 0,
+        count: 1024,
+        proof: false,
+        roots: false,
+    };
     let mut asker = Raw::connect(server.port());
     asker.stream = client.stream.try_clone().unwrap();
     let asking = std::thread::spawn(move || (0..QUESTIONS).for_each(|_| asker.send(ask.clone())));

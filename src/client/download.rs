@@ -1180,7 +1180,7 @@ async fn converse(
         for position in want.positions(held) {
             // Together with the request: the first byte is to take one round trip, not two.
             let piece = held.layout.piece_at(position);
-            hashes::need(&job.link, held, piece..piece + 1);
+            hashes::need(&job.link, held, piece..piece + 1, false);
         }
         hashes::go_on(&job.link, held);
         if held.questions.are_in_vain(held.hashes()) {

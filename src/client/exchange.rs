@@ -180,12 +180,12 @@ where
                 result = &mut receiving => break result,
                 Some(piece) = came.recv() => {
                     taking.credit(piece);
-                    if Instant::now() >= next_report {
+                    if Instant::now() >= next_report && !taking.has_all() {
                         taking.report().await;
                         next_report = Instant::now() + interval;
                     }
                 }
-                () = tokio::time::sleep_until(next_report.into()), if !taking.batch.is_empty() => {
+                () = tokio::time::sleep_until(next_report.into()), if !taking.batch.is_empty() && !taking.has_all() => {
                     taking.report().await;
                     next_report = Instant::now() + interval;
                 }
@@ -211,6 +211,9 @@ where
         Ok(received) => (received, taking.lacks_some().then_some(FailureKind::Cancelled)),
         Err(error) => (&error.received, Some(error.kind)),
     };
+    if error == Some(FailureKind::Hash) {
+        held.questions.take_no_roots();
+    }
     let good = taking.good_bytes();
     let wasted = received.bytes.saturating_sub(good);
     held.numbers().wasted(wasted);
@@ -262,11 +265,14 @@ impl Taking<'_> {
         }
     }
 
-    /// Of a run of one piece `completed` says all there is to say.
+    /// Whether all of the run is here: `completed`, which comes at once, says all there is to say then.
+    fn has_all(&self) -> bool {
+        self.reported.count() as usize == self.exchange.pieces.len() && self.exchange.known_on().is_some()
+    }
+
     async fn report(&mut self) {
-        let is_single = self.exchange.pieces.len() == 1 && self.exchange.known_on().is_some();
         // Of a file given up the server is told that nothing is here, and must not hear otherwise afterwards.
-        if !is_single && !self.batch.is_empty() && !self.exchange.held.is_stopped() {
+        if !self.batch.is_empty() && !self.exchange.held.is_stopped() {
             self.exchange.report_pieces(&self.batch).await;
         }
         self.batch.clear();
@@ -420,7 +426,9 @@ pub(super) fn accept(link: &Arc<Link>, conn: &Arc<Conn>, transfer: wire::Transfe
         proof: transfer.proof,
     };
     if exchange.received {
-        hashes::need(link, &exchange.held, exchange.pieces.clone());
+        // Who is to tell of pieces now and then only has nobody waiting for them.
+        let by_roots = exchange.progress.is_some();
+        hashes::need(link, &exchange.held, exchange.pieces.clone(), by_roots);
     }
     let early = if transfer.early { exchange.held.take_early() } else { None };
     let called_off = Arc::new(Notify::new());

@@ -30,6 +30,8 @@ const MAX_WANTED: usize = 1024;
 /// Of what is known already, so much is asked for at once: the further a download is, the fewer questions it needs, and
 /// the less it matters how long one takes.
 const SHARE_OF_KNOWN: u32 = 4;
+/// Runs of fewer pieces are judged piece by piece: there should be some news of a run before its end.
+const FEWEST_BY_ROOTS: u32 = 2 * BLOCK;
 /// And at least so many, or questions and proofs would be too much; but not what is known already, as the first few are.
 const LEAST: u32 = 64;
 
@@ -118,7 +120,14 @@ async fn all(
             while under_way.len() < HASHES_IN_FLIGHT && next < count {
                 let some = limits::MAX_HASHES.min(count - next);
                 let first = next.into();
-                let ask = wire::AskHashes { url: link.url(path), root, first, count: some, proof: false };
+                let ask = wire::AskHashes {
+                    url: link.url(path),
+                    root,
+                    first,
+                    count: some,
+                    proof: false,
+                    roots: false,
+                };
                 let mut asked = match conn.asks.hashes(ask).await {
                     Ok(asked) => asked,
                     Err(error) => break 'asking error,
@@ -162,24 +171,70 @@ pub(super) struct Questions(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     /// Pieces of which something was not known.
-    wanted: Vec<Range<u32>>,
+    wanted: Vec<Wanted>,
     /// What is under way, on this connection.
     asked: Vec<Question>,
     conn: Weak<Conn>,
     /// The server is an older one: it is to be asked for all.
     proves_nothing: bool,
+    /// Something was wrong: every piece is to be judged by itself, to find out which.
+    no_roots: bool,
+}
+
+/// Pieces that are about to come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Wanted {
+    pieces: Range<u32>,
+    /// Whether roots will do for what is among them as a whole.
+    by_roots: bool,
+}
+
+impl Wanted {
+    /// The first piece, from this one on, for which something is to be asked.
+    fn first_unknown(&self, hashes: &PieceHashes, from: u32) -> Option<u32> {
+        match self.by_roots {
+            true => hashes.first_unverifiable(self.pieces.clone(), from),
+            false => hashes.first_unknown(from.max(self.pieces.start)..self.pieces.end),
+        }
+    }
+
+    /// Whether the root of its block will do for a piece.
+    fn takes_root_for(&self, hashes: &PieceHashes, piece: u32) -> bool {
+        let block = hashes.pieces_of(piece / BLOCK);
+        self.by_roots && self.pieces.start <= block.start && block.end <= self.pieces.end
+    }
 }
 
 #[derive(Debug)]
 struct Question {
     first: u32,
     size: u32,
+    roots: bool,
     _permit: OwnedSemaphorePermit,
 }
 
 impl State {
-    fn is_asked(&self, piece: u32) -> bool {
-        self.asked.iter().any(|question| (question.first..question.first + question.size).contains(&piece))
+    /// Whether the hash of a piece is asked for, or with `or_root`, at least the root of its block.
+    fn is_asked(&self, piece: u32, or_root: bool) -> bool {
+        let covers = |question: &Question| (question.first..question.first + question.size).contains(&piece);
+        self.asked.iter().any(|question| covers(question) && (or_root || !question.roots))
+    }
+
+    /// What to ask for because of a piece of which nothing is asked: the first piece, how many, and whether roots.
+    fn question_for(&self, wanted: &Wanted, hashes: &PieceHashes, piece: u32) -> (u32, u32, bool) {
+        if wanted.takes_root_for(hashes, piece) {
+            // Those of an answer as large as it may be, though some may be known: fewer need more words, and more proofs.
+            let size = limits::MAX_HASHES;
+            return (piece / size * size, size, true);
+        }
+        // Of a block that begins or ends within a run that roots are good for, no more is needed.
+        let most = match wanted.by_roots {
+            true => BLOCK,
+            false => (hashes.known() / SHARE_OF_KNOWN).clamp(LEAST, limits::MAX_HASHES),
+        };
+        let is_new = |at: u32| !self.is_asked(at, false) && hashes.first_unknown(at..at + 1).is_some();
+        let (first, size) = block_around(hashes, piece, most, &is_new);
+        (first, size, false)
     }
 }
 
@@ -194,6 +249,11 @@ impl Questions {
         !std::mem::take(&mut self.state().asked).is_empty()
     }
 
+    /// Something that came was wrong. Were it judged with others again, it could not be told from them.
+    pub(super) fn take_no_roots(&self) {
+        self.state().no_roots = true;
+    }
+
     /// Whether there is nothing for it but [`complete`], and nothing in the way of it.
     pub(super) fn are_in_vain(&self, hashes: &PieceHashes) -> bool {
         let state = self.state();
@@ -201,14 +261,12 @@ impl Questions {
     }
 }
 
-/// The block to ask for because of a piece that is neither known nor asked for: its first piece and its size.
-fn block_around(hashes: &PieceHashes, piece: u32, is_asked: &dyn Fn(u32) -> bool) -> (u32, u32) {
-    let share = (hashes.known() / SHARE_OF_KNOWN).clamp(LEAST, limits::MAX_HASHES);
-    let mut size = 1 << share.ilog2();
+/// The largest block of no more than `most` pieces that are all new, around a piece that is: its first piece and its size.
+fn block_around(hashes: &PieceHashes, piece: u32, most: u32, is_new: &dyn Fn(u32) -> bool) -> (u32, u32) {
+    let mut size = 1 << most.ilog2();
     loop {
         let first = piece / size * size;
         let end = (first + size).min(hashes.layout().count());
-        let is_new = |at: u32| !is_asked(at) && hashes.first_unknown(at..at + 1).is_some();
         if size == BLOCK || (first..end).step_by(BLOCK as usize).all(is_new) {
             return (first, size);
         }
@@ -216,15 +274,19 @@ fn block_around(hashes: &PieceHashes, piece: u32, is_asked: &dyn Fn(u32) -> bool
     }
 }
 
-/// These pieces are about to come: asks for what is not known of their hashes. Should it fail, the file does.
-pub(super) fn need(link: &Link, held: &Held, pieces: Range<u32>) {
-    if held.hashes().first_unknown(pieces.clone()).is_some() {
-        let mut state = held.questions.state();
-        if !state.wanted.contains(&pieces) {
+/// These pieces are about to come: asks for what is not known of their hashes. Should it fail, the file does. With `by_roots`
+/// nobody waits for single ones: then it is enough to be able to judge them by blocks, which takes a sixteenth of what
+/// their hashes are.
+pub(super) fn need(link: &Link, held: &Held, pieces: Range<u32>, by_roots: bool) {
+    let mut state = held.questions.state();
+    let by_roots = by_roots && !state.no_roots && pieces.len() as u32 >= FEWEST_BY_ROOTS;
+    let wanted = Wanted { pieces, by_roots };
+    if wanted.first_unknown(held.hashes(), 0).is_some() {
+        if !state.wanted.contains(&wanted) {
             if state.wanted.len() >= MAX_WANTED {
                 state.wanted.remove(0);
             }
-            state.wanted.push(pieces);
+            state.wanted.push(wanted);
         }
         drop(state);
         go_on(link, held);
@@ -251,47 +313,57 @@ pub(super) fn go_on(link: &Link, held: &Held) {
     }
     let hashes = held.hashes();
     let wanted = std::mem::take(&mut state.wanted);
-    for pieces in wanted {
-        let mut from = pieces.start;
-        while let Some(piece) = hashes.first_unknown(from..pieces.end) {
+    for wanted in wanted {
+        let mut from = 0;
+        while let Some(piece) = wanted.first_unknown(hashes, from) {
             from = (piece / BLOCK + 1) * BLOCK;
-            if state.is_asked(piece) {
+            if state.is_asked(piece, wanted.takes_root_for(hashes, piece)) {
                 continue;
             }
             let permit = conn.asks.permit_now().filter(|_| state.asked.len() < HASHES_IN_FLIGHT);
             let Some(permit) = permit else { break };
-            let (first, size) = block_around(hashes, piece, &|at| state.is_asked(at));
+            let (first, size, roots) = state.question_for(&wanted, hashes, piece);
             let ask = wire::AskHashes {
                 url: held.url.clone(),
                 root: held.root,
                 first: first.into(),
                 count: size,
                 proof: true,
+                roots,
             };
             conn.send_at_once(&link.inner.handle, ask.into());
-            state.asked.push(Question { first, size, _permit: permit });
+            state.asked.push(Question { first, size, roots, _permit: permit });
         }
-        if hashes.first_unknown(pieces.clone()).is_some() {
-            state.wanted.push(pieces);
+        if wanted.first_unknown(hashes, 0).is_some() {
+            state.wanted.push(wanted);
         }
     }
 }
 
 /// The server tells of a block.
 pub(super) fn on_told(link: &Link, held: &Held, told: &wire::TellHashes) {
-    let is_answer = |question: &Question| u64::from(question.first) == told.first;
-    let size = {
-        let state = held.questions.state();
-        state.asked.iter().find(|question| is_answer(question)).map(|question| question.size)
+    // Who does not know of roots answers with hashes.
+    let is_answer = |question: &&Question| {
+        u64::from(question.first) == told.first && (question.roots || !told.roots) && told.root == held.root
     };
-    let Some(size) = size.filter(|_| told.root == held.root) else { return };
-    let learned = told
-        .proof
-        .as_ref()
-        .map(|proof| learn(held, told.first as u32, size, &digests(&told.hashes.0), &digests(&proof.0)));
+    let (first, size) = {
+        let state = held.questions.state();
+        let Some(question) = state.asked.iter().find(is_answer) else { return };
+        (question.first, question.size)
+    };
+    let learned = told.proof.as_ref().map(|proof| {
+        let (hashes, proof) = (digests(&told.hashes.0), digests(&proof.0));
+        if told.roots {
+            learn_roots(held, first, size, &hashes, &proof)
+        } else {
+            learn(held, first, size, &hashes, &proof)
+        }
+    });
     // Not before it is known: until then others would ask for it again.
     let mut state = held.questions.state();
-    state.asked.retain(|question| !is_answer(question));
+    if let Some(at) = state.asked.iter().position(|question| is_answer(&question)) {
+        state.asked.remove(at);
+    }
     state.proves_nothing |= learned.is_none();
     drop(state);
     match learned {
@@ -325,6 +397,14 @@ fn learn(held: &Held, first: u32, size: u32, hashes: &[Digest], proof: &[Digest]
     if learned { Ok(()) } else { Err(lie(&held.path)) }
 }
 
+fn learn_roots(held: &Held, first: u32, size: u32, roots: &[Digest], proof: &[Digest]) -> Result<(), Error> {
+    let learned = match held.store() {
+        Some(store) => store.learn_roots(first, size, roots, proof),
+        None => held.hashes().learn_roots(first, size, roots, proof),
+    };
+    if learned { Ok(()) } else { Err(lie(&held.path)) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,12 +424,57 @@ mod tests {
         assert!(growing.learn(first, size, &whole.all()[first as usize..end], &proof));
     }
 
+    fn questions(asked: &[(u32, u32, bool)]) -> State {
+        let permits = Arc::new(tokio::sync::Semaphore::new(asked.len()));
+        let permit = || permits.clone().try_acquire_owned().unwrap();
+        let question = |&(first, size, roots): &_| Question { first, size, roots, _permit: permit() };
+        State { asked: asked.iter().map(question).collect(), ..State::default() }
+    }
+
+    /// What is asked because of a piece that is needed by itself, when something is asked already.
+    fn ask_about(hashes: &PieceHashes, piece: u32, asked: &[(u32, u32, bool)]) -> (u32, u32) {
+        let wanted = Wanted { pieces: piece..piece + 1, by_roots: false };
+        let (first, size, roots) = questions(asked).question_for(&wanted, hashes, piece);
+        assert!(!roots);
+        (first, size)
+    }
+
+    #[test]
+    fn a_long_run_is_judged_by_the_roots_of_its_blocks() {
+        let (whole, growing) = hashes(20_000);
+        learn(&whole, &growing, (0, 16));
+        let wanted = Wanted { pieces: 10..100, by_roots: true };
+        let ask = |asked: &[_], from| {
+            let state = questions(asked);
+            let mut from = from;
+            loop {
+                let piece = wanted.first_unknown(&growing, from)?;
+                if !state.is_asked(piece, wanted.takes_root_for(&growing, piece)) {
+                    return Some(state.question_for(&wanted, &growing, piece));
+                }
+                from = (piece / BLOCK + 1) * BLOCK;
+            }
+        };
+        // As many at once as one answer may have, so that the next runs need no question.
+        assert_eq!(ask(&[], 0), Some((0, 1024, true)));
+        // What is in its last block by itself, whose root is asked for with the others.
+        assert_eq!(ask(&[(0, 1024, true)], 0), Some((96, 16, false)));
+        assert_eq!(ask(&[(0, 1024, true), (96, 16, false)], 0), None);
+        let far = Wanted { pieces: 4096..4160, by_roots: true };
+        assert_eq!(questions(&[]).question_for(&far, &growing, 4096), (4096, 1024, true));
+
+        let roots = whole.roots(0, 1024).unwrap();
+        assert!(growing.learn_roots(0, 1024, &roots, &whole.prove(0, 1024).unwrap()));
+        assert_eq!(ask(&[], 0), Some((96, 16, false)));
+        assert_eq!(growing.known(), 16, "no hash of a piece is known by that");
+    }
+
     #[test]
     fn blocks_grow_with_what_is_known_and_never_cover_it() {
         let (whole, growing) = hashes(20_000);
         let mut sizes = Vec::new();
         while let Some(piece) = growing.first_unknown(0..20_000) {
-            let block = block_around(&growing, piece, &|_| false);
+            let block = ask_about(&growing, piece, &[]);
             assert_eq!((block.0 % block.1, block.0 <= piece), (0, true));
             assert!(growing.first_unknown(block.0..block.0 + 1).is_some());
             let before = growing.known();
@@ -363,8 +488,8 @@ mod tests {
         // In the midst of what is known or asked for there is less.
         let (whole, growing) = hashes(20_000);
         learn(&whole, &growing, (0, 8192));
-        assert_eq!(block_around(&growing, 9000, &|_| false), (8192, 1024));
-        assert_eq!(block_around(&growing, 9000, &|at| (9088..9216).contains(&at)), (8960, 128));
+        assert_eq!(ask_about(&growing, 9000, &[]), (8192, 1024));
+        assert_eq!(ask_about(&growing, 9000, &[(9088, 128, false)]), (8960, 128));
         learn(&whole, &growing, (10_240, 64));
         for (piece, block) in [
             (10_500, (10_496, 256)),
@@ -372,16 +497,16 @@ mod tests {
             (10_400, (10_368, 128)),
             (10_900, (10_752, 512)),
         ] {
-            assert_eq!(block_around(&growing, piece, &|_| false), block);
+            assert_eq!(ask_about(&growing, piece, &[]), block);
         }
         // Answered while somebody was about to ask.
-        assert_eq!(block_around(&growing, 100, &|_| false), (96, BLOCK));
+        assert_eq!(ask_about(&growing, 100, &[]), (96, BLOCK));
 
         // The first few were told with the version.
         let (whole, growing) = hashes(20_000);
         learn(&whole, &growing, (0, limits::FIRST_HASHES));
         for (piece, block) in [(20, (16, 16)), (40, (32, 32)), (64, (64, 64))] {
-            assert_eq!(block_around(&growing, piece, &|_| false), block);
+            assert_eq!(ask_about(&growing, piece, &[]), block);
         }
     }
 }

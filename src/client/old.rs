@@ -20,7 +20,7 @@ use super::session::{Conn, Link};
 use super::{Error, ErrorKind, PieceStore};
 use crate::content::{Layout, PieceSize};
 use crate::peer::connect::Errand;
-use crate::peer::{Claim, PieceSink, ReceiveError, Received};
+use crate::peer::{Claim, Finished, PieceSink, ReceiveError, Received};
 use crate::wire::{self, ByteRange, Digest, FailureKind, Message, UrlPath};
 
 /// How long a server may take to judge a piece: it may have to read and hash it first.
@@ -316,12 +316,12 @@ impl PieceSink for Unjudged {
         self.store.write_at(offset, bytes)
     }
 
-    fn finish(&self, piece: u32, digest: Digest) -> io::Result<bool> {
+    fn finish(&self, piece: u32, digest: Digest) -> io::Result<Finished> {
         if self.store.hashes().is_told() {
             return PieceSink::finish(&*self.store, piece, digest);
         }
         *lock(&self.came) = Some((piece, digest));
-        Ok(true)
+        Ok(Finished::Right)
     }
 
     fn release(&self, piece: u32) {

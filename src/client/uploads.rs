@@ -457,7 +457,7 @@ impl PeerService {
         if bytes != layout.bytes_of_run(exchange.pieces.clone()) {
             return Response::text(416, "whole pieces are wanted");
         }
-        hashes::need(&exchange.link, &exchange.held, exchange.pieces.clone());
+        hashes::need(&exchange.link, &exchange.held, exchange.pieces.clone(), false);
         let called_off = Arc::new(Notify::new());
         if let Some(id) = exchange.id {
             exchange.link.exchanges().insert(id, Arc::clone(&called_off));

@@ -9,10 +9,10 @@
 
 use super::merkle_root;
 use super::tree::{join, node};
-use crate::wire::Digest;
+use crate::wire::{Digest, limits};
 
-/// Hashes that are kept, and told, together at least.
-pub const BLOCK: u32 = 16;
+/// Hashes that are kept, and told, together at least, or else their root.
+pub const BLOCK: u32 = limits::ROOT_PIECES;
 
 /// The part of a tree from the roots of [`BLOCK`]s upwards: of a large file proofs are then looked up and not hashed, for
 /// an eighth of the memory that its piece hashes take.
@@ -37,6 +37,16 @@ impl Upper {
     /// The root, if it is more than a block's.
     pub(super) fn root(&self) -> Option<Digest> {
         self.0.last()?.first().copied()
+    }
+
+    /// The roots of each [`BLOCK`] in a block of `size`, from `first` on. `None` if there is no such block, or it is smaller.
+    pub(super) fn roots(&self, pieces: &[Digest], first: u32, size: u32) -> Option<Vec<Digest>> {
+        let length = length_of_block(pieces.len() as u32, first, size).filter(|_| size >= BLOCK)?;
+        let blocks = (first / BLOCK) as usize..(first + length).div_ceil(BLOCK) as usize;
+        match self.0.first() {
+            Some(all) => all.get(blocks).map(<[_]>::to_vec),
+            None => Some(vec![merkle_root(pieces)]),
+        }
     }
 
     /// The hashes beside the way from a block of `size` to the root, from below. `pieces` are those that this was made
@@ -83,8 +93,32 @@ pub(super) fn proves(
     if length_of_block(pieces, first, size).is_none_or(|length| length as usize != hashes.len()) {
         return false;
     }
+    leads_to(pieces, first, size, merkle_root(hashes), proof, root)
+}
+
+/// The same for the roots of each [`BLOCK`] in the block, instead of its hashes.
+pub(super) fn proves_roots(
+    pieces: u32,
+    first: u32,
+    size: u32,
+    roots: &[Digest],
+    proof: &[Digest],
+    root: &Digest,
+) -> bool {
+    let length = length_of_block(pieces, first, size).filter(|_| size >= BLOCK);
+    if length.is_none_or(|length| length.div_ceil(BLOCK) as usize != roots.len()) || roots.is_empty() {
+        return false;
+    }
+    let mut level = roots.to_vec();
+    while level.len() > 1 {
+        level = level.chunks(2).map(join).collect();
+    }
+    leads_to(pieces, first, size, level[0], proof, root)
+}
+
+/// Whether `here`, the root of that block, is below this root.
+fn leads_to(pieces: u32, first: u32, size: u32, mut here: Digest, proof: &[Digest], root: &Digest) -> bool {
     let mut proof = proof.iter();
-    let mut here = merkle_root(hashes);
     let (mut at, mut count) = (first / size, pieces.div_ceil(size));
     while count > 1 {
         let has_neighbour = at ^ 1 < count;
@@ -151,6 +185,42 @@ mod tests {
                 assert_eq!(upper.prove(&all, count.next_multiple_of(size), size), None);
             }
         }
+    }
+
+    #[test]
+    fn roots_of_blocks_are_proved_as_their_hashes_are() {
+        for count in [1, 5, 16, 17, 31, 33, 64, 100, 129, 300, 512, 1000] {
+            let all = pieces(count);
+            let (upper, root) = (Upper::of(&all), merkle_root(&all));
+            for size in (4..=10).map(|log| 1u32 << log) {
+                for (first, block) in (0..).step_by(size as usize).zip(all.chunks(size as usize)) {
+                    let proof = upper.prove(&all, first, size).unwrap();
+                    let roots = upper.roots(&all, first, size).unwrap();
+                    assert_eq!(roots, block.chunks(BLOCK as usize).map(merkle_root).collect::<Vec<_>>());
+                    assert!(
+                        proves_roots(count, first, size, &roots, &proof, &root),
+                        "{first} + {size} of {count}"
+                    );
+                    assert!(!proves_roots(count, first, size, &roots[1..], &proof, &root));
+                    assert!(!proves_roots(
+                        count,
+                        first,
+                        size,
+                        &[&roots[..], &[root]].concat(),
+                        &proof,
+                        &root
+                    ));
+                    assert!(!proves_roots(count, first + size, size, &roots, &proof, &root));
+                    let mut wrong = roots.clone();
+                    wrong[0].0[0] ^= 1;
+                    assert!(!proves_roots(count, first, size, &wrong, &proof, &root));
+                }
+                assert_eq!(upper.roots(&all, count.next_multiple_of(size), size), None);
+            }
+            assert_eq!(upper.roots(&all, 0, BLOCK / 2), None, "that is no block of blocks");
+            assert!(!proves_roots(count, 0, BLOCK / 2, &[], &[], &root));
+        }
+        assert!(!proves_roots(0, 0, BLOCK, &[], &[], &merkle_root(&[])));
     }
 
     #[test]
@@ -233,6 +303,7 @@ mod tests {
                 for first in [first, first / size.max(1) * size] {
                     let (hashes, proof) = (vec![digest; hashes], vec![digest; proof]);
                     prop_assert!(!proves(pieces, first, size, &hashes, &proof, &digest));
+                    let _ = proves_roots(pieces, first, size, &hashes, &proof, &digest);
                 }
             }
         }

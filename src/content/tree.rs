@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -70,11 +71,25 @@ struct Known {
     blocks: Vec<Box<[Digest]>>,
     /// How many are.
     count: u32,
+    /// Of blocks of which no more is known: their roots.
+    roots: BTreeMap<u32, Digest>,
 }
 
 impl Known {
     fn block(&self, number: u32) -> &[Digest] {
         self.blocks.get(number as usize).map_or(&[], |block| block)
+    }
+
+    fn insert(&mut self, number: u32, hashes: &[Digest]) {
+        let at = number as usize;
+        if self.blocks.len() <= at {
+            self.blocks.resize(at + 1, Box::default());
+        }
+        if self.blocks[at].is_empty() {
+            self.blocks[at] = hashes.into();
+            self.count += 1;
+        }
+        self.roots.remove(&number);
     }
 }
 
@@ -177,17 +192,79 @@ impl PieceHashes {
             size >= BLOCK && proof::proves(self.layout.count(), first, size, hashes, proof, &self.root);
         if is_good {
             let mut parts = parts.write().unwrap_or_else(PoisonError::into_inner);
-            for (block, hashes) in ((first / BLOCK) as usize..).zip(hashes.chunks(BLOCK as usize)) {
-                if parts.blocks.len() <= block {
-                    parts.blocks.resize(block + 1, Box::default());
-                }
-                if parts.blocks[block].is_empty() {
-                    parts.blocks[block] = hashes.into();
-                    parts.count += 1;
+            for (block, hashes) in (first / BLOCK..).zip(hashes.chunks(BLOCK as usize)) {
+                parts.insert(block, hashes);
+            }
+        }
+        is_good
+    }
+
+    /// The first from `from` on of these pieces that could not be judged even if all of them came: its hash is not known, nor
+    /// the root of its [`BLOCK`], with all of that among them.
+    pub fn first_unverifiable(&self, pieces: Range<u32>, from: u32) -> Option<u32> {
+        let from = from.max(pieces.start);
+        let unknown = self.first_unknown(from..pieces.end)?;
+        let parts = self.parts.as_ref()?.read().unwrap_or_else(PoisonError::into_inner);
+        let pieces = pieces.start..pieces.end.min(self.layout.count());
+        let is_good = |block: u32| {
+            let all = self.pieces_of(block);
+            let is_whole = pieces.start <= all.start && all.end <= pieces.end;
+            !parts.block(block).is_empty() || is_whole && parts.roots.contains_key(&block)
+        };
+        let bad = (unknown / BLOCK..pieces.end.div_ceil(BLOCK)).find(|&block| !is_good(block))?;
+        Some(from.max(bad * BLOCK))
+    }
+
+    /// The pieces of a [`BLOCK`], by its number.
+    pub fn pieces_of(&self, block: u32) -> Range<u32> {
+        let first = block.saturating_mul(BLOCK).min(self.layout.count());
+        first..first.saturating_add(BLOCK).min(self.layout.count())
+    }
+
+    /// The roots of each [`BLOCK`] in a block of `size` from `first` on, with its [proof](PieceHashes::prove): as
+    /// [`PieceHashes::learn`]. Of a block of which more is known they are nothing new.
+    pub fn learn_roots(&self, first: u32, size: u32, roots: &[Digest], proof: &[Digest]) -> bool {
+        let Some(parts) = &self.parts else { return false };
+        let is_good = proof::proves_roots(self.layout.count(), first, size, roots, proof, &self.root);
+        if is_good {
+            let mut parts = parts.write().unwrap_or_else(PoisonError::into_inner);
+            for (block, root) in (first / BLOCK..).zip(roots) {
+                if parts.block(block).is_empty() {
+                    parts.roots.insert(block, *root);
                 }
             }
         }
         is_good
+    }
+
+    /// The hashes of a [`BLOCK`] of which only the root is known: `false`, and nothing is believed, unless it is theirs.
+    pub fn learn_below_root(&self, block: u32, hashes: &[Digest]) -> bool {
+        let Some(parts) = &self.parts else { return false };
+        let mut parts = parts.write().unwrap_or_else(PoisonError::into_inner);
+        if !parts.block(block).is_empty() {
+            // Somebody has told them meanwhile.
+            return parts.block(block) == hashes;
+        }
+        let is_good = hashes.len() == self.pieces_of(block).len()
+            && parts.roots.get(&block).is_some_and(|root| *root == merkle_root(hashes));
+        if is_good {
+            parts.insert(block, hashes);
+        }
+        is_good
+    }
+
+    /// Whether of the [`BLOCK`] with that piece no more is known than its root.
+    pub fn knows_root_only(&self, piece: u32) -> bool {
+        self.parts.as_ref().is_some_and(|parts| {
+            let parts = parts.read().unwrap_or_else(PoisonError::into_inner);
+            parts.roots.contains_key(&(piece / BLOCK))
+        })
+    }
+
+    /// What [`PieceHashes::learn_roots`] takes. `None` if there is no such block, or not all hashes are known.
+    pub fn roots(&self, first: u32, size: u32) -> Option<Vec<Digest>> {
+        let has_all = self.hashes.len() == self.layout.count() as usize;
+        if has_all { self.upper.roots(&self.hashes, first, size) } else { None }
     }
 
     /// What proves that a block of `size` (a power of two) from `first` (a multiple of it) on belongs to this version:

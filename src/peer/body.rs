@@ -29,6 +29,20 @@ pub enum Claim {
     Busy,
 }
 
+/// What [`PieceSink::finish`] has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finished {
+    /// The piece is right, and there.
+    Right,
+    /// With it, all of these could be judged, and are there: it, and those that were [open](Finished::Open).
+    Together(Vec<u32>),
+    /// That cannot be said before others are whole, with which it is judged. It stays claimed: [`PieceSink::release`] ends that
+    /// if they do not come.
+    Open,
+    /// It is wrong, or one of those with which it was judged is: none of them is there.
+    Wrong,
+}
+
 /// See [`PieceSink::ready`].
 pub type Ready<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 
@@ -47,8 +61,8 @@ pub trait PieceSink: Send + Sync + 'static {
     /// Writes bytes of claimed pieces.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Ends a claim: compares the hash of all bytes written, and marks the piece as there if it is right.
-    fn finish(&self, piece: u32, digest: Digest) -> io::Result<bool>;
-    /// Ends a claim without a whole piece.
+    fn finish(&self, piece: u32, digest: Digest) -> io::Result<Finished>;
+    /// Ends a claim without a whole piece, or one that is still [open](Finished::Open).
     fn release(&self, piece: u32);
 }
 

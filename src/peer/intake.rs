@@ -14,7 +14,7 @@ use super::deadlines::{Deadlines, Pace, TooSlow};
 use super::link::{Framing, Link};
 use super::lull::Lull;
 use super::send::{is_sending, limited};
-use super::{Claim, PieceSink, RateLimiter, ReceiveError, Received};
+use super::{Claim, Finished, PieceSink, RateLimiter, ReceiveError, Received};
 use crate::content::{Layout, PieceHasher};
 use crate::wire::FailureKind;
 
@@ -264,6 +264,8 @@ struct Storing {
     at: u64,
     /// The piece that is claimed.
     claimed: Option<u32>,
+    /// Those that are whole and cannot be judged yet.
+    open: Vec<u32>,
     /// Verified since last asked.
     verified: Vec<u32>,
 }
@@ -278,6 +280,7 @@ impl Storing {
             piece,
             at: layout.start(piece),
             claimed: None,
+            open: Vec::new(),
             verified: Vec::new(),
         }
     }
@@ -303,8 +306,13 @@ impl Storing {
                     // The last piece of a file may be short, so that the hasher does not know that it is whole.
                     let digest = digest.or_else(|| self.hasher.finish()).unwrap_or_default();
                     match self.sink.finish(piece, digest) {
-                        Ok(true) => self.verified.push(piece),
-                        Ok(false) => return Err(Trouble::Wrong(piece)),
+                        Ok(Finished::Right) => self.verified.push(piece),
+                        Ok(Finished::Together(pieces)) => {
+                            self.open.retain(|open| !pieces.contains(open));
+                            self.verified.extend(pieces);
+                        }
+                        Ok(Finished::Open) => self.open.push(piece),
+                        Ok(Finished::Wrong) => return Err(Trouble::Wrong(piece)),
                         Err(error) => return Err(Trouble::Disk(error)),
                     }
                 }
@@ -317,8 +325,6 @@ impl Storing {
 
 impl Drop for Storing {
     fn drop(&mut self) {
-        if let Some(piece) = self.claimed {
-            self.sink.release(piece);
-        }
+        self.claimed.into_iter().chain(self.open.drain(..)).for_each(|piece| self.sink.release(piece));
     }
 }

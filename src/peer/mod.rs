@@ -18,7 +18,7 @@ mod send;
 pub mod serve;
 mod sys;
 
-pub use body::{Claim, FileSpan, PieceSink, Ready, ReceiveError, Received};
+pub use body::{Claim, FileSpan, Finished, PieceSink, Ready, ReceiveError, Received};
 pub use limit::RateLimiter;
 pub(crate) use sys::block_pipe_signals;
 

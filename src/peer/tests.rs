@@ -95,13 +95,13 @@ impl PieceSink for Sink {
         Ok(())
     }
 
-    fn finish(&self, piece: u32, digest: Digest) -> std::io::Result<bool> {
+    fn finish(&self, piece: u32, digest: Digest) -> std::io::Result<Finished> {
         self.busy.lock().unwrap().remove(piece);
         let right = self.hashes.is_right(piece, &digest);
         if right {
             self.have.lock().unwrap().insert(piece);
         }
-        Ok(right)
+        Ok(if right { Finished::Right } else { Finished::Wrong })
     }
 
     fn release(&self, piece: u32) {

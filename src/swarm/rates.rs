@@ -114,13 +114,10 @@ impl Link {
         Mark(self.passed)
     }
 
-    /// What has probably passed and is not known to have. Where news is rare, it would count for what begins now, and
-    /// make the line look faster than it is.
-    pub(super) fn unheard(&self, now: Time) -> u64 {
-        let (faster, than) = self.pace();
-        let left = u128::from(self.dry_at.since(now)) * u128::from(self.rate() * faster)
-            / (1_000_000 * u128::from(than));
-        self.in_flight.saturating_sub(left as u64) * than / faster
+    /// What has probably passed and is not known to have, when the latest news is so old, microseconds. Where news is rare, it
+    /// would count for what begins now, and make the line look faster than it is.
+    pub(super) fn unheard(&self, age_us: u64) -> u64 {
+        (self.rate().saturating_mul(age_us) / 1_000_000).min(self.in_flight)
     }
 
     /// `bytes` of a transfer that started at `since` were verified; `budget` is what [`budget`](Self::budget) said.
@@ -307,7 +304,7 @@ mod tests {
         for run in 0..20_u64 {
             let (from, begun) = (run * 1000, (run * 1000).saturating_sub(100));
             (1..4).for_each(|lump| link.passed(second / 4, mark, ms(begun), ms(from + 250 * lump), second));
-            let unheard = link.unheard(ms(from + 900));
+            let unheard = link.unheard(150_000);
             let next = link.begin(second, 65_536, ms(from + 900), 0).beyond(unheard);
             link.passed(second / 4, mark, ms(begun), ms(from + 1000), second);
             link.end(0);

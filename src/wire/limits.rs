@@ -18,6 +18,8 @@ pub const MAX_COMPONENT: usize = 255;
 pub const MAX_TOKEN: usize = 256;
 /// Most pieces one `ask_hashes` may name.
 pub const MAX_HASHES: u32 = 1024;
+/// Of so many pieces each a root is told, where roots are asked for.
+pub const ROOT_PIECES: u32 = 16;
 /// Hashes told with `ask_info` to who takes proofs.
 pub const FIRST_HASHES: u32 = 16;
 /// Files of up to so many pieces have all their hashes told with `ask_info`, even to who takes proofs.

@@ -98,6 +98,17 @@ impl Served {
     }
 
     pub fn tell_hashes(&self, ask: &wire::AskHashes) -> wire::TellHashes {
+        if ask.roots && self.proves {
+            let roots = self.hashes.roots(ask.first as u32, ask.count).unwrap();
+            return wire::TellHashes {
+                url: ask.url.clone(),
+                root: ask.root,
+                first: ask.first,
+                hashes: Base64(roots.iter().flat_map(|root| root.0).collect()),
+                proof: self.proof(ask.first, ask.count),
+                roots: true,
+            };
+        }
         let some = self.hashes.all().iter().skip(ask.first as usize).take(ask.count as usize);
         wire::TellHashes {
             url: ask.url.clone(),
@@ -105,6 +116,7 @@ impl Served {
             first: ask.first,
             hashes: Base64(some.flat_map(|digest| digest.0).collect()),
             proof: if ask.proof && self.proves { self.proof(ask.first, ask.count) } else { None },
+            roots: false,
         }
     }
 

@@ -16,6 +16,7 @@ mod state_file;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::{ControlFlow, Range};
@@ -28,8 +29,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::Overwrite;
-use crate::content::{Layout, PieceHashes, PieceSet, merkle_root};
-use crate::peer::{Claim, FileSpan, PieceSink, Ready};
+use crate::content::{BLOCK, Layout, PieceHashes, PieceSet, merkle_root};
+use crate::peer::{Claim, FileSpan, Finished, PieceSink, Ready};
 use crate::wire::{Digest, PdtpUri};
 use positional::{read_full_at, write_all_at};
 use state_file::{State, part_path, state_path};
@@ -164,6 +165,8 @@ struct Inner {
     verified: PieceSet,
     /// Claimed by a writer.
     busy: PieceSet,
+    /// Hashes of claimed pieces that are whole, and wait for the others of their block, of which only the root is known.
+    open: BTreeMap<u32, Digest>,
     verified_bytes: u64,
     /// Where hashes are not told: those of the verified pieces.
     learned: Vec<Digest>,
@@ -171,6 +174,15 @@ struct Inner {
     saved_bytes: Option<u64>,
     place: Place,
     small: Option<Small>,
+}
+
+impl Inner {
+    /// A piece is there, and right.
+    fn verify(&mut self, piece: u32, layout: &Layout) {
+        if self.verified.insert(piece) {
+            self.verified_bytes += length_of(layout, piece);
+        }
+    }
 }
 
 /// A small file, which gets its name when its piece was right.
@@ -347,6 +359,7 @@ impl PieceStore {
         let verified_bytes = verified.iter().map(|piece| length_of(&layout, piece)).sum();
         let inner = Inner {
             busy: PieceSet::new(layout.count()),
+            open: BTreeMap::new(),
             verified,
             verified_bytes,
             learned: if hashes.is_told() {
@@ -391,9 +404,7 @@ impl PieceStore {
         inner.busy.remove(piece);
         let Some(learned) = inner.learned.get_mut(piece as usize) else { return };
         *learned = digest;
-        if inner.verified.insert(piece) {
-            inner.verified_bytes += length_of(&self.hashes.layout(), piece);
-        }
+        inner.verify(piece, &self.hashes.layout());
     }
 
     /// [`PieceHashes::learn`], for those who wait for that.
@@ -403,6 +414,52 @@ impl PieceStore {
             self.learned.notify_waiters();
         }
         learned
+    }
+
+    /// [`PieceHashes::learn_roots`], for those who wait for that.
+    pub(super) fn learn_roots(&self, first: u32, size: u32, roots: &[Digest], proof: &[Digest]) -> bool {
+        let learned = self.hashes.learn_roots(first, size, roots, proof);
+        if learned {
+            self.learned.notify_waiters();
+        }
+        learned
+    }
+
+    /// Judges a piece together with the others of its block, if they are all whole.
+    fn judge_together(&self, piece: u32, digest: Digest) -> Finished {
+        let inner = &mut *self.inner();
+        inner.open.insert(piece, digest);
+        let block = piece / BLOCK;
+        let pieces = self.hashes.pieces_of(block);
+        if inner.open.range(pieces.clone()).count() < pieces.len() {
+            return Finished::Open;
+        }
+        let hashes: Vec<Digest> = pieces.clone().filter_map(|piece| inner.open.remove(&piece)).collect();
+        let right = self.hashes.learn_below_root(block, &hashes);
+        for piece in pieces.clone() {
+            inner.busy.remove(piece);
+            if right {
+                inner.verify(piece, &self.hashes.layout());
+            }
+        }
+        if right { Finished::Together(pieces.collect()) } else { Finished::Wrong }
+    }
+
+    /// Judges pieces that waited for others of a block whose hashes have become known meanwhile: those that are right.
+    fn judge_open(&self, block: u32, inner: &mut Inner) -> Vec<u32> {
+        let pieces = self.hashes.pieces_of(block);
+        let open: Vec<u32> = inner.open.range(pieces).map(|(&piece, _)| piece).collect();
+        open.into_iter().filter(|&piece| self.judge_one_open(piece, inner)).collect()
+    }
+
+    /// Ends the claim on a piece that waited for others: whether it is known to be right by now.
+    fn judge_one_open(&self, piece: u32, inner: &mut Inner) -> bool {
+        inner.busy.remove(piece);
+        let right = inner.open.remove(&piece).is_some_and(|digest| self.hashes.is_right(piece, &digest));
+        if right {
+            inner.verify(piece, &self.hashes.layout());
+        }
+        right
     }
 
     /// The hash of a verified piece, where it is known as such.
@@ -626,14 +683,14 @@ impl PieceSink for PieceStore {
     }
 
     fn ready(&self, pieces: Range<u32>, patience: Duration) -> Option<Ready<'_>> {
-        self.hashes.first_unknown(pieces.clone())?;
+        self.hashes.first_unverifiable(pieces.clone(), 0)?;
         let deadline = Instant::now() + patience;
         Some(Box::pin(async move {
             loop {
                 let mut learned = pin!(self.learned.notified());
                 // Before another look, so that nothing can be missed.
                 learned.as_mut().enable();
-                if self.hashes.first_unknown(pieces.clone()).is_none() {
+                if self.hashes.first_unverifiable(pieces.clone(), 0).is_none() {
                     return true;
                 }
                 if timeout_at(deadline, learned).await.is_err() {
@@ -658,7 +715,10 @@ impl PieceSink for PieceStore {
         write_all_at(self.file_to_write()?, bytes, offset)
     }
 
-    fn finish(&self, piece: u32, digest: Digest) -> io::Result<bool> {
+    fn finish(&self, piece: u32, digest: Digest) -> io::Result<Finished> {
+        if self.hashes.knows_root_only(piece) {
+            return Ok(self.judge_together(piece, digest));
+        }
         let right = self.hashes.is_right(piece, &digest);
         let small = self.inner().small.filter(|_| right);
         let settled = small.map(|small| self.settle(small)).transpose();
@@ -667,14 +727,26 @@ impl PieceSink for PieceStore {
         if let Some(stamp) = settled?.flatten() {
             inner.place = Place::Final(stamp);
         }
-        if right && inner.verified.insert(piece) {
-            inner.verified_bytes += length_of(&self.hashes.layout(), piece);
+        if right {
+            inner.verify(piece, &self.hashes.layout());
         }
-        Ok(right)
+        let mut others = match inner.open.is_empty() {
+            true => Vec::new(),
+            false => self.judge_open(piece / BLOCK, &mut inner),
+        };
+        Ok(match (right, others.is_empty()) {
+            (false, _) => Finished::Wrong,
+            (true, true) => Finished::Right,
+            (true, false) => {
+                others.push(piece);
+                Finished::Together(others)
+            }
+        })
     }
 
     fn release(&self, piece: u32) {
-        self.inner().busy.remove(piece);
+        // What is right by now need not come again.
+        self.judge_one_open(piece, &mut self.inner());
     }
 }
 

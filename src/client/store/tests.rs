@@ -56,7 +56,7 @@ fn put(store: &PieceStore, content: &[u8], piece: u32) {
     assert_eq!(store.claim(piece), Claim::Granted);
     let data = &content[bytes.start as usize..bytes.end as usize];
     store.write_at(bytes.start, data).unwrap();
-    assert!(PieceSink::finish(store, piece, hash_piece(data)).unwrap());
+    assert_eq!(PieceSink::finish(store, piece, hash_piece(data)).unwrap(), Finished::Right);
 }
 
 fn put_all(store: &PieceStore, content: &[u8]) {
@@ -96,7 +96,7 @@ fn a_wrong_piece_does_not_count_and_can_come_again() {
     assert_eq!(store.claim(0), Claim::Granted);
     assert_eq!(store.claim(0), Claim::Busy, "one writer at a time");
     store.write_at(0, b"lies").unwrap();
-    assert!(!PieceSink::finish(&store, 0, hash_piece(b"lies")).unwrap());
+    assert_eq!(PieceSink::finish(&store, 0, hash_piece(b"lies")).unwrap(), Finished::Wrong);
     assert!(!store.has(0));
     assert!(store.span(0..1).is_none());
     assert_eq!(store.read_at(0, &mut [0; 10]).unwrap(), 0);
@@ -308,7 +308,7 @@ fn a_small_file_has_its_name_as_soon_as_its_piece_was_right() {
     // Wrong bytes never get the name, and are overwritten by the right ones.
     assert_eq!(store.claim(0), Claim::Granted);
     store.write_at(0, &[9; 1000]).unwrap();
-    assert!(!PieceSink::finish(&store, 0, hash_piece(&[9; 1000])).unwrap());
+    assert_eq!(PieceSink::finish(&store, 0, hash_piece(&[9; 1000])).unwrap(), Finished::Wrong);
     assert_eq!(scratch.names(), ["file.part"]);
     assert!(!store.has_settled() && store.span(0..1).is_none());
     // In portions, given up and begun anew.
@@ -438,10 +438,8 @@ fn where_hashes_are_not_told_nothing_counts_before_somebody_says_so() {
         let (start, data) = bytes(piece);
         assert_eq!(store.claim(piece), Claim::Granted);
         store.write_at(start, data).unwrap();
-        assert!(
-            !PieceSink::finish(&store, piece, hash_piece(data)).unwrap(),
-            "nobody has said that it is right"
-        );
+        let finished = PieceSink::finish(&store, piece, hash_piece(data)).unwrap();
+        assert_eq!(finished, Finished::Wrong, "nobody has said that it is right");
         assert_eq!(store.claim(piece), Claim::Granted);
         assert_eq!(store.read_at(start, &mut [0; 8]).unwrap(), 0);
         assert!(store.span(piece..piece + 1).is_none());
@@ -483,4 +481,79 @@ fn checking_can_be_called_off_and_loses_nothing() {
     PieceStore::discard_part(&target).unwrap();
     assert_eq!(scratch.names(), [""; 0]);
     PieceStore::discard_part(&target).unwrap();
+}
+
+/// A store of 40 pieces: nothing is known but the roots of its three blocks.
+fn known_by_roots(content: &[u8]) -> (Scratch, PieceStore, Arc<PieceHashes>) {
+    let (scratch, known) = (Scratch::new(), hashes_of(content));
+    let growing = Arc::new(PieceHashes::growing(known.layout(), known.root()));
+    let store = scratch.open(&growing, Overwrite::Resume).unwrap();
+    assert!(store.learn_roots(0, 64, &known.roots(0, 64).unwrap(), &[]));
+    (scratch, store, known)
+}
+
+fn come(store: &PieceStore, content: &[u8], piece: u32) -> Finished {
+    let bytes = store.layout().bytes_of(piece);
+    let data = &content[bytes.start as usize..bytes.end as usize];
+    assert_eq!(store.claim(piece), Claim::Granted);
+    store.write_at(bytes.start, data).unwrap();
+    PieceSink::finish(store, piece, hash_piece(data)).unwrap()
+}
+
+#[test]
+fn pieces_of_which_only_the_root_is_known_count_when_their_block_is_whole() {
+    let content = content(40 * PIECE as usize - 7);
+    let (scratch, store, known) = known_by_roots(&content);
+    // In any order, and the blocks mixed.
+    for piece in (1..16).rev().chain(32..39) {
+        assert_eq!(come(&store, &content, piece), Finished::Open);
+        assert_eq!((store.has(piece), store.claim(piece)), (false, Claim::Busy));
+        assert_eq!(store.read_at(u64::from(piece * PIECE), &mut [0; 8]).unwrap(), 0);
+    }
+    assert_eq!(store.verified_bytes(), 0);
+    assert_eq!(come(&store, &content, 0), Finished::Together((0..16).collect()));
+    assert_eq!(come(&store, &content, 39), Finished::Together((32..40).collect()));
+    assert_eq!(store.pieces().count(), 24);
+    assert!((0..16).all(|piece| store.digest_of(piece) == known.get(piece)));
+    (16..31).for_each(|piece| assert_eq!(come(&store, &content, piece), Finished::Open));
+    assert_eq!(come(&store, &content, 31), Finished::Together((16..32).collect()));
+    assert!(store.is_complete());
+    store.finish(None).unwrap();
+    assert_eq!(std::fs::read(scratch.path("file")).unwrap(), content);
+}
+
+#[test]
+fn a_block_with_a_wrong_piece_counts_for_nothing_and_can_come_again() {
+    let content = content(40 * PIECE as usize);
+    let (_scratch, store, known) = known_by_roots(&content);
+    let mut spoilt = content.clone();
+    spoilt[5 * PIECE as usize] ^= 1;
+    (0..15).for_each(|piece| assert_eq!(come(&store, &spoilt, piece), Finished::Open));
+    assert_eq!(come(&store, &spoilt, 15), Finished::Wrong);
+    assert_eq!((store.verified_bytes(), store.hashes().get(0)), (0, None));
+    // By their hashes it is found out which is wrong, and the others stay.
+    (0..8).for_each(|piece| assert_eq!(come(&store, &spoilt, piece), Finished::Open));
+    let all: Vec<_> = (0..16).map(|piece| known.get(piece).unwrap()).collect();
+    assert!(store.learn(0, 16, &all, &known.prove(0, 16).unwrap()));
+    assert_eq!(come(&store, &spoilt, 8), Finished::Together(vec![0, 1, 2, 3, 4, 6, 7, 8]));
+    assert_eq!(come(&store, &spoilt, 5), Finished::Wrong);
+    assert_eq!(come(&store, &content, 5), Finished::Right);
+    assert_eq!(store.pieces().count(), 9);
+}
+
+#[test]
+fn whoever_gives_up_on_open_pieces_leaves_them_to_others() {
+    let content = content(40 * PIECE as usize);
+    let (_scratch, store, known) = known_by_roots(&content);
+    (16..20).for_each(|piece| assert_eq!(come(&store, &content, piece), Finished::Open));
+    (16..18).for_each(|piece| store.release(piece));
+    // Nobody could say that they are right.
+    assert_eq!((store.verified_bytes(), store.claim(18)), (0, Claim::Busy));
+    assert_eq!(come(&store, &content, 16), Finished::Open);
+    let all: Vec<_> = (16..32).map(|piece| known.get(piece).unwrap()).collect();
+    assert!(store.learn(16, 16, &all, &known.prove(16, 16).unwrap()));
+    store.release(18);
+    store.release(16);
+    assert_eq!(store.pieces().iter().collect::<Vec<_>>(), [16, 18]);
+    assert_eq!(come(&store, &content, 17), Finished::Together(vec![19, 17]));
 }

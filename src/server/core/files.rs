@@ -471,12 +471,26 @@ impl Core {
     }
 
     fn tell_hashes(&mut self, conn: ConnId, m: wire::AskHashes, version: &FileVersion) {
+        if m.roots {
+            return self.tell_roots(conn, m, version);
+        }
         let all = version.hashes.all();
         let first = usize::try_from(m.first).unwrap_or(usize::MAX).min(all.len());
         let end = first.saturating_add(m.count as usize).min(all.len());
         let hashes = base64(&all[first..end]);
         let proof = if m.proof { proof_of(version, first as u32, m.count) } else { None };
-        self.send(conn, wire::TellHashes { url: m.url, root: m.root, first: m.first, hashes, proof });
+        let roots = false;
+        self.send(conn, wire::TellHashes { url: m.url, root: m.root, first: m.first, hashes, proof, roots });
+    }
+
+    fn tell_roots(&mut self, conn: ConnId, m: wire::AskHashes, version: &FileVersion) {
+        let first = u32::try_from(m.first).ok();
+        let found = first
+            .and_then(|first| version.hashes.roots(first, m.count).zip(proof_of(version, first, m.count)));
+        let (hashes, proof) =
+            found.map_or_else(Default::default, |(roots, proof)| (base64(&roots), Some(proof)));
+        let roots = true;
+        self.send(conn, wire::TellHashes { url: m.url, root: m.root, first: m.first, hashes, proof, roots });
     }
 
     pub(super) fn hashing(&mut self, path: &UrlPath, done: u64, total: u64) {

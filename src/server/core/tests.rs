@@ -708,7 +708,14 @@ fn hashes_come_from_memory_and_only_of_that_version() {
     let mut rig = Rig::new(&[("f", 5 * PIECE)]);
     rig.join_v3(A, "a");
     let version = rig.version("f");
-    let ask = wire::AskHashes { url: url("f"), root: version.root(), first: 1, count: 2, proof: false };
+    let ask = wire::AskHashes {
+        url: url("f"),
+        root: version.root(),
+        first: 1,
+        count: 2,
+        proof: false,
+        roots: false,
+    };
     rig.say(A, ask.clone());
     let heard = rig.heard(A);
     let [Message::TellHashes(told)] = &heard[..] else { panic!("{heard:?}") };
@@ -753,19 +760,36 @@ fn who_takes_proofs_is_told_few_hashes_and_can_verify_them() {
 
     for (first, count) in [(16, 16), (32, 32), (64, 64), (128, 128), (0, 256), (192, 64), (0, 1024)] {
         let url = url("f");
-        rig.say(A, wire::AskHashes { url, root: version.root(), first, count, proof: true });
+        rig.say(A, wire::AskHashes { url, root: version.root(), first, count, proof: true, roots: false });
         let heard = rig.heard(A);
         let [Message::TellHashes(told)] = &heard[..] else { panic!("{heard:?}") };
         let proof = digests(told.proof.as_ref().unwrap());
         let growing = PieceHashes::growing(version.hashes.layout(), version.root());
         assert!(growing.learn(first as u32, count, &digests(&told.hashes), &proof), "{first} + {count}");
     }
+    for (first, count, roots) in [(16, 16, 1), (64, 64, 4), (192, 64, 1), (128, 128, 5), (0, 1024, 13)] {
+        let url = url("f");
+        rig.say(A, wire::AskHashes { url, root: version.root(), first, count, proof: true, roots: true });
+        let heard = rig.heard(A);
+        let [Message::TellHashes(told)] = &heard[..] else { panic!("{heard:?}") };
+        let proof = digests(told.proof.as_ref().unwrap());
+        assert_eq!((told.hashes.0.len() / 32, told.roots), (roots, true), "{first} + {count}");
+        let growing = PieceHashes::growing(version.hashes.layout(), version.root());
+        assert!(
+            growing.learn_roots(first as u32, count, &digests(&told.hashes), &proof),
+            "{first} + {count}"
+        );
+    }
     // There is no such block.
-    let url = url("f");
-    rig.say(A, wire::AskHashes { url, root: version.root(), first: 256, count: 64, proof: true });
-    let heard = rig.heard(A);
-    let [Message::TellHashes(told)] = &heard[..] else { panic!("{heard:?}") };
-    assert_eq!((told.hashes.0.len(), &told.proof), (0, &None));
+    for roots in [false, true] {
+        for first in [256, 1 << 40] {
+            let url = url("f");
+            rig.say(A, wire::AskHashes { url, root: version.root(), first, count: 64, proof: true, roots });
+            let heard = rig.heard(A);
+            let [Message::TellHashes(told)] = &heard[..] else { panic!("{heard:?}") };
+            assert_eq!((told.hashes.0.len(), &told.proof), (0, &None));
+        }
+    }
 }
 
 #[test]

@@ -6,15 +6,13 @@ use crate::swarm::bits::{WORD, mask, touched};
 use crate::swarm::policy::Swarm;
 use crate::swarm::rules::Spent;
 use crate::swarm::slab::Key;
-use crate::swarm::state::{Member, Peer};
+use crate::swarm::state::{BLOCK, Member, Peer, RUN_ALONE_US};
 use crate::swarm::types::*;
 
 /// What is missing of a file goes to a peer alone in one run if it is no more than this, bytes.
 const SMALL: u64 = 512 * 1024;
 /// A run takes this long at the giver's rate, microseconds.
 const RUN_US: u64 = 450_000;
-/// For one who is alone with an origin.
-const RUN_ALONE_US: u64 = 1_000_000;
 /// Where somebody reads, whose turn is to come soon.
 const RUN_BESIDE_READERS_US: u64 = 250_000;
 /// And no longer than this at the taker's, if it comes from an origin that has others to serve.
@@ -80,6 +78,7 @@ impl Swarm {
         }
         let class = file.rarity.class(piece);
         let longest = self.longest_run(giver, taker);
+        let longest = if state.is_alone(giver) { whole_blocks(piece, longest, file.pieces) } else { longest };
         // Neighbours of what is rarest, if there are enough to spread the rest of what is rare meanwhile.
         let any_class = self.is_carried_by_peers(giver, taker);
         let is_rare = |piece| any_class || file.rarity.class(piece) <= class;
@@ -188,6 +187,15 @@ impl Swarm {
         }
         // A power of two, so that parts of longer runs are as good to pass on in shorter ones.
         1 << longest.ilog2()
+    }
+}
+
+/// So many pieces from `first` on that they end with a block.
+fn whole_blocks(first: u32, longest: u32, pieces: u32) -> u32 {
+    let end = first.saturating_add(longest);
+    match longest < 2 * BLOCK || end >= pieces {
+        true => longest,
+        false => end / BLOCK * BLOCK - first,
     }
 }
 

@@ -8,6 +8,7 @@ use super::report::{HostOutcome, Outcome, Sample};
 use super::setup::{FileSpec, Host, SECOND, Setup, Wants};
 use crate::swarm::bits::Pieces;
 use crate::swarm::slab::IdMap;
+use crate::swarm::state::BLOCK;
 use crate::swarm::*;
 use crate::wire::{self, ByteRange, Digest, Message, TransferMethod};
 
@@ -83,7 +84,14 @@ impl Active {
     fn is_time_to_tell(&self, now: u64) -> bool {
         let first = if self.assignment.news_us.is_some() { Some(self.began) } else { None };
         let interval = self.assignment.news_us.unwrap_or(PROGRESS);
-        self.told_at.or(first).is_none_or(|at| now >= at + interval)
+        self.told_at.or(first).is_none_or(|at| now >= at + interval) && self.is_judged()
+    }
+
+    /// Whether what has come can be judged: where nobody waits, by blocks (as the client does).
+    fn is_judged(&self) -> bool {
+        let is_by_blocks =
+            self.assignment.news_us.is_some() && self.assignment.pieces.len() as u32 >= 2 * BLOCK;
+        !is_by_blocks || (self.assignment.pieces.start + self.whole).is_multiple_of(BLOCK)
     }
 
     fn connector(&self) -> u32 {

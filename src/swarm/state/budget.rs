@@ -2,11 +2,16 @@
 
 use super::transfer::MOST_TRANSFERS;
 use super::{Alarm, Peer, State};
-use crate::swarm::rates::LAGS;
+use crate::swarm::rates::{LAGS, Link};
 use crate::swarm::slab::Key;
 use crate::swarm::spread::Spread;
 use crate::swarm::types::*;
 
+/// How long a run for one who is alone with an origin takes at most, microseconds.
+pub(in crate::swarm) const RUN_ALONE_US: u64 = 1_600_000;
+/// Who is alone can judge a run by the roots of blocks of so many pieces, and need not be told their hashes (docs/protocol.md,
+/// `ask_hashes`), if it is two of them or more.
+pub(in crate::swarm) const BLOCK: u32 = 16;
 /// An origin may send in this many times as many transfers as a peer: it serves many at once.
 const ORIGIN_TRANSFERS: u32 = 16;
 /// What cannot wait may fill a giver's line this many times as far as all else.
@@ -20,6 +25,14 @@ const LAST_PIECES: u64 = 2;
 /// The first piece of a line has it to itself for no longer than this, microseconds: a fast one has sent it by then.
 const HEAD_START_US: u64 = 8_000;
 
+/// What has come to one who is alone is told block by block, if its runs are as long as that: so many bytes may have come, and
+/// not be known to have.
+pub(super) fn unheard_alone(line: &Link) -> u64 {
+    let block = u64::from(BLOCK) * u64::from(line.unit);
+    let is_by_blocks = line.rate().saturating_mul(RUN_ALONE_US) / 1_000_000 >= 2 * block;
+    if is_by_blocks { block } else { 0 }
+}
+
 impl State {
     /// How many bytes a peer should be sending.
     pub(in crate::swarm) fn up_budget(&self, peer: Key<Peer>) -> u64 {
@@ -29,7 +42,10 @@ impl State {
         let cover = if are_few { config.alone_us / self.stats.peers.max(1) } else { 0 };
         let cover = cover.max(peer.up.cover(config));
         // Of what line nothing is known, two pieces: it grows fast.
-        let budget = peer.up.budget(0, peer.info.up_limit, cover, config);
+        let mut budget = peer.up.budget(0, peer.info.up_limit, cover, config);
+        if self.is_alone(key) {
+            budget += unheard_alone(&peer.up);
+        }
         if !peer.is_origin() {
             return budget;
         }

@@ -27,6 +27,7 @@ use super::spread::Spread;
 use super::types::*;
 use crate::wire::limits::MAX_PIECES;
 
+pub(super) use self::budget::{BLOCK, RUN_ALONE_US};
 pub(super) use self::file::File;
 pub(super) use self::member::{Flight, Member};
 #[cfg(test)]

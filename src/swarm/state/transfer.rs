@@ -134,7 +134,8 @@ impl State {
         self.next_transfer += 1;
         let unit = self.files[file].piece_size;
         let head_start_us = self.head_start_us(giver, unit);
-        let unheard = |link: &Link| if assignment.news_us.is_some() { link.unheard(now) } else { 0 };
+        let age = now.since(self.peers[to].heard);
+        let unheard = |link: &Link| if assignment.news_us.is_some() { link.unheard(age) } else { 0 };
         let [sent, received] = [&self.peers[giver].up, &self.peers[to].down].map(unheard);
         let giver_mark = self.peers[giver].up.begin(bytes, unit, now, head_start_us).beyond(sent);
         let taker_mark = self.peers[to].down.begin(bytes, unit, now, 0).beyond(received);

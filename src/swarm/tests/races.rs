@@ -126,7 +126,33 @@ fn who_is_alone_needs_few_orders() {
         assert_eq!(start.news_us.is_some(), start.pieces.len() > 1, "{start:?}");
         runs.push(start.pieces.len());
     });
-    assert!(runs.len() <= 20, "512 pieces in runs of {runs:?}");
+    assert!(runs.len() <= 14, "512 pieces in runs of {runs:?}");
+    // They end with a block, which is judged as a whole.
+    let mut end = 0;
+    let ends: Vec<_> =
+        runs.iter().map(|&run| (end += run, end, run)).map(|(_, end, run)| (end, run)).collect();
+    let long: Vec<_> = ends.iter().filter(|&&(_, run)| run >= 32).collect();
+    assert!(long.len() >= 8 && long.iter().all(|(end, _)| end % 16 == 0), "{ends:?}");
+}
+
+/// Where news comes in blocks, the next order is there before the last one is through. Where pieces are so large that it does
+/// not, no more than usual is under way.
+#[test]
+fn the_line_of_one_who_is_alone_does_not_stand_idle() {
+    for origin in [5.0, 10.0, 13.0, 15.0, 20.0, 50.0, 100.0] {
+        let setup = with_origin(origin, &[peer(10.0, 1000.0)], 32 * MIB, 1);
+        let ratio = makespan(&run(&setup).summary(&setup));
+        println!("origin of {origin}: {ratio:.4}");
+        // Round trips at the beginning, until the line is known, are all that is lost: 0.15 s of 2.7 to 54 s.
+        assert!(ratio <= 1.002 + 0.0006 * origin, "origin of {origin}: {ratio}");
+    }
+    let setup = with_origin(20.0, &[peer(10.0, 50.0)], 2048 * MIB, 1);
+    let mut most = 0;
+    run_with(&setup, |swarm, _, _| {
+        let down = swarm.state.peer_ids.get(&PeerId(1)).map(|&key| swarm.state.peers[key].down.in_flight);
+        most = most.max(down.unwrap_or_default());
+    });
+    assert!(most <= 16 * MIB, "{most} bytes under way");
 }
 
 /// What was ordered for one who was alone, in long runs, is in nobody's way.

@@ -119,6 +119,10 @@ pub struct AskHashes {
     /// of it.
     #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
     pub proof: bool,
+    /// Whether, instead of hashes of pieces, the roots of each 16 of them are wanted ([`crate::wire::limits::ROOT_PIECES`]). Only
+    /// with `proof`, and of 16 pieces at least.
+    #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub roots: bool,
 }
 
 /// server: the hashes asked for, as many as there are.
@@ -136,6 +140,9 @@ pub struct TellHashes {
     /// [`crate::wire::limits::MAX_PROOF`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof: Option<Base64>,
+    /// Whether `hashes` are roots, as asked for.
+    #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub roots: bool,
 }
 
 /// client: what is in this directory?

@@ -256,6 +256,9 @@ impl Message {
             Self::Register(m) if !is_visible(&m.client_id) => "client_id not of visible ASCII characters",
             Self::AskHashes(m) if m.count == 0 || m.count > limits::MAX_HASHES => "count out of bounds",
             Self::AskHashes(m) if m.proof && !is_block(m) => "first and count are not those of a block",
+            Self::AskHashes(m) if m.roots && (!m.proof || m.count < limits::ROOT_PIECES) => {
+                "roots are told with a proof, and of 16 pieces at least"
+            }
             Self::TellInfo(m) if m.hashes.as_ref().is_some_and(|hashes| !is_hashes(hashes)) => {
                 "hashes are not a multiple of 32 bytes, or too many"
             }

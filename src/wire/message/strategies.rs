@@ -23,22 +23,29 @@ pub(super) fn each_type() -> Vec<BoxedStrategy<Message>> {
         })),
         tell_info(),
         message((url(), any::<(u64, u64)>()).prop_map(|(url, (done, total))| Hashing { url, done, total })),
-        message(
-            (url(), digest(), any::<u64>(), 1..=limits::MAX_HASHES)
-                .prop_map(|(url, root, first, count)| AskHashes { url, root, first, count, proof: false }),
-        ),
-        message((url(), digest(), 0u64..1 << 50, 0..=limits::MAX_HASHES.ilog2()).prop_map(
-            |(url, root, block, log)| AskHashes {
+        message((url(), digest(), any::<u64>(), 1..=limits::MAX_HASHES).prop_map(
+            |(url, root, first, count)| AskHashes { url, root, first, count, proof: false, roots: false },
+        )),
+        message((url(), digest(), 0u64..1 << 50, 0..=limits::MAX_HASHES.ilog2(), any::<bool>()).prop_map(
+            |(url, root, block, log, roots)| AskHashes {
                 url,
                 root,
                 first: block << log,
                 count: 1 << log,
                 proof: true,
+                roots: roots && 1 << log >= limits::ROOT_PIECES,
             },
         )),
         message(
-            (url(), digest(), any::<u64>(), hashes(40), of(hashes(limits::MAX_PROOF)))
-                .prop_map(|(url, root, first, hashes, proof)| TellHashes { url, root, first, hashes, proof }),
+            (url(), digest(), any::<u64>(), hashes(40), of(hashes(limits::MAX_PROOF)), any::<bool>())
+                .prop_map(|(url, root, first, hashes, proof, roots)| TellHashes {
+                    url,
+                    root,
+                    first,
+                    hashes,
+                    proof,
+                    roots,
+                }),
         ),
         message(
             (url(), any::<Option<u32>>(), of(text()), of(text()), any::<Option<u64>>())

@@ -345,13 +345,20 @@ fn only_blocks_are_asked_for_with_proof() {
         assert!(parse(ask(first, count, false)).is_ok());
     }
     assert_eq!(refusal(ask(0, 2048, true)), "count out of bounds");
+    let roots = |count: u32, proof: bool| json!(["ask_hashes", {"url": "u", "root": "00".repeat(32), "first": 0, "count": count, "proof": proof, "roots": true}]);
+    assert!(parse(roots(16, true)).is_ok() && parse(roots(1024, true)).is_ok());
+    for (count, proof) in [(8, true), (16, false)] {
+        assert_eq!(refusal(roots(count, proof)), "roots are told with a proof, and of 16 pieces at least");
+    }
     let Ok(Message::AskHashes(old)) = parse(
         json!(["ask_hashes", {"url": "u", "root": "00".repeat(32), "first": 1, "count": 2, "proof": null}]),
     ) else {
         panic!()
     };
     assert!(
-        !old.proof && !String::from_utf8(Message::from(old).to_json().unwrap()).unwrap().contains("proof")
+        !old.proof
+            && !old.roots
+            && !String::from_utf8(Message::from(old).to_json().unwrap()).unwrap().contains("proof")
     );
 }
 
