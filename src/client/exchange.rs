@@ -178,17 +178,8 @@ where
         loop {
             tokio::select! {
                 result = &mut receiving => break result,
-                Some(piece) = came.recv() => {
-                    taking.credit(piece);
-                    if Instant::now() >= next_report && !taking.has_all() {
-                        taking.report().await;
-                        next_report = Instant::now() + interval;
-                    }
-                }
-                () = tokio::time::sleep_until(next_report.into()), if !taking.batch.is_empty() && !taking.has_all() => {
-                    taking.report().await;
-                    next_report = Instant::now() + interval;
-                }
+                Some(piece) = came.recv() => taking.credit(piece),
+                () = tokio::time::sleep_until(next_report.into()), if taking.has_news() => {}
                 () = held.stopped() => break Err(cancelled(started)),
                 () = called_off.notified() => break Err(cancelled(started)),
                 // The sender lives as long as `held`.
@@ -197,6 +188,10 @@ where
                         break Err(cancelled(started));
                     }
                 }
+            }
+            if taking.has_news() && Instant::now() >= next_report {
+                taking.report().await;
+                next_report = Instant::now() + interval;
             }
         }
     };
@@ -265,9 +260,10 @@ impl Taking<'_> {
         }
     }
 
-    /// Whether all of the run is here: `completed`, which comes at once, says all there is to say then.
-    fn has_all(&self) -> bool {
-        self.reported.count() as usize == self.exchange.pieces.len() && self.exchange.known_on().is_some()
+    /// Whether something is to be told before the end. Once all of the run is here, `completed` comes at once and says all.
+    fn has_news(&self) -> bool {
+        let has_all = self.reported.count() as usize == self.exchange.pieces.len();
+        !self.batch.is_empty() && !(has_all && self.exchange.known_on().is_some())
     }
 
     async fn report(&mut self) {

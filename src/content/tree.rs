@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -71,8 +70,8 @@ struct Known {
     blocks: Vec<Box<[Digest]>>,
     /// How many are.
     count: u32,
-    /// Of blocks of which no more is known: their roots.
-    roots: BTreeMap<u32, Digest>,
+    /// Of blocks of which no more is known: their numbers, in order, and roots. They are few, and soon replaced by more.
+    roots: Vec<(u32, Digest)>,
 }
 
 impl Known {
@@ -89,7 +88,14 @@ impl Known {
             self.blocks[at] = hashes.into();
             self.count += 1;
         }
-        self.roots.remove(&number);
+        if let Ok(at) = self.find_root(number) {
+            self.roots.remove(at);
+        }
+    }
+
+    /// Where the root of a block is, or where it belongs.
+    fn find_root(&self, number: u32) -> Result<usize, usize> {
+        self.roots.binary_search_by_key(&number, |&(block, _)| block)
     }
 }
 
@@ -209,7 +215,7 @@ impl PieceHashes {
         let is_good = |block: u32| {
             let all = self.pieces_of(block);
             let is_whole = pieces.start <= all.start && all.end <= pieces.end;
-            !parts.block(block).is_empty() || is_whole && parts.roots.contains_key(&block)
+            !parts.block(block).is_empty() || is_whole && parts.find_root(block).is_ok()
         };
         let bad = (unknown / BLOCK..pieces.end.div_ceil(BLOCK)).find(|&block| !is_good(block))?;
         Some(from.max(bad * BLOCK))
@@ -229,8 +235,10 @@ impl PieceHashes {
         if is_good {
             let mut parts = parts.write().unwrap_or_else(PoisonError::into_inner);
             for (block, root) in (first / BLOCK..).zip(roots) {
-                if parts.block(block).is_empty() {
-                    parts.roots.insert(block, *root);
+                if parts.block(block).is_empty()
+                    && let Err(at) = parts.find_root(block)
+                {
+                    parts.roots.insert(at, (block, *root));
                 }
             }
         }
@@ -246,7 +254,7 @@ impl PieceHashes {
             return parts.block(block) == hashes;
         }
         let is_good = hashes.len() == self.pieces_of(block).len()
-            && parts.roots.get(&block).is_some_and(|root| *root == merkle_root(hashes));
+            && parts.find_root(block).is_ok_and(|at| parts.roots[at].1 == merkle_root(hashes));
         if is_good {
             parts.insert(block, hashes);
         }
@@ -257,7 +265,7 @@ impl PieceHashes {
     pub fn knows_root_only(&self, piece: u32) -> bool {
         self.parts.as_ref().is_some_and(|parts| {
             let parts = parts.read().unwrap_or_else(PoisonError::into_inner);
-            parts.roots.contains_key(&(piece / BLOCK))
+            parts.find_root(piece / BLOCK).is_ok()
         })
     }
 

@@ -16,7 +16,6 @@ mod state_file;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::{ControlFlow, Range};
@@ -166,7 +165,7 @@ struct Inner {
     /// Claimed by a writer.
     busy: PieceSet,
     /// Hashes of claimed pieces that are whole, and wait for the others of their block, of which only the root is known.
-    open: BTreeMap<u32, Digest>,
+    open: Vec<(u32, Digest)>,
     verified_bytes: u64,
     /// Where hashes are not told: those of the verified pieces.
     learned: Vec<Digest>,
@@ -177,6 +176,11 @@ struct Inner {
 }
 
 impl Inner {
+    /// Those of some pieces that are open.
+    fn open_of(&self, pieces: &Range<u32>) -> impl Iterator<Item = (u32, Digest)> {
+        self.open.iter().copied().filter(|(piece, _)| pieces.contains(piece))
+    }
+
     /// A piece is there, and right.
     fn verify(&mut self, piece: u32, layout: &Layout) {
         if self.verified.insert(piece) {
@@ -359,7 +363,7 @@ impl PieceStore {
         let verified_bytes = verified.iter().map(|piece| length_of(&layout, piece)).sum();
         let inner = Inner {
             busy: PieceSet::new(layout.count()),
-            open: BTreeMap::new(),
+            open: Vec::new(),
             verified,
             verified_bytes,
             learned: if hashes.is_told() {
@@ -428,34 +432,36 @@ impl PieceStore {
     /// Judges a piece together with the others of its block, if they are all whole.
     fn judge_together(&self, piece: u32, digest: Digest) -> Finished {
         let inner = &mut *self.inner();
-        inner.open.insert(piece, digest);
+        inner.open.push((piece, digest));
         let block = piece / BLOCK;
         let pieces = self.hashes.pieces_of(block);
-        if inner.open.range(pieces.clone()).count() < pieces.len() {
+        if inner.open_of(&pieces).count() < pieces.len() {
             return Finished::Open;
         }
-        let hashes: Vec<Digest> = pieces.clone().filter_map(|piece| inner.open.remove(&piece)).collect();
-        let right = self.hashes.learn_below_root(block, &hashes);
-        for piece in pieces.clone() {
-            inner.busy.remove(piece);
-            if right {
-                inner.verify(piece, &self.hashes.layout());
-            }
+        let mut hashes = vec![Digest::default(); pieces.len()];
+        for (piece, digest) in inner.open_of(&pieces) {
+            hashes[(piece - pieces.start) as usize] = digest;
         }
-        if right { Finished::Together(pieces.collect()) } else { Finished::Wrong }
+        self.hashes.learn_below_root(block, &hashes);
+        let right = self.judge_open(block, inner);
+        if right.len() == pieces.len() { Finished::Together(right) } else { Finished::Wrong }
     }
 
-    /// Judges pieces that waited for others of a block whose hashes have become known meanwhile: those that are right.
+    /// Judges pieces that waited for others of a block whose hashes are known by now, and ends the claims on them: those that
+    /// are right.
+    #[inline(never)]
     fn judge_open(&self, block: u32, inner: &mut Inner) -> Vec<u32> {
-        let pieces = self.hashes.pieces_of(block);
-        let open: Vec<u32> = inner.open.range(pieces).map(|(&piece, _)| piece).collect();
-        open.into_iter().filter(|&piece| self.judge_one_open(piece, inner)).collect()
+        let mut pieces: Vec<u32> = self.hashes.pieces_of(block).collect();
+        pieces.retain(|&piece| self.judge_one_open(piece, inner));
+        pieces
     }
 
     /// Ends the claim on a piece that waited for others: whether it is known to be right by now.
     fn judge_one_open(&self, piece: u32, inner: &mut Inner) -> bool {
+        let Some(at) = inner.open.iter().position(|&(open, _)| open == piece) else { return false };
+        let (_, digest) = inner.open.swap_remove(at);
         inner.busy.remove(piece);
-        let right = inner.open.remove(&piece).is_some_and(|digest| self.hashes.is_right(piece, &digest));
+        let right = self.hashes.is_right(piece, &digest);
         if right {
             inner.verify(piece, &self.hashes.layout());
         }
@@ -730,23 +736,19 @@ impl PieceSink for PieceStore {
         if right {
             inner.verify(piece, &self.hashes.layout());
         }
-        let mut others = match inner.open.is_empty() {
-            true => Vec::new(),
-            false => self.judge_open(piece / BLOCK, &mut inner),
-        };
-        Ok(match (right, others.is_empty()) {
-            (false, _) => Finished::Wrong,
-            (true, true) => Finished::Right,
-            (true, false) => {
-                others.push(piece);
-                Finished::Together(others)
-            }
-        })
+        if inner.open.is_empty() {
+            return Ok(if right { Finished::Right } else { Finished::Wrong });
+        }
+        let mut all = self.judge_open(piece / BLOCK, &mut inner);
+        all.push(piece);
+        Ok(if right { Finished::Together(all) } else { Finished::Wrong })
     }
 
     fn release(&self, piece: u32) {
+        let mut inner = self.inner();
         // What is right by now need not come again.
-        self.judge_one_open(piece, &mut self.inner());
+        self.judge_one_open(piece, &mut inner);
+        inner.busy.remove(piece);
     }
 }
 
