@@ -262,8 +262,8 @@ impl Taking<'_> {
 
     /// Whether something is to be told before the end. Once all of the run is here, `completed` comes at once and says all.
     fn has_news(&self) -> bool {
-        let has_all = self.reported.count() as usize == self.exchange.pieces.len();
-        !self.batch.is_empty() && !(has_all && self.exchange.known_on().is_some())
+        let lacks_some = (self.reported.count() as usize) < self.exchange.pieces.len();
+        !self.batch.is_empty() && (lacks_some || self.exchange.known_on().is_none())
     }
 
     async fn report(&mut self) {
