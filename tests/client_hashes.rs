@@ -380,7 +380,7 @@ fn a_wrong_piece_spoils_its_block_once_and_is_then_found() {
     assert!(std::fs::read(local.path().join("file")).unwrap() == served.bytes);
 }
 
-/// The bytes that came are on the disk, and the hashes say later that they were right.
+/// Nobody could say of them that they were right.
 #[test]
 fn what_came_of_a_block_that_was_cut_short_comes_again() {
     let served = served(23);

@@ -30,10 +30,10 @@ const MAX_WANTED: usize = 1024;
 /// Of what is known already, so much is asked for at once: the further a download is, the fewer questions it needs, and
 /// the less it matters how long one takes.
 const SHARE_OF_KNOWN: u32 = 4;
-/// Runs of fewer pieces are judged piece by piece: there should be some news of a run before its end.
-const FEWEST_BY_ROOTS: u32 = 2 * BLOCK;
 /// And at least so many, or questions and proofs would be too much; but not what is known already, as the first few are.
 const LEAST: u32 = 64;
+/// Runs of fewer pieces are judged piece by piece: there should be some news of a run before its end.
+const FEWEST_BY_ROOTS: u32 = 2 * BLOCK;
 
 /// What the server told together with the version.
 pub(super) struct Told {

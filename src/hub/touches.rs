@@ -13,7 +13,7 @@ use crate::wire::UrlPath;
 const MAX_TOUCHED: usize = 64 * 1024;
 /// Events about a path that is at rest are gathered for so long: a file is often written, renamed and given its times
 /// in one go.
-const GATHER: Duration = Duration::from_millis(15);
+pub(super) const GATHER: Duration = Duration::from_millis(15);
 /// Least time between two looks at the whole tree.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Paths handed out at a time.

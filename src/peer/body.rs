@@ -39,7 +39,7 @@ pub enum Finished {
     /// That cannot be said before others are whole, with which it is judged. It stays claimed: [`PieceSink::release`] ends that
     /// if they do not come.
     Open,
-    /// It is wrong, or one of those with which it was judged is: none of them is there.
+    /// It is wrong, or one of those with which it was judged is. It is not there.
     Wrong,
 }
 

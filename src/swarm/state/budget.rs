@@ -6,12 +6,13 @@ use crate::swarm::rates::{LAGS, Link};
 use crate::swarm::slab::Key;
 use crate::swarm::spread::Spread;
 use crate::swarm::types::*;
+use crate::wire::limits::ROOT_PIECES;
 
 /// How long a run for one who is alone with an origin takes at most, microseconds.
 pub(in crate::swarm) const RUN_ALONE_US: u64 = 1_600_000;
 /// Who is alone can judge a run by the roots of blocks of so many pieces, and need not be told their hashes (docs/protocol.md,
 /// `ask_hashes`), if it is two of them or more.
-pub(in crate::swarm) const BLOCK: u32 = 16;
+pub(in crate::swarm) const BLOCK: u32 = ROOT_PIECES;
 /// An origin may send in this many times as many transfers as a peer: it serves many at once.
 const ORIGIN_TRANSFERS: u32 = 16;
 /// What cannot wait may fill a giver's line this many times as far as all else.
@@ -78,8 +79,8 @@ impl State {
             && u64::from(peer.unusual().from_origins) >= self.most_for_one(origin, peer.down.rate())
     }
 
-    /// How many bytes it should be sending now ([`up_budget`](Self::up_budget)). The last pieces are for whoever is free first: what is told to one long before it can be sent is not there
-    /// for another that runs dry meanwhile.
+    /// How many bytes it should be sending now ([`up_budget`](Self::up_budget)). The last pieces are for whoever is free first:
+    /// what is told to one long before it can be sent is not there for another that runs dry meanwhile.
     fn up_budget_now(&self, peer: Key<Peer>) -> u64 {
         let (budget, up) = (self.up_budget(peer), &self.peers[peer].up);
         match self.is_ending(u64::from(up.unit)) && up.rate() > 0 {
