@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Error, ErrorKind};
+use crate::peer::while_sending;
 use crate::wire::{Dialect, FrameReader, Message, WireError, limits};
 
 /// Head start of one address before the next is tried beside it (RFC 8305 calls it Connection Attempt Delay).
@@ -171,7 +172,7 @@ pub(super) async fn write_messages(
     let mut buffer = BytesMut::new();
     let mut ended = false;
     while !ended {
-        let Some(mut next) = queue.recv().await else { break };
+        let Some(mut next) = while_sending(stream.as_ref(), queue.recv()).await else { break };
         let (by, mut is_urgent) = (Instant::now() + LATER, false);
         // A task that was just woken goes before all others. Those that have something to say as well, now say it: with
         // thousands of small files, a system call for each message would be felt at both ends.

@@ -13,6 +13,7 @@ use super::deadlines::{Deadlines, TooSlow};
 use super::head::{Announced, ContentRange, ResponseHead, announced, push_field};
 use super::intake::{Intake, bytes_of_run};
 use super::link::{Chunked, Framing, HeadTrouble, Link};
+use super::push::while_sending;
 use super::send::{Outgoing, SendTrouble};
 use super::{FileSpan, PieceSink, RateLimiter, ReceiveError, Received, field};
 use crate::wire::{Digest, FailureKind, UrlPath, token};
@@ -173,7 +174,8 @@ impl Pool {
     ) -> Result<Received, ReceiveError> {
         let Begun { peer, mut link, started } = begun;
         let errand = Errand { peer, proof: None, ..errand.clone() };
-        let answer = self.inner.read_answer(&mut link, false);
+        let stream = Arc::clone(&link.stream);
+        let answer = while_sending(&stream, self.inner.read_answer(&mut link, false));
         let answer = tokio::time::timeout(self.inner.connect_timeout, answer).await;
         let head = answer.map_err(|_| self.inner.no_answer()).flatten();
         let head = head.map_err(|failure| failure.about(&errand.subject("GET")))?;
@@ -455,7 +457,8 @@ impl Inner {
             let asked = async {
                 let mut out = Outgoing::new(&link.stream, &self.deadlines);
                 out.write_all(request, false, &mut 0).await.map_err(stale_if_broken)?;
-                let answer = self.read_answer(&mut link, false);
+                let stream = Arc::clone(&link.stream);
+                let answer = while_sending(&stream, self.read_answer(&mut link, false));
                 tokio::time::timeout(self.connect_timeout, answer).await.map_err(|_| self.no_answer())?
             };
             match asked.await {
@@ -505,7 +508,8 @@ impl Inner {
         let mut out = Outgoing::new(&link.stream, &self.deadlines);
         out.write_all(&errand.head("PUT", &fields), !waits, &mut 0).await.map_err(stale_if_broken)?;
         if waits {
-            let answer = self.read_answer(&mut link, true);
+            let stream = Arc::clone(&link.stream);
+            let answer = while_sending(&stream, self.read_answer(&mut link, true));
             let head =
                 tokio::time::timeout(self.connect_timeout, answer).await.map_err(|_| self.no_answer())??;
             if head.status != 100 {
@@ -556,7 +560,8 @@ impl Inner {
     /// the taker may need a window's time to read what has arrived, under a limit of its own perhaps.
     async fn final_answer(&self, link: &mut Link, out: &mut Outgoing) -> Result<ResponseHead, Failure> {
         let patience = self.connect_timeout.max(self.deadlines.body_window);
-        let mut answer = std::pin::pin!(self.read_answer(link, false));
+        let stream = Arc::clone(&link.stream);
+        let mut answer = std::pin::pin!(while_sending(&stream, self.read_answer(link, false)));
         loop {
             let has_arrived = out.has_arrived();
             let wait = if has_arrived { patience } else { ARRIVAL_POLL };

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::head::{HeadError, Parsed};
+use super::push::while_sending;
 use super::sys::out_of_order;
 use crate::wire::limits::MAX_HTTP_HEAD;
 
@@ -250,7 +251,8 @@ impl Link {
         const MAX_LINGER: u64 = 1024 * 1024;
         self.ahead.clear();
         if socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write).is_ok() {
-            self.discard_body(&mut Framing::Length(MAX_LINGER), deadline).await;
+            let stream = Arc::clone(&self.stream);
+            while_sending(&stream, self.discard_body(&mut Framing::Length(MAX_LINGER), deadline)).await;
         }
     }
 }

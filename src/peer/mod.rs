@@ -14,12 +14,14 @@ mod intake;
 mod limit;
 mod link;
 mod lull;
+mod push;
 mod send;
 pub mod serve;
 mod sys;
 
 pub use body::{Claim, FileSpan, Finished, PieceSink, Ready, ReceiveError, Received};
 pub use limit::RateLimiter;
+pub(crate) use push::while_sending;
 pub(crate) use sys::block_pipe_signals;
 
 /// Header fields of PDTP, as written (read without regard to case).

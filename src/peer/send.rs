@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::buffer::{BUFFER, Buffer};
 use super::deadlines::{Deadlines, Pace, TooSlow};
+use super::push::{LOOK, while_sending};
 use super::serve::BodyStream;
 use super::sys::{Residency, unacknowledged};
 use super::{FileSpan, RateLimiter};
@@ -226,8 +227,14 @@ impl Outgoing {
 
     /// Waits until more can be sent, as long as bytes move.
     async fn writable(&mut self) -> Result<(), SendTrouble> {
+        // Mostly that is soon, and nothing need be asked.
+        if let Ok(ready) = tokio::time::timeout(LOOK, self.stream.writable()).await {
+            return ready.map_err(SendTrouble::Broken);
+        }
+        let stream = Arc::clone(&self.stream);
+        let mut writable = std::pin::pin!(while_sending(&stream, stream.writable()));
         loop {
-            match tokio::time::timeout_at(self.pace.deadline(), self.stream.writable()).await {
+            match tokio::time::timeout_at(self.pace.deadline(), &mut writable).await {
                 Ok(ready) => return ready.map_err(SendTrouble::Broken),
                 Err(_) => self.check()?,
             }

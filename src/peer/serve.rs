@@ -18,6 +18,7 @@ use super::deadlines::Deadlines;
 use super::head::{Announced, ContentRange, Fields, HeadError, RequestHead, announced, push_field};
 use super::intake::{Intake, bytes_of_run};
 use super::link::{Framing, HeadTrouble, Link};
+use super::push::while_sending;
 use super::send::{Outgoing, SendTrouble};
 use super::{FileSpan, PieceSink, RateLimiter, ReceiveError, Received};
 use crate::wire::FailureKind;
@@ -299,7 +300,9 @@ struct Conversation {
 impl Conversation {
     /// The next head, or the answer to what is none, or nothing if the connection has ended.
     async fn read_head(&mut self) -> Result<RequestHead, Option<Response>> {
-        match tokio::time::timeout(self.deadlines.idle, self.link.wait_for_bytes()).await {
+        let stream = Arc::clone(&self.link.stream);
+        let bytes = while_sending(&stream, self.link.wait_for_bytes());
+        match tokio::time::timeout(self.deadlines.idle, bytes).await {
             Ok(true) => {}
             Ok(false) | Err(_) => return Err(None),
         }

@@ -8,11 +8,17 @@ use tokio::net::TcpStream;
 /// megabytes, so the pace of a slow reader shows only here.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn unacknowledged(stream: &TcpStream) -> u64 {
+    ask_queue(stream, libc::TIOCOUTQ)
+}
+
+/// What of a socket's queue for sending `request` asks for, bytes.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn ask_queue(stream: &TcpStream, request: libc::Ioctl) -> u64 {
     use std::os::fd::AsRawFd as _;
     let mut bytes: libc::c_int = 0;
-    // SAFETY: the descriptor is open as long as `stream` is borrowed, and TIOCOUTQ writes one int.
+    // SAFETY: the descriptor is open as long as `stream` is borrowed, and the requests that are asked here write one int.
     #[allow(unsafe_code, reason = "no safe wrapper of this ioctl")]
-    let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    let result = unsafe { libc::ioctl(stream.as_raw_fd(), request, &raw mut bytes) };
     if result == 0 { u64::try_from(bytes).unwrap_or(0) } else { 0 }
 }
 
@@ -20,6 +26,35 @@ pub(super) fn unacknowledged(stream: &TcpStream) -> u64 {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) fn unacknowledged(_stream: &TcpStream) -> u64 {
     0
+}
+
+/// How far what was handed to the system has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), allow(dead_code))]
+pub(super) enum Backlog {
+    /// All of it was sent once at least.
+    Nothing,
+    /// Some of it waits for acknowledgements of what is on the way.
+    Moving,
+    /// Some of it waits, and nothing is on the way.
+    Stuck,
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn backlog(stream: &TcpStream) -> Backlog {
+    /// Bytes that were not sent yet (Linux, `include/uapi/linux/sockios.h`; since 2.6.34).
+    const SIOCOUTQNSD: libc::Ioctl = 0x894b;
+    match ask_queue(stream, SIOCOUTQNSD) {
+        0 => Backlog::Nothing,
+        unsent if unsent == unacknowledged(stream) => Backlog::Stuck,
+        _ => Backlog::Moving,
+    }
+}
+
+/// Not known on this system.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn backlog(_stream: &TcpStream) -> Backlog {
+    Backlog::Nothing
 }
 
 /// Segments that came out of order so far: what lay between was lost, or overtaken.

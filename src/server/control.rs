@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::core::{ConnId, Input};
 use super::dispatcher::Event;
 use super::outbox::Outbox;
+use crate::peer::while_sending;
 use crate::wire::{Dialect, FrameReader, Message, WireError, limits};
 
 /// Read at once, bytes.
@@ -121,7 +122,7 @@ async fn has_room(conn: ConnId, dispatcher: &mpsc::Sender<Event>, outbox: &Outbo
 }
 
 async fn write(stream: &TcpStream, outbox: &Outbox) -> io::Result<()> {
-    while let Some(mut bytes) = outbox.take().await {
+    while let Some(mut bytes) = while_sending(stream, outbox.take()).await {
         while bytes.has_remaining() {
             let patience = if outbox.is_closed() { LAST_WORDS_TIMEOUT } else { WRITE_TIMEOUT };
             timeout(patience, stream.writable()).await??;
