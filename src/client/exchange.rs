@@ -33,6 +33,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 const LONGEST_PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 /// Most pieces in one `progress`: fits a frame whatever their numbers.
 const MAX_PROGRESS_PIECES: usize = 4096;
+/// How long an exchange that was called off waits for what is being stored: a disk may have stopped answering.
+const STORING_GRACE: Duration = Duration::from_secs(2);
 
 /// What an exchange is about.
 #[derive(Debug)]
@@ -195,10 +197,16 @@ where
             }
         }
     };
-    came.close();
-    while let Some(piece) = came.recv().await {
-        taking.credit(piece);
+    // What is being stored at this moment is told when it is.
+    let stored = async {
+        while let Some(piece) = came.recv().await {
+            taking.credit(piece);
+        }
+    };
+    if tokio::time::timeout(STORING_GRACE, stored).await.is_err() {
+        tracing::warn!(path = %held.path, "the disk takes its time");
     }
+    drop(came);
     taking.find_unreported();
     let (received, error) = match &result {
         // A piece that another exchange had in hand was passed over. Should that one have failed, saying that all went

@@ -130,7 +130,7 @@ impl Pool {
         pieces: Range<u32>,
         sink: Arc<dyn PieceSink>,
         limiter: &RateLimiter,
-        on_piece: impl FnMut(u32) + Send,
+        on_piece: impl FnMut(u32) + Send + 'static,
     ) -> Result<Received, ReceiveError> {
         let subject = errand.subject("GET");
         let layout = sink.layout();
@@ -170,7 +170,7 @@ impl Pool {
         pieces: Range<u32>,
         sink: Arc<dyn PieceSink>,
         limiter: &RateLimiter,
-        on_piece: impl FnMut(u32) + Send,
+        on_piece: impl FnMut(u32) + Send + 'static,
     ) -> Result<Received, ReceiveError> {
         let Begun { peer, mut link, started } = begun;
         let errand = Errand { peer, proof: None, ..errand.clone() };
@@ -190,7 +190,7 @@ impl Pool {
         pieces: Range<u32>,
         sink: Arc<dyn PieceSink>,
         limiter: &RateLimiter,
-        on_piece: impl FnMut(u32) + Send,
+        on_piece: impl FnMut(u32) + Send + 'static,
     ) -> Result<Received, ReceiveError> {
         let subject = errand.subject("GET");
         let mut framing = errand.judge(&head).map_err(|f| f.about(&subject))?;

@@ -39,16 +39,16 @@ pub(super) fn bytes_of_run(layout: &Layout, pieces: &Range<u32>) -> Option<Range
 
 impl Intake<'_> {
     /// Reads exactly the bytes of the run, which the caller has found to be those that the body has (or claims to
-    /// have, if chunked). Dropping this future releases what is claimed, at the latest when the blocking thread is
-    /// done with its buffer.
-    pub(super) async fn run(mut self, on_piece: impl FnMut(u32) + Send) -> Result<Received, ReceiveError> {
-        let mut mill = Mill {
-            idle: Some(Box::new(Storing::new(self.sink.clone(), self.pieces.start))),
-            running: None,
-            spare: None,
-            verified: Vec::new(),
-            on_piece,
-        };
+    /// have, if chunked). `on_piece` is called for each piece that is verified, from the blocking thread that stores it. Dropping
+    /// this future releases what is claimed, at the latest when that thread is done with its buffer: what is verified until then
+    /// is told, too, and then `on_piece` is dropped.
+    pub(super) async fn run(
+        mut self,
+        on_piece: impl FnMut(u32) + Send + 'static,
+    ) -> Result<Received, ReceiveError> {
+        let storing = Storing::new(self.sink.clone(), self.pieces.start, Box::new(on_piece));
+        let mut mill =
+            Mill { idle: Some(Box::new(storing)), running: None, spare: None, verified: Vec::new() };
         if is_sending(Instant::now()) {
             self.link.acknowledge_late();
         }
@@ -70,7 +70,7 @@ impl Intake<'_> {
         result.map_err(|trouble| trouble.about(self.subject, received.clone())).map(|()| received)
     }
 
-    async fn pump(&mut self, mill: &mut Mill<impl FnMut(u32) + Send>, got: &mut u64) -> Result<(), Trouble> {
+    async fn pump(&mut self, mill: &mut Mill, got: &mut u64) -> Result<(), Trouble> {
         let layout = self.sink.layout();
         let run = layout.bytes_of_run(self.pieces.clone());
         let total = run.end - run.start;
@@ -201,13 +201,12 @@ impl Trouble {
 }
 
 /// Owns what turns buffers into verified pieces, and runs it on a blocking thread, one buffer at a time and in order.
-struct Mill<F> {
+struct Mill {
     idle: Option<Box<Storing>>,
     running: Option<Running>,
     /// A buffer that is done with.
     spare: Option<Buffer>,
     verified: Vec<u32>,
-    on_piece: F,
 }
 
 /// Taken off the blocking queue when dropped, if it has not begun.
@@ -219,7 +218,7 @@ impl Drop for Running {
     }
 }
 
-impl<F: FnMut(u32) + Send> Mill<F> {
+impl Mill {
     fn is_running(&self) -> bool {
         self.running.is_some()
     }
@@ -235,17 +234,14 @@ impl<F: FnMut(u32) + Send> Mill<F> {
         }
     }
 
-    /// Waits for the buffer under way and tells which pieces it made whole. Nothing is lost if this is dropped.
+    /// Waits for the buffer under way. Nothing is lost if this is dropped.
     async fn settle(&mut self) -> Result<(), Trouble> {
         let Some(running) = &mut self.running else { return Ok(()) };
         let done = (&mut running.0).await;
         self.running = None;
         let (mut storing, mut buffer, result) =
             done.map_err(|panic| Trouble::Disk(io::Error::other(panic)))?;
-        for piece in storing.verified.drain(..) {
-            self.verified.push(piece);
-            (self.on_piece)(piece);
-        }
+        self.verified.append(&mut storing.verified);
         buffer.clear();
         self.spare = Some(buffer);
         self.idle = Some(storing);
@@ -268,10 +264,11 @@ struct Storing {
     open: Vec<u32>,
     /// Verified since last asked.
     verified: Vec<u32>,
+    on_piece: Box<dyn FnMut(u32) + Send>,
 }
 
 impl Storing {
-    fn new(sink: Arc<dyn PieceSink>, piece: u32) -> Self {
+    fn new(sink: Arc<dyn PieceSink>, piece: u32, on_piece: Box<dyn FnMut(u32) + Send>) -> Self {
         let layout = sink.layout();
         Self {
             sink,
@@ -282,7 +279,13 @@ impl Storing {
             claimed: None,
             open: Vec::new(),
             verified: Vec::new(),
+            on_piece,
         }
+    }
+
+    fn note_verified(&mut self, piece: u32) {
+        self.verified.push(piece);
+        (self.on_piece)(piece);
     }
 
     fn absorb(&mut self, mut bytes: &[u8]) -> Result<(), Trouble> {
@@ -306,10 +309,10 @@ impl Storing {
                     // The last piece of a file may be short, so that the hasher does not know that it is whole.
                     let digest = digest.or_else(|| self.hasher.finish()).unwrap_or_default();
                     match self.sink.finish(piece, digest) {
-                        Ok(Finished::Right) => self.verified.push(piece),
+                        Ok(Finished::Right) => self.note_verified(piece),
                         Ok(Finished::Together(pieces)) => {
                             self.open.retain(|open| !pieces.contains(open));
-                            self.verified.extend(pieces);
+                            pieces.into_iter().for_each(|piece| self.note_verified(piece));
                         }
                         Ok(Finished::Open) => self.open.push(piece),
                         Ok(Finished::Wrong) => return Err(Trouble::Wrong(piece)),

@@ -70,7 +70,8 @@ impl RequestBody<'_> {
     }
 
     /// Takes in a run of pieces. Sends `100 Continue` with the given fields (the proof) first, if the other side
-    /// waits for it. `on_piece` is called from the async task for each piece as it is verified.
+    /// waits for it. `on_piece` is called from a blocking thread for each piece as it is verified, and dropped when no more can
+    /// be, which may be a moment after this future was.
     ///
     /// A body that is not announced as exactly the bytes of the run is not read at all
     /// ([`FailureKind::Refused`]). Otherwise errors are those of [`super::connect::Pool::get`].
@@ -80,7 +81,7 @@ impl RequestBody<'_> {
         pieces: Range<u32>,
         sink: Arc<dyn PieceSink>,
         limiter: &RateLimiter,
-        on_piece: impl FnMut(u32) + Send,
+        on_piece: impl FnMut(u32) + Send + 'static,
     ) -> Result<Received, ReceiveError> {
         let subject = format!("pieces {}..{} from {}", pieces.start, pieces.end, self.conversation.remote);
         let layout = sink.layout();

@@ -40,6 +40,13 @@ struct Sink {
     released: Notify,
     /// Until then nothing can be verified.
     awaits: Option<Notify>,
+    /// Storing takes until something is sent here.
+    slow: Option<Slow>,
+}
+
+struct Slow {
+    begun: Notify,
+    end: Mutex<std::sync::mpsc::Receiver<()>>,
 }
 
 impl Sink {
@@ -59,6 +66,7 @@ impl Sink {
             full,
             released: Notify::new(),
             awaits: None,
+            slow: None,
         })
     }
 
@@ -96,6 +104,10 @@ impl PieceSink for Sink {
     }
 
     fn finish(&self, piece: u32, digest: Digest) -> std::io::Result<Finished> {
+        if let Some(slow) = &self.slow {
+            slow.begun.notify_one();
+            slow.end.lock().unwrap().recv().unwrap();
+        }
         self.busy.lock().unwrap().remove(piece);
         let right = self.hashes.is_right(piece, &digest);
         if right {
@@ -251,21 +263,25 @@ async fn runs_of_pieces_come_over_one_connection() {
         let (peer, connections) = serve(Host::giving(&content), Deadlines::default()).await;
         let (pool, sink) = (pool(), Sink::new(&content));
         let count = sink.layout().count();
-        let mut seen = Vec::new();
+        let (told, seen) = std::sync::mpsc::channel();
         for run in [0..count / 2, count / 2..count] {
             let layout = sink.layout();
             if run.is_empty() {
                 continue;
             }
             let errand = errand(peer, layout.bytes_of_run(run.clone()), size);
+            let told = told.clone();
             let got = pool
-                .get(&errand, run.clone(), sink.clone(), &RateLimiter::new(0), |piece| seen.push(piece))
+                .get(&errand, run.clone(), sink.clone(), &RateLimiter::new(0), move |piece| {
+                    told.send(piece).unwrap();
+                })
                 .await
                 .unwrap();
             assert_eq!(got.pieces, run.clone().collect::<Vec<_>>());
             assert_eq!(got.bytes, errand.bytes.end - errand.bytes.start);
         }
-        assert_eq!(seen, (0..count).collect::<Vec<_>>());
+        drop(told);
+        assert_eq!(seen.iter().collect::<Vec<_>>(), (0..count).collect::<Vec<_>>());
         assert_eq!(*sink.bytes.lock().unwrap(), content);
         assert_eq!(connections.load(Ordering::Relaxed), 1, "kept and used again");
     }
@@ -464,6 +480,33 @@ async fn dropping_a_get_releases_its_claim() {
         sink.released.notified().await;
     }
     assert_eq!(sink.claim(1), Claim::Granted);
+}
+
+#[tokio::test]
+async fn what_is_being_stored_when_a_get_is_dropped_is_told() {
+    let content = content(2 * PIECE);
+    let mut some = head_206(2 * PIECE);
+    some.extend_from_slice(&content[..PIECE as usize]);
+    let peer = scripted(some, true).await;
+    let (end, receiver) = std::sync::mpsc::channel();
+    let mut sink = Sink::new(&content);
+    let slow = Slow { begun: Notify::new(), end: Mutex::new(receiver) };
+    Arc::get_mut(&mut sink).unwrap().slow = Some(slow);
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let task = tokio::spawn({
+        let (sink, errand) = (sink.clone(), errand(peer, 0..2 * PIECE, 2 * PIECE));
+        async move {
+            let on_piece = move |piece| told.send(piece).unwrap();
+            pool().get(&errand, 0..2, sink, &RateLimiter::new(0), on_piece).await
+        }
+    });
+    sink.slow.as_ref().unwrap().begun.notified().await;
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    assert!(heard.try_recv().is_err(), "nothing is verified yet");
+    end.send(()).unwrap();
+    assert_eq!(heard.recv().await, Some(0));
+    assert_eq!(heard.recv().await, None, "nobody will tell more");
 }
 
 #[tokio::test]
