@@ -2,61 +2,57 @@
 //!
 //! The server decides who sends what; the pieces arrive by [`super::exchange`]. A job only says what it wants, says
 //! it again on every new connection, and waits. It starts anew, with what is still right, when the file changes.
+//!
+//! Here is the course of it. What is asked for is in `want`, the waiting in `receive`, what is copied instead in `copies`, and how
+//! it ends in `finish`.
+
+mod copies;
+mod finish;
+mod receive;
+mod want;
 
 use std::convert::Infallible;
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedMutexGuard, oneshot, watch};
-use tokio::time::{MissedTickBehavior, interval, interval_at, sleep, timeout};
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::ahead::{Ahead, Already, Plan, is_nothing_here};
+use self::copies::{copy_from, copy_into, copy_pieces};
+use self::finish::{abandon, finish, forget};
+use self::receive::{receive, receive_stream};
+pub(super) use self::want::runs;
+use self::want::{STREAM_WINDOW, Want};
+use super::ahead::{Ahead, Plan, is_nothing_here};
 use super::asks::printable;
 use super::event::EventBody;
-use super::files::{Held, Owner, Upset};
+use super::files::{Held, Owner};
 use super::hashes::{self, Told};
 use super::inner::Inner;
 use super::mirror::{Mirror, Rules};
 use super::old;
-use super::priority::{Place as InLine, Priority};
-use super::progress::Source;
-use super::reader::{self, Asking, Terms};
+use super::reader::{self, Terms};
 use super::resume::{self, Note, Record};
-use super::session::{Conn, Gone, Link, LinkUser};
+use super::session::{Link, LinkUser};
 use super::store::StoreError;
-use super::stream::{self, Finished, Position, Streaming};
-use super::transfer::{Shared, Wish};
+use super::stream::{self, Streaming};
+use super::transfer::Shared;
 use super::verify::{self, Demand};
 use super::{
     Error, ErrorKind, Overwrite, PieceStore, Progress, Request, Seeding, Target, TransferState, names, tree,
 };
 use crate::content::trust::{Status, Verdict};
-use crate::content::{Layout, PieceHashes, PieceSize, hash_piece};
-use crate::peer::{Claim, PieceSink};
-use crate::wire::{self, ByteRange, Digest, EntryKind, FileSignature, Order, UrlPath, limits};
+use crate::content::{Layout, PieceHashes, PieceSize};
+use crate::wire::{self, Digest, EntryKind, FileSignature, UrlPath};
 
 /// How often a file that changes during its download is begun anew.
 const MAX_RESTARTS: u32 = 5;
 /// How long a server that is busy with a file is left alone.
 const BUSY_PAUSE: Duration = Duration::from_millis(500);
-/// Ranges asked for at once; more are asked for when those are here. Half of what the protocol allows.
-const MAX_RANGES: usize = limits::MAX_RANGES_PER_FILE / 2;
-/// What a stream has fetched ahead of what was taken.
-const STREAM_WINDOW: u64 = 64 * 1024 * 1024;
 /// How often numbers are told.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
-/// How often the state file is written, and the store looked at for pieces that came in without a word.
-const SAVE_INTERVAL: Duration = Duration::from_secs(1);
-/// Asking again is harmless; a server that has lost our request in some way is worth it.
-const STALLED: Duration = Duration::from_secs(20);
-/// After so long without a byte, transfers of lower priority need not wait any longer.
-const GIVES_WAY: Duration = Duration::from_secs(5);
-/// How long exchanges may take to end once their file is given up.
-const LAST_WORDS: Duration = Duration::from_secs(5);
-/// How long pieces may take from the store into the numbers.
-const CREDIT_GRACE: Duration = Duration::from_millis(250);
 
 /// How long those who are writing may take to notice that nothing more is wanted, and how often to look.
 const RELEASE_GRACE: Duration = Duration::from_secs(5);
@@ -722,612 +718,6 @@ fn yielded(path: &UrlPath) -> Error {
     Error::new(ErrorKind::Again, format!("somebody else downloads {path}"))
 }
 
-/// Takes from another download of the same version what it has of these pieces.
-async fn copy_from(link: &LinkUser, before: &Arc<Held>, held: &Arc<Held>, pieces: Range<u32>) {
-    let (link, before) = (Arc::clone(link), Arc::clone(before));
-    let copy = move |store: &PieceStore| match link.files.open_store(&before) {
-        Some(from) => copy_pieces(&from, store, pieces),
-        None => Ok(()),
-    };
-    held.credit_copied(copy_into(held, copy).await);
-}
-
-/// Bytes that `copy` has brought.
-async fn copy_into(
-    held: &Arc<Held>,
-    copy: impl FnOnce(&PieceStore) -> std::io::Result<()> + Send + 'static,
-) -> u64 {
-    let to = Arc::clone(held);
-    let copied = blocking(move || {
-        let Some(store) = to.store() else { return 0 };
-        // Nobody else can have brought anything yet.
-        let before = store.verified_bytes();
-        if let Err(error) = copy(&store) {
-            to.upset(Upset::Failed(Error::io(format!("cannot store {}", to.path), &error)));
-        }
-        store.verified_bytes() - before
-    });
-    copied.await.unwrap_or(0)
-}
-
-/// What cannot be read or is wrong is left out, for others to send.
-fn copy_pieces(from: &PieceStore, to: &PieceStore, mut pieces: Range<u32>) -> std::io::Result<()> {
-    let layout = from.layout();
-    let mut buffer = vec![0; layout.piece_size().bytes() as usize];
-    let is_known = |piece: u32| to.hashes().first_unknown(piece..piece + 1).is_none();
-    while let Some(piece) = pieces.find(|&piece| from.has(piece) && is_known(piece)) {
-        let bytes = layout.bytes_of(piece);
-        let buffer = &mut buffer[..(bytes.end - bytes.start) as usize];
-        let is_whole = from.read_at(bytes.start, buffer).is_ok_and(|length| length == buffer.len());
-        if !is_whole || to.claim(piece) != Claim::Granted {
-            continue;
-        }
-        if let Err(error) = to.write_at(bytes.start, buffer) {
-            to.release(piece);
-            return Err(error);
-        }
-        PieceSink::finish(to, piece, hash_piece(buffer))?;
-    }
-    Ok(())
-}
-
-/// All there: under its name, and given to others if that is wanted.
-async fn finish(
-    job: &Job,
-    held: &Arc<Held>,
-    store: &Arc<PieceStore>,
-    target: Option<&PathBuf>,
-    version: &Version,
-    verdict: Option<Verdict>,
-) -> Result<(), Error> {
-    job.enter(TransferState::Verifying);
-    if let Some(error) = check_digest(store, verdict).await? {
-        forget(job, held).await;
-        return Err(error);
-    }
-    let (finishing, mtime, is_mirror) = (Arc::clone(store), version.mtime, job.mirror.is_some());
-    let finish = move || {
-        PieceStore::finish(&finishing, mtime)?;
-        if is_mirror {
-            finishing.set_time(mtime);
-        }
-        Ok(())
-    };
-    // A small file got its name when its piece came.
-    let finished = if store.has_settled() { Ok(()) } else { blocking(finish).await? };
-    if let Err(error) = finished {
-        forget(job, held).await;
-        return Err(store_error(&error));
-    }
-    match (job.inner.seeding(), target) {
-        (Seeding::Off, _) => forget(job, held).await,
-        // Streams: of no use here but to be given, and to be read again.
-        (_, None) if job.inner.config().cache_bytes == 0 || !held.is_told() => forget(job, held).await,
-        (seeding, None) => {
-            if seeding == Seeding::Always {
-                job.inner.keep(&job.link);
-            }
-            job.link.files.share_unnamed(held);
-            provide_whole(job, held, store).await;
-            job.inner.cache_add(&job.link, held, true).await;
-        }
-        (seeding, Some(target)) => {
-            if seeding == Seeding::Always {
-                job.inner.keep(&job.link);
-            }
-            for given_up in job.link.files.share(held, target.clone()) {
-                job.link.unprovide(&given_up).await;
-            }
-            provide_whole(job, held, store).await;
-            job.inner.cache_add(&job.link, held, false).await;
-        }
-    }
-    Ok(())
-}
-
-/// Tells the server of a file that is complete, if it does not know: what was received, it does.
-async fn provide_whole(job: &Job, held: &Held, store: &PieceStore) {
-    if held.is_untold(store)
-        && let Some(conn) = job.link.conn_now()
-    {
-        let provide = wire::Provide { url: held.url.clone(), range: None, root: Some(held.root) };
-        // It is said again on the next connection.
-        let _ = conn.send(provide).await;
-    }
-}
-
-/// That the whole file has the digest that was signed. Its pieces are verified already; this is for whoever believes
-/// the digest in the manifest by itself.
-async fn check_digest(store: &Arc<PieceStore>, verdict: Option<Verdict>) -> Result<Option<Error>, Error> {
-    let verdict = verdict.filter(|verdict| verdict.status != Status::Bad);
-    let Some((wanted, path)) = verdict.and_then(|verdict| Some((verdict.sha256?, verdict.path))) else {
-        return Ok(None);
-    };
-    let reading = Arc::clone(store);
-    match blocking(move || verify::has_digest(&reading, wanted)).await? {
-        Ok(true) => Ok(None),
-        Ok(false) => {
-            let text = format!("{path} does not have the SHA-256 that was signed, {wanted}");
-            Ok(Some(Error::new(ErrorKind::Signature, text)))
-        }
-        Err(error) => Ok(Some(Error::io(format!("cannot read {path} once more"), &error))),
-    }
-}
-
-/// Neither wanted nor given any more.
-async fn forget(job: &Job, held: &Arc<Held>) {
-    job.link.files.remove(held);
-    // What is still under way has its last words first. Otherwise the server would go on believing in pieces that are
-    // not here, and never send them again.
-    let _ = timeout(LAST_WORDS, held.seats_empty()).await;
-    job.link.unprovide(held).await;
-}
-
-/// Not all there, and no more is to come: asks for nothing more, and leaves or removes what is on the disk.
-async fn abandon(job: &Job, held: &Arc<Held>, store: &Arc<PieceStore>, stop: &Stop) {
-    if let Some(conn) = job.link.conn_now() {
-        let unrequest = wire::Unrequest { url: held.url.clone(), range: None, root: Some(held.root) };
-        // A lost connection has made the server forget it already.
-        let _ = conn.send(unrequest).await;
-    }
-    forget(job, held).await;
-    let discard = matches!(stop, Stop::Failed(_)) && job.shared.is_discarded();
-    let store = Arc::clone(store);
-    let left = blocking(move || if discard { store.discard() } else { store.save_state() }).await;
-    if let Ok(Err(error)) = left {
-        tracing::warn!(%error, "after a download that ended early");
-    }
-}
-
-/// How much of a file is wanted now.
-enum Want {
-    All,
-    /// As much as the stream needs soon.
-    Stream {
-        position: Arc<Position>,
-        /// Bytes a second it will be read with, 0 = not known.
-        pace: u64,
-        finished: oneshot::Receiver<Finished>,
-        /// Once it has ended.
-        end: Option<Finished>,
-    },
-    /// As much as readers need soon; for as long as there are any.
-    Readers(Arc<reader::Source>),
-}
-
-/// Ends the thread of a stream together with the job that feeds it: also when the runtime goes, and the job with it.
-struct Leash(Arc<Position>);
-
-impl Drop for Leash {
-    fn drop(&mut self) {
-        self.0.end();
-    }
-}
-
-/// `None` instead of the stream when its function has been given bytes already.
-async fn receive_stream(
-    job: &Job,
-    held: &Arc<Held>,
-    store: &Arc<PieceStore>,
-    Streaming { function, range, pace }: Streaming,
-    already: Option<Already>,
-) -> (Result<(), Stop>, Option<Streaming>) {
-    let bytes = match stream::bytes_of(range, held.layout.size()) {
-        Ok(bytes) => bytes,
-        Err(error) => return (Err(error.into()), None),
-    };
-    let position = Arc::new(Position::new(bytes));
-    let started =
-        stream::start(&job.inner, Arc::clone(held), Arc::clone(store), Arc::clone(&position), function);
-    let finished = match started {
-        Ok(finished) => finished,
-        Err(error) => return (Err(error.into()), None),
-    };
-    let _leash = Leash(Arc::clone(&position));
-    let mut want = Want::Stream { position: Arc::clone(&position), pace, finished, end: None };
-    let mut result = receive(job, held, store, &mut want, already).await;
-    let Want::Stream { finished, end, .. } = want else { return (result, None) };
-    match result {
-        Ok(()) => position.wake(),
-        Err(_) => position.end(),
-    }
-    // All is received, but not yet taken; or the function is still at work. It may take as long as it likes, but a
-    // transfer that is cancelled does not wait for it.
-    let end = match end {
-        Some(end) => Some(end),
-        None => job.shared.unless_cancelled(finished).await.ok().and_then(Result::ok),
-    };
-    match end {
-        Some(Finished { result: read, function }) => {
-            if result.is_ok() {
-                result = read.map_err(Stop::Failed);
-            }
-            let again = Streaming { function, range, pace };
-            (result, Some(again).filter(|_| position.is_untouched()))
-        }
-        None if result.is_ok() => (Err(Stop::Failed(job.shared.cancelled().await)), None),
-        None => (result, None),
-    }
-}
-
-/// What of a file was asked for on one connection.
-#[derive(Default)]
-struct Asked {
-    /// All missing pieces before this one.
-    until: u32,
-    /// There was more than can be asked for at once.
-    is_partial: bool,
-    /// Bytes that are verified when all that was asked for is here.
-    goal: u64,
-    /// On behalf of readers.
-    readers: Asking,
-}
-
-/// Up to which piece a file is wanted now, and what the server should know about it.
-#[derive(Debug, Clone, Copy)]
-struct Scope {
-    /// The first that is wanted at all.
-    from: u32,
-    to: u32,
-    /// Where a reader is.
-    position: Option<u64>,
-    /// How fast it will be, bytes a second.
-    pace: Option<u64>,
-}
-
-impl Want {
-    /// `until` is what was asked for before.
-    fn scope(&self, layout: &Layout, until: u32) -> Scope {
-        match self {
-            Self::All | Self::Readers(_) => Scope { from: 0, to: layout.count(), position: None, pace: None },
-            Self::Stream { position, pace, .. } => {
-                let (at, bytes) = (position.at(), position.bytes());
-                let end = at.saturating_add(STREAM_WINDOW).min(bytes.end);
-                // In steps: a message for every piece taken would be many.
-                let is_step =
-                    end == bytes.end || end.saturating_sub(layout.start(until)) >= STREAM_WINDOW / 8;
-                let to = if is_step { layout.touched(at..end).end } else { until };
-                let from = layout.touched(bytes).start;
-                Scope { from, to, position: Some(at), pace: Some(*pace).filter(|pace| *pace > 0) }
-            }
-        }
-    }
-
-    /// Where somebody reads.
-    fn positions(&self, held: &Held) -> Vec<u64> {
-        match self {
-            Self::Stream { position, .. } => vec![position.at()],
-            Self::Readers(source) => source.positions(),
-            Self::All => held.source().map(|source| source.positions()).unwrap_or_default(),
-        }
-    }
-
-    /// Whether all that will ever be wanted is here.
-    fn is_here(&self, store: &PieceStore) -> bool {
-        match self {
-            Self::All | Self::Readers(_) => store.is_complete(),
-            Self::Stream { position, .. } => {
-                store.is_complete() || {
-                    let have = store.pieces();
-                    store.layout().touched(position.bytes()).all(|piece| have.contains(piece))
-                }
-            }
-        }
-    }
-}
-
-impl Asked {
-    /// All bytes before that one.
-    fn already(bytes: u64, held: &Held, want: &Want) -> Self {
-        let bytes = bytes.min(held.layout.size());
-        let readers = match want {
-            Want::Readers(source) => Asking::already(bytes, held, source.first_window),
-            _ => Asking::default(),
-        };
-        Self { until: held.layout.touched(0..bytes).end, is_partial: false, goal: bytes, readers }
-    }
-
-    /// Asks for what is wanted now.
-    async fn go_on(
-        &mut self,
-        conn: &Conn,
-        held: &Held,
-        store: &PieceStore,
-        want: &mut Want,
-    ) -> Result<(), Gone> {
-        if let Want::Readers(source) = want {
-            return self.readers.follow(conn, held, store, source).await;
-        }
-        self.more(conn, held, store, want.scope(&held.layout, self.until)).await?;
-        self.readers.point(conn, held, store, held.source().as_deref()).await
-    }
-
-    /// Asks for more, if there is more to be asked for now.
-    async fn more(&mut self, conn: &Conn, held: &Held, store: &PieceStore, scope: Scope) -> Result<(), Gone> {
-        let layout = &held.layout;
-        let Scope { from, to, position, pace } = scope;
-        self.until = self.until.max(from);
-        let is_busy = self.is_partial && store.verified_bytes() < self.goal;
-        if self.until >= to || is_busy {
-            return Ok(());
-        }
-        let pieces = store.pieces();
-        let missing = runs((self.until..to).filter(|&piece| !pieces.contains(piece)));
-        let mut asked = 0;
-        self.is_partial = false;
-        self.goal = store.verified_bytes();
-        self.until = to;
-        for run in missing {
-            let bytes = layout.bytes_of_run(run.clone());
-            self.goal += bytes.end - bytes.start;
-            let request = wire::Request {
-                url: held.url.clone(),
-                range: Some(ByteRange::new(bytes.start, bytes.end - 1)),
-                root: Some(held.root),
-                order: position.map(|_| Order::Sequential),
-                position,
-                window: position.map(|_| STREAM_WINDOW),
-                pace,
-                early: None,
-            };
-            conn.send(request).await?;
-            asked += 1;
-            if asked == MAX_RANGES {
-                self.until = run.end;
-                self.is_partial = true;
-                break;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Ascending pieces as runs.
-pub(super) fn runs(pieces: impl Iterator<Item = u32>) -> impl Iterator<Item = std::ops::Range<u32>> {
-    let mut pieces = pieces.peekable();
-    std::iter::from_fn(move || {
-        let start = pieces.next()?;
-        let mut end = start + 1;
-        while pieces.next_if_eq(&end).is_some() {
-            end += 1;
-        }
-        Some(start..end)
-    })
-}
-
-/// Waits until all is here, asking for it on as many connections as it takes.
-async fn receive(
-    job: &Job,
-    held: &Arc<Held>,
-    store: &Arc<PieceStore>,
-    want: &mut Want,
-    mut already: Option<Already>,
-) -> Result<(), Stop> {
-    let mut save = interval_at(tokio::time::Instant::now() + SAVE_INTERVAL, SAVE_INTERVAL);
-    save.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut ears = Ears {
-        wish: job.shared.wish(),
-        priority: job.shared.priority(),
-        precedence: job.inner.precedence.subscribe(),
-        save,
-    };
-    let mut lost: Option<Arc<Conn>> = None;
-    loop {
-        if let Some(conn) = &lost {
-            // What is under way between peers goes on meanwhile, and may be all that is missing.
-            tokio::select! {
-                () = conn.closed() => {}
-                () = held.news.notified() => {}
-            }
-        }
-        let conn = loop {
-            if is_over(job, held, store, want).await? {
-                return Ok(());
-            }
-            tokio::select! {
-                conn = job.link.conn() => break conn?,
-                () = held.news.notified() => {}
-                _ = ears.wish.changed() => {}
-                _ = ears.save.tick() => save_state(store).await,
-            }
-        };
-        // Nobody would say so.
-        let is_unsure = lost.is_some() && !held.is_told();
-        if is_unsure && !job.shared.unless_cancelled(old::is_unchanged(&job.link, held)).await?? {
-            return Err(Stop::Stale);
-        }
-        let asked = already.take().filter(|already| Arc::ptr_eq(&already.conn, &conn));
-        let asked = asked.map(|already| Asked::already(already.bytes, held, want)).unwrap_or_default();
-        match converse(job, held, store, want, &conn, asked, &mut ears).await? {
-            Ok(()) => return Ok(()),
-            Err(Gone) => lost = Some(conn),
-        }
-    }
-}
-
-/// What else a job listens to while it receives.
-struct Ears {
-    wish: watch::Receiver<Wish>,
-    priority: watch::Receiver<Priority>,
-    precedence: watch::Receiver<[usize; 3]>,
-    save: tokio::time::Interval,
-}
-
-/// One connection's part in it. `Ok(Ok(()))` when all is here.
-async fn converse(
-    job: &Job,
-    held: &Arc<Held>,
-    store: &Arc<PieceStore>,
-    want: &mut Want,
-    conn: &Arc<Conn>,
-    mut asked: Asked,
-    Ears { wish, priority, precedence, save }: &mut Ears,
-) -> Result<Result<(), Gone>, Stop> {
-    if job.is_single && !store.is_complete() && conn.old().is_none() {
-        job.inner.pool.warm(conn.server);
-    }
-    if provide(job, conn, held, store).await == Err(Gone) {
-        return Ok(Err(Gone));
-    }
-    let mut halt = None;
-    let mut in_line: Option<InLine> = None;
-    // What was here when that last changed.
-    let mut progress = (0, Instant::now());
-    loop {
-        if is_over(job, held, store, want).await? {
-            return Ok(Ok(()));
-        }
-        for position in want.positions(held) {
-            // Together with the request: the first byte is to take one round trip, not two.
-            let piece = held.layout.piece_at(position);
-            hashes::need(&job.link, held, piece..piece + 1, false);
-        }
-        hashes::go_on(&job.link, held);
-        if held.questions.are_in_vain(held.hashes()) {
-            match job.shared.unless_cancelled(hashes::complete(&job.link, held)).await? {
-                Err(error) if error.kind == ErrorKind::Changed => return Err(Stop::Stale),
-                completed => completed?,
-            }
-        }
-        precedence.mark_unchanged();
-        let wanted = *priority.borrow_and_update();
-        // Who reads or watches does not stand in line.
-        let reads = matches!(want, Want::Readers(_));
-        let must_halt = if *wish.borrow_and_update() == Wish::Pause {
-            Some(TransferState::Paused)
-        } else if !reads && job.inner.precedence.is_held_back(wanted) {
-            Some(TransferState::Queued)
-        } else {
-            None
-        };
-        // What does not receive holds nobody back: whether it is not to, or nothing comes.
-        if reads || must_halt.is_some() || progress.1.elapsed() >= GIVES_WAY {
-            in_line = None;
-        } else if in_line.as_ref().is_none_or(|place| place.priority != wanted) {
-            in_line = Some(job.inner.precedence.enter(wanted));
-        }
-        let sent = if let Some(state) = must_halt {
-            if halt != must_halt {
-                job.shared.enter(state, &job.inner.queue);
-            }
-            let readers = held.source();
-            if halt.is_none() || (readers.is_none() && asked.readers.is_asking()) {
-                asked = Asked::default();
-                let url = held.url.clone();
-                conn.send(wire::Unrequest { url, range: None, root: Some(held.root) }).await
-            } else if let Some(source) = readers {
-                // Somebody reads it all the same.
-                asked.readers.follow(conn, held, store, &source).await
-            } else {
-                Ok(())
-            }
-        } else {
-            if halt.is_some() {
-                // Others were received meanwhile.
-                progress.1 = Instant::now();
-                job.shared.enter(TransferState::Active, &job.inner.queue);
-            }
-            asked.go_on(conn, held, store, want).await
-        };
-        halt = must_halt;
-        if sent == Err(Gone) {
-            return Ok(Err(Gone));
-        }
-        tokio::select! {
-            () = conn.closed() => return Ok(Err(Gone)),
-            () = held.news.notified() => {}
-            // The sender lives as long as the transfer.
-            _ = wish.changed() => {}
-            _ = priority.changed() => {}
-            _ = precedence.changed() => {}
-            _ = save.tick() => {
-                save_state(store).await;
-                let here = store.verified_bytes();
-                let nothing_to_come = reads && asked.readers.has_all(store);
-                if here != progress.0 || nothing_to_come {
-                    progress = (here, Instant::now());
-                } else if progress.1.elapsed() >= STALLED {
-                    progress.1 = Instant::now();
-                    asked = Asked::default();
-                    // What the server believes to be here may be wrong, and then it would not send it.
-                    let unprovide = wire::Unprovide { url: held.url.clone(), range: None, root: Some(held.root) };
-                    if conn.send(unprovide).await == Err(Gone) || provide(job, conn, held, store).await == Err(Gone) {
-                        return Ok(Err(Gone));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Whether all that is wanted is here; an error when it never will be.
-async fn is_over(job: &Job, held: &Held, store: &PieceStore, want: &mut Want) -> Result<bool, Stop> {
-    if job.shared.is_cancelled() {
-        return Err(Stop::Failed(job.shared.cancelled().await));
-    }
-    if let Want::Stream { position, finished, end, .. } = want {
-        position.wake();
-        if end.is_none()
-            && let Ok(finished) = finished.try_recv()
-        {
-            *end = Some(finished);
-        }
-        if let Some(Finished { result: Err(error), .. }) = end {
-            return Err(Stop::Failed(error.clone()));
-        }
-    }
-    held.wake_readers();
-    if matches!(want, Want::Readers(_)) {
-        if job.link.files.is_waited_for(&held.path) {
-            return Err(Stop::Yielded);
-        }
-    } else if want.is_here(store) {
-        settle(held, store).await;
-        return Ok(true);
-    }
-    match held.take_upset() {
-        None => Ok(false),
-        Some(Upset::Changed) => Err(Stop::Stale),
-        Some(Upset::Failed(error)) => Err(error.into()),
-        Some(Upset::Removed) => {
-            let text = format!("{} was removed from the server during the download", held.path);
-            Err(Error::new(ErrorKind::NotFound, text).into())
-        }
-    }
-}
-
-/// The last pieces may be in the store, but not yet in the numbers.
-async fn settle(held: &Held, store: &PieceStore) {
-    let all = store.verified_bytes();
-    let settled = async {
-        while held.credited() < all {
-            held.news.notified().await;
-        }
-    };
-    if timeout(CREDIT_GRACE, settled).await.is_err() {
-        held.credit_rest(all.saturating_sub(held.credited()), Source::Peer);
-    }
-}
-
-/// Tells a server what is here already.
-async fn provide(job: &Job, conn: &Conn, held: &Held, store: &PieceStore) -> Result<(), Gone> {
-    if !job.link.gives() || store.verified_bytes() == 0 {
-        return Ok(());
-    }
-    for run in store.pieces().runs().into_iter().take(limits::MAX_RANGES_PER_FILE) {
-        let bytes = held.layout.bytes_of_run(run);
-        let range = Some(ByteRange::new(bytes.start, bytes.end - 1));
-        conn.send(wire::Provide { url: held.url.clone(), range, root: Some(held.root) }).await?;
-    }
-    Ok(())
-}
-
-async fn save_state(store: &Arc<PieceStore>) {
-    let store = Arc::clone(store);
-    // Only for people to read: a failure shows when it matters.
-    let _ = blocking(move || store.save_state()).await;
-}
-
 impl Job {
     /// What asks in the name of something that is no download.
     pub(super) fn quiet(link: &LinkUser, shared: &Arc<Shared>, demand: Demand, overwrite: Overwrite) -> Self {
@@ -1354,14 +744,6 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pieces_become_runs() {
-        let of = |pieces: &[u32]| runs(pieces.iter().copied()).collect::<Vec<_>>();
-        assert_eq!(of(&[]), []);
-        assert_eq!(of(&[3, 7]), [3..4, 7..8]);
-        assert_eq!(of(&[0, 1, 2, 5, 7, 8]), [0..3, 5..6, 7..9]);
-    }
 
     #[test]
     fn a_version_needs_all_its_parts() {
