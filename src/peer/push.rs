@@ -34,7 +34,7 @@ pub(crate) async fn while_sending<T>(stream: &TcpStream, waiting: impl Future<Ou
 }
 
 /// Completes when all that was written has been sent, for the first time at least.
-pub(super) async fn push_out(stream: &TcpStream) {
+async fn push_out(stream: &TcpStream) {
     let mut pause = FIRST_PAUSE;
     loop {
         match backlog(stream) {
