@@ -254,7 +254,11 @@ class Relay(threading.Thread):
     async def accept(self, reader, writer):
         # A handshake takes a round trip, too: the other side hears of it as late as of bytes.
         await asyncio.sleep(self.delay)
-        other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self.target)
+        try:
+            other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            # Who warms connections may come when the server has ended.
+            return writer.close()
         await asyncio.gather(self.carry(reader, other_writer), self.carry(other_reader, writer))
 
     async def carry(self, reader, writer):
