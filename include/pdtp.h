@@ -569,8 +569,9 @@ int pdtp_client_new(pdtp_client **out,
 
 /**
  * Ends a client: downloads stop where they are and can be resumed later, servers are told, threads are joined.
- * When it returns no callback runs any more, and every `destroy` has run. Sessions, transfers and listings stay
- * valid and must be freed themselves, before or after; they answer PDTP_E_STATE.
+ * When it returns no callback runs any more, every `destroy` has run, and whatever the grace, no transfer and no share
+ * is under way: PDTP_TRANSFER_CANCELLED, PDTP_SHARE_ENDED. Sessions, transfers and listings stay valid and must be
+ * freed themselves, before or after; what would need the client answers PDTP_E_STATE.
  *
  * Called from one of the client's own callbacks it returns at once, and all this happens when the callback has
  * returned. NULL is fine. In a child after fork() it does nothing.

@@ -310,6 +310,7 @@ tests_of! { at_work "tests/c/use.c" r#use:
     overflow
     share
     share_and_download
+    no_grace
     cache
     streams_are_cached
     resume

@@ -521,8 +521,8 @@ fn begin(
     let down = runtime.inner.down.within(tuning.rate);
     let id = runtime.inner.next_id();
     let shared = Arc::new(Shared::new(id, user_data, path, down, tuning.priority));
-    let job = download::run(link.clone(), Arc::clone(&shared), task, record);
-    runtime.inner.handle.spawn(job);
+    let running = transfer::Running { shared: Arc::clone(&shared), inner: Arc::clone(&runtime.inner) };
+    runtime.inner.handle.spawn(download::run(link.clone(), running, task, record));
     Ok(Transfer { inner: Arc::new(TransferInner { shared, runtime: Arc::clone(runtime) }) })
 }
 

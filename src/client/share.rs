@@ -94,11 +94,10 @@ impl Share {
         let shared = Shared::new(inner.next_id(), user_data, path, inner.down.clone(), Priority::Normal);
         let state = watch::Sender::new(ShareState::Checking);
         let offer = Arc::new(Offer { shared: Arc::new(shared), local, expect_root, state });
-        let running = Arc::clone(&offer);
-        let handle = inner.handle.clone();
-        handle.spawn(async move {
+        let running = Running { offer: Arc::clone(&offer), inner: Arc::clone(&inner) };
+        inner.handle.spawn(async move {
             let _place = place;
-            running.run(&link).await;
+            running.offer.run(&link).await;
         });
         Ok(Self { inner: Arc::new(ShareInner { offer, _runtime: Arc::clone(runtime) }) })
     }
@@ -119,6 +118,21 @@ impl Shares {
 
     pub(super) fn count(&self) -> usize {
         Arc::strong_count(&self.0) - 1
+    }
+}
+
+/// The job of an offer. It may be dropped before it sees that the client is closing: it has ended then all the same.
+struct Running {
+    offer: Arc<Offer>,
+    inner: Arc<Inner>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let is_under_way = matches!(*self.offer.state.borrow(), ShareState::Checking | ShareState::Offered);
+        if is_under_way {
+            self.offer.enter(&self.inner, ShareState::Ended);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::event::EventBody;
+use super::inner::Inner;
 use super::priority::Priority;
 use super::progress::Numbers;
 use super::queue::Queue;
@@ -37,6 +38,20 @@ pub(super) struct Shared {
     wish: watch::Sender<Wish>,
     state: watch::Sender<TransferState>,
     end: Mutex<End>,
+}
+
+/// A transfer whose job is at work. A client that ends may drop the job before its end: it is cancelled then, as every
+/// other transfer of that client.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) shared: Arc<Shared>,
+    pub(super) inner: Arc<Inner>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shared.end_with(Err(self.shared.cancellation()), &self.inner.queue);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -139,6 +154,10 @@ impl Shared {
     /// Completes when the application has cancelled.
     pub(super) async fn cancelled(&self) -> Error {
         let _ = self.wish.subscribe().wait_for(|wish| matches!(wish, Wish::Cancel { .. })).await;
+        self.cancellation()
+    }
+
+    fn cancellation(&self) -> Error {
         Error::new(ErrorKind::Cancelled, format!("the download of {} was cancelled", self.path))
     }
 

@@ -567,6 +567,42 @@ static void test_share_and_download(void)
     pdtp_share_free(share);
 }
 
+/* What its client leaves no time to end has ended all the same. */
+static void test_no_grace(void)
+{
+    pdtp_config *config;
+    struct app app;
+    pdtp_share *share;
+    pdtp_transfer *transfer;
+    int i;
+
+    CHECK(bytes_from_peers(uri, "mine") == 0);
+    for (i = 0; i < 150; i++) {
+        config = config_with("grace", "0s");
+        CHECK_CODE(pdtp_config_set(config, "limit_down", "128K"), 0);
+        app = app_with(config);
+        CHECK_CODE(pdtp_share_add(&share, app.session, uri, local("mine"), NULL), 0);
+        transfer = start_with(&app, "/sub/x", "slow", NULL, NULL);
+        if (i % 2 == 0) {
+            wait_until_offered(share);
+            wait_for_bytes(transfer);
+        }
+        end(&app);
+        CHECK(pdtp_share_state(share) == PDTP_SHARE_ENDED);
+        CHECK_CODE(pdtp_share_error(share, NULL, 0), 0);
+        CHECK_CODE(pdtp_transfer_wait(transfer, 0), PDTP_E_CANCELLED);
+        CHECK(pdtp_transfer_state(transfer) == PDTP_TRANSFER_CANCELLED);
+        pdtp_share_free(share);
+        pdtp_transfer_free(transfer);
+    }
+    /* What came is there to go on with. */
+    app = app_with(config_with(NULL, NULL));
+    transfer = start_with(&app, "/sub/x", "slow", NULL, NULL);
+    CHECK_CODE(pdtp_transfer_wait(transfer, PATIENCE_MS), 0);
+    pdtp_transfer_free(transfer);
+    end(&app);
+}
+
 static pdtp_cache_info cache_of(struct app *app)
 {
     pdtp_cache_info cache;
@@ -820,6 +856,7 @@ static const struct {
     TEST(overflow),
     TEST(share),
     TEST(share_and_download),
+    TEST(no_grace),
     TEST(cache),
     TEST(streams_are_cached),
     TEST(resume),

@@ -38,7 +38,7 @@ use super::resume::{self, Note, Record};
 use super::session::{Link, LinkUser};
 use super::store::StoreError;
 use super::stream::{self, Streaming};
-use super::transfer::Shared;
+use super::transfer::{Running, Shared};
 use super::verify::{self, Demand};
 use super::{
     Error, ErrorKind, Overwrite, PieceStore, Progress, Request, Seeding, Target, TransferState, names, tree,
@@ -148,8 +148,8 @@ pub(super) enum Task {
 }
 
 /// Does all there is to do for a transfer, and tells its end.
-pub(super) async fn run(link: LinkUser, shared: Arc<Shared>, task: Task, record: Option<Record>) {
-    let inner = Arc::clone(&link.inner);
+pub(super) async fn run(link: LinkUser, running: Running, task: Task, record: Option<Record>) {
+    let Running { inner, shared } = &running;
     tracing::info!(transfer = shared.id, path = %shared.path, "transfer begins");
     let note = match &task {
         Task::Get(request) if record.is_none() => Note::of(&link, request),
@@ -166,14 +166,14 @@ pub(super) async fn run(link: LinkUser, shared: Arc<Shared>, task: Task, record:
     let working = async {
         noted?;
         match task {
-            Task::Get(request) => download(link, &shared, request).await,
-            Task::Mirror(mirror) => mirror_tree(link, &shared, mirror).await.map(|()| None),
+            Task::Get(request) => download(link, shared, request).await,
+            Task::Mirror(mirror) => mirror_tree(link, shared, mirror).await.map(|()| None),
         }
     };
     let result = tokio::select! {
         result = working => result,
-        never = tell_progress(&inner, &shared) => match never {},
-        never = cancel_when_closing(&inner, &shared) => match never {},
+        never = tell_progress(inner, shared) => match never {},
+        never = cancel_when_closing(inner, shared) => match never {},
     };
     match &result {
         Ok(_) => tracing::info!(transfer = shared.id, path = %shared.path, "transfer is complete"),
