@@ -1054,6 +1054,12 @@ typedef enum {
     PDTP_WAIT_FULL = 6,
     /** The server is reading the directory: see `reading_entries`. */
     PDTP_WAIT_READING = 7,
+    /** As much as the server's operator lets it send of that directory is being sent. */
+    PDTP_WAIT_SERVER_RATE = 8,
+    /** Others have it or are about to, and the server leaves it to them to send it. */
+    PDTP_WAIT_PEERS_BUSY = 9,
+    /** The server's file is no longer what it was, and is looked at again. */
+    PDTP_WAIT_CHANGED = 10,
 } pdtp_wait_reason;
 
 /** What pdtp_transfer_cancel does with what is on disk. */
@@ -1696,7 +1702,10 @@ typedef struct {
     const char *peer;
     /** Path of the file, percent-encoded. */
     const char *path;
-    /** Why the server arranged it: "origin", "rarest", "deadline", "locality", "endgame", "repair"; NULL if untold. */
+    /**
+     * Why the server arranged it: "origin", "rarest", "deadline", "locality", "endgame", "repair", "spare",
+     * "server_only"; NULL if untold.
+     */
     const char *reason;
     /** How it failed: "refused", "unreachable", "timeout", "slow", "hash", "gone", "disk", "cancelled"; NULL if not. */
     const char *error;

@@ -188,7 +188,8 @@ pub struct pdtp_peer_event {
     pub peer: *const c_char,
     /// Path of the file, percent-encoded.
     pub path: *const c_char,
-    /// Why the server arranged it: "origin", "rarest", "deadline", "locality", "endgame", "repair"; NULL if untold.
+    /// Why the server arranged it: "origin", "rarest", "deadline", "locality", "endgame", "repair", "spare",
+    /// "server_only"; NULL if untold.
     pub reason: *const c_char,
     /// How it failed: "refused", "unreachable", "timeout", "slow", "hash", "gone", "disk", "cancelled"; NULL if not.
     pub error: *const c_char,
@@ -547,6 +548,8 @@ fn reason_name(reason: Reason) -> *const c_char {
         Reason::Locality => c"locality",
         Reason::Endgame => c"endgame",
         Reason::Repair => c"repair",
+        Reason::Spare => c"spare",
+        Reason::ServerOnly => c"server_only",
     }
     .as_ptr()
 }

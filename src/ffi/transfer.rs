@@ -68,6 +68,12 @@ pub enum pdtp_wait_reason {
     PDTP_WAIT_FULL = 6,
     /// The server is reading the directory: see `reading_entries`.
     PDTP_WAIT_READING = 7,
+    /// As much as the server's operator lets it send of that directory is being sent.
+    PDTP_WAIT_SERVER_RATE = 8,
+    /// Others have it or are about to, and the server leaves it to them to send it.
+    PDTP_WAIT_PEERS_BUSY = 9,
+    /// The server's file is no longer what it was, and is looked at again.
+    PDTP_WAIT_CHANGED = 10,
 }
 
 /// Which transfers of a client go first: while one of higher priority receives, the others ask for nothing (they are
@@ -158,6 +164,16 @@ impl From<&Progress> for pdtp_progress {
             Some(WaitReason::Unreachable) => {
                 (PDTP_WAIT_UNREACHABLE, Some(c"those who have what is missing cannot be reached from here"))
             }
+            Some(WaitReason::ServerRate) => {
+                (PDTP_WAIT_SERVER_RATE, Some(c"as much as the server sends of this directory is being sent"))
+            }
+            Some(WaitReason::PeersBusy) => {
+                (PDTP_WAIT_PEERS_BUSY, Some(c"others have it and are busy, and the server leaves it to them"))
+            }
+            Some(WaitReason::Changed) => (
+                PDTP_WAIT_CHANGED,
+                Some(c"the server's file is no longer what it was, and is looked at again"),
+            ),
         };
         let (hashing_done, hashing_total) = now.hashing.unwrap_or_default();
         let (checking_done, checking_total) = now.checking.unwrap_or_default();

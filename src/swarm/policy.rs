@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use super::dice::Dice;
 use super::reader::Reader;
-use super::rules::Rules;
 use super::slab::Key;
 use super::state::{Alarm, Alarmed, File, Finding, MAX_DOUBLINGS, Member, Peer, State, Transfer};
 use super::types::*;
@@ -178,9 +177,7 @@ impl Swarm {
             }
             Event::FileRules { file, rules } => {
                 let file = *self.state.file_ids.get(&file)?;
-                self.state.files[file].rules = rules;
-                self.state.has_priorities |= rules.priority != 0;
-                self.state.has_rules |= rules != Rules::default();
+                self.state.set_rules(file, rules);
             }
             Event::FileRemoved { file } => self.remove_file(file, out)?,
             Event::Request { peer, file, pieces, order, window } => {

@@ -6,18 +6,23 @@ use super::FILES;
 use crate::swarm::bits::{mask, touched};
 use crate::swarm::policy::Swarm;
 use crate::swarm::slab::Key;
-use crate::swarm::state::{Member, Peer};
+use crate::swarm::state::{Member, NEW_US, Peer};
 use crate::swarm::types::*;
 
 /// Why a taker should come before others, smaller first: the operator says so; a reader waits; little is under way, or nothing at all
-/// where it is not peers from whom most comes; it took less than others in comparison to what it gave.
-pub(super) type Claim = (Reverse<i32>, bool, bool, i64);
+/// where it is not peers from whom most comes; it took clearly less than others in comparison to what it gave; it is near the giver; it
+/// took less.
+pub(super) type Claim = (Reverse<i32>, bool, bool, i64, u8, i64);
 
 /// The same for what an origin sends: the operator says so; a reader waits; nothing at all is under way, or less from the
 /// origin than it can take; something nobody has is needed, and it got less of that in comparison to its uplink; or, where
 /// there is nothing of that kind, it came later, and among those who came together it lacks more than half, and needs less
 /// (in a crowd, more).
 pub(super) type OriginClaim = (Reverse<i32>, bool, (bool, bool), bool, (Reverse<Time>, bool), i64);
+
+/// Who took so many pieces more than another comes after it even where it is nearer: whoever is far from all others is never farther
+/// behind them than that.
+const NEARNESS: u64 = 8;
 
 impl Swarm {
     pub(super) fn priority_of(&self, member: Key<Member>) -> i32 {
@@ -26,7 +31,7 @@ impl Swarm {
 
     /// That of the most important file a peer needs something of, as far as a short look tells.
     pub(super) fn priority(&self, peer: Key<Peer>) -> i32 {
-        if !self.state.has_priorities {
+        if !self.state.has_priorities() {
             return 0;
         }
         let needs = &self.state.peers[peer].needs;
@@ -34,11 +39,21 @@ impl Swarm {
         some.max().unwrap_or_default()
     }
 
-    pub(super) fn claim(&self, member: Key<Member>, by_peers: bool, now: Time) -> Claim {
+    pub(super) fn claim(&self, member: Key<Member>, giver: Key<Peer>, by_peers: bool, now: Time) -> Claim {
         let m = &self.state.members[member];
-        let peer = &self.state.peers[m.peer];
-        let priority = Reverse(self.state.files[m.file].rules.priority);
-        (priority, !self.needs_soon(member, now), !peer.is_poor(by_peers, 0), peer.balance(now))
+        let (peer, file) = (&self.state.peers[m.peer], &self.state.files[m.file]);
+        let priority = Reverse(file.rules.priority);
+        let balance = peer.balance(now);
+        let step = NEARNESS * u64::from(file.piece_size) / (NEW_US / 1_000_000);
+        // To a power of two: this is asked of every candidate.
+        let roughly = balance >> step.max(1).ilog2();
+        let distance = self.distance(giver, m.peer);
+        (priority, !self.needs_soon(member, now), !peer.is_poor(by_peers, 0), roughly, distance, balance)
+    }
+
+    /// How far two peers seem to be apart: see [`Place`](crate::swarm::places::Place).
+    pub(super) fn distance(&self, one: Key<Peer>, other: Key<Peer>) -> u8 {
+        self.state.peers[one].info.place.distance(self.state.peers[other].info.place)
     }
 
     pub(super) fn claim_on_origin(&self, taker: Key<Peer>, origin: Key<Peer>, now: Time) -> OriginClaim {

@@ -58,7 +58,7 @@ impl Swarm {
     /// held back for fear of too long a queue would go to who comes after them.
     fn may_be_filled(&self, origin: Key<Peer>, taker: Key<Peer>) -> bool {
         let (state, t) = (&self.state, &self.state.peers[taker]);
-        state.has_priorities
+        state.has_priorities()
             && !t.is_quiet()
             && u32::from(t.down.transfers) < state.config.max_transfers_per_peer
             && t.down.in_flight < state.up_budget(origin).min(t.down.rate() / FILL)

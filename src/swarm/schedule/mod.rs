@@ -15,14 +15,17 @@
 //! slowly while that finds nothing.
 //!
 //! Here is the order in which all that is asked; who could send to whom is in `meet`, who comes first in `claims`, which pieces
-//! it is in `run`.
+//! it is in `run`, what an origin leaves to peers in `frugal`, what a reader stands still
+//! without in `rush`.
 //!
 //! Not responsible for bookkeeping (`state`) nor for what events mean (`policy`).
 
 mod claims;
+mod frugal;
 mod help;
 mod meet;
 mod run;
+mod rush;
 mod waiting;
 
 use std::cmp::Reverse;
@@ -31,7 +34,6 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use self::claims::{Claim, OriginClaim};
-use self::run::first;
 use super::policy::Swarm;
 use super::slab::{Bag, Key};
 use super::state::{File, Member, Peer, State};
@@ -129,7 +131,7 @@ impl Swarm {
     /// Where to begin in a bag of somebody's files: with the most important of some, or anywhere.
     fn first_file(&mut self, bag: impl Fn(&State) -> &Bag<Member>) -> usize {
         let start = self.dice.below(bag(&self.state).len());
-        if !self.state.has_priorities {
+        if !self.state.has_priorities() {
             return start;
         }
         let files = bag(&self.state);
@@ -157,17 +159,20 @@ impl Swarm {
         let mut takers: Found<(Claim, Key<Member>, bool)> = Found::new();
         for taker in self.candidates(giver, file, |file| &file.hungry, |member| member.open > 0, work) {
             if let Some(dials) = self.can_meet(giver, self.state.members[taker].peer, giver, now) {
-                takers.push((self.claim(taker, by_peers, now), taker, dials));
+                takers.push((self.claim(taker, giver, by_peers, now), taker, dials));
             }
         }
         if let Some(&(_, taker, _)) = takers.iter().min() {
             self.state.fetch_needs(taker);
         }
         takers.sort_unstable();
-        takers.into_iter().any(|(_, taker, dials)| {
+        let farthest = takers.iter().map(|((.., distance, _), ..)| *distance).max();
+        takers.into_iter().any(|((.., distance, _), taker, dials)| {
             self.state.need(taker, &mut self.words);
-            let choice = self.choose(giver, Some(offer), taker, now);
-            choice.map(|choice| self.launch(giver, taker, dials, choice, now, out)).is_some()
+            let Some(mut choice) = self.choose(giver, Some(offer), taker, now) else { return false };
+            choice.1 = for_nearness(choice.1, distance, farthest);
+            self.launch(giver, taker, dials, choice, now, out);
+            true
         })
     }
 
@@ -175,7 +180,7 @@ impl Swarm {
     fn serve_taker(&mut self, taker: Key<Peer>, now: Time, out: &mut Vec<Command>) {
         let mut work = WORK;
         while let Some(reader) = self.state.peers[taker].urgent()
-            && self.rush(reader, now, &mut work, out)
+            && (self.rescue(reader, now, &mut work, out) || self.rush(reader, now, &mut work, out))
         {}
         loop {
             let peer = &self.state.peers[taker];
@@ -217,13 +222,7 @@ impl Swarm {
                 let peer = &self.state.peers[giver];
                 let load = peer.up.in_flight * STEPS / self.state.up_budget(giver).max(1);
                 let turn = self.dice.next() as u32;
-                givers.push((
-                    load,
-                    peer.info.place.distance(self.state.peers[to].info.place),
-                    turn,
-                    offer,
-                    dials,
-                ));
+                givers.push((load, self.distance(giver, to), turn, offer, dials));
             }
         }
         if givers.is_empty() {
@@ -235,48 +234,11 @@ impl Swarm {
         givers.into_iter().any(|(_, distance, _, offer, dials)| {
             let giver = self.state.members[offer].peer;
             let Some(mut choice) = self.choose(giver, Some(offer), taker, now) else { return false };
-            if choice.1 == Reason::Rarest && distance == 0 && farthest > Some(0) {
-                choice.1 = Reason::Locality;
-            }
+            choice.1 = for_nearness(choice.1, distance, farthest);
             self.launch(giver, taker, dials, choice, now, out);
             self.state.feed_later(giver, now);
             true
         })
-    }
-
-    /// Has a reader that stands still sent what it waits for by whoever will be done with that first, whether or not there
-    /// is room: a line where several pieces are under way takes several times as long for each of them.
-    fn rush(&mut self, taker: Key<Member>, now: Time, work: &mut usize, out: &mut Vec<Command>) -> bool {
-        let m = &self.state.members[taker];
-        let (to, file, pause) = (m.peer, m.file, m.pause());
-        let Some(wanted) = m.reader().map(|reader| reader.wants_now()) else { return false };
-        let peer = &self.state.peers[to];
-        if m.have.contains(wanted.start) || !peer.can_receive_one_more(&self.state.config) {
-            return false;
-        }
-        self.state.need(taker, &mut self.words);
-        let Some(piece) = first(&wanted, |index| self.words[index]) else { return false };
-        let bytes = self.state.files[file].bytes_of(piece);
-        let rules = &self.state.files[file].rules;
-        let mut givers = Found::new();
-        if rules.peers {
-            givers = self.candidates(to, file, |file| &file.holders, Member::is_offer, work);
-        }
-        let has = |offer: &Key<Member>| self.state.members[*offer].have.contains(piece);
-        let mut givers: Found<Key<Peer>> =
-            givers.into_iter().filter(has).map(|offer| self.state.members[offer].peer).collect();
-        // Where others come first on the origin's line, it waits for its turn.
-        if !self.state.has_priorities && pause <= now && self.may_come_from_origin(file, now) {
-            givers.extend_from_slice(&self.state.origins);
-        }
-        let best = givers
-            .into_iter()
-            .filter_map(|giver| Some((self.state.could_squeeze_in(giver, bytes)?, giver)))
-            .filter_map(|(time, giver)| Some((time, giver, self.may_meet(giver, to, to, now)?)))
-            .min();
-        let Some((_, giver, dials)) = best else { return false };
-        self.launch(giver, taker, dials, (piece..piece + 1, Reason::Deadline), now, out);
-        true
     }
 
     /// Has origins send, while they can, to whoever has the best claim.
@@ -340,7 +302,7 @@ impl Swarm {
     fn rarest_need(&mut self, taker: Key<Peer>, now: Time) -> Option<Key<Member>> {
         let state = &self.state;
         let peer = &state.peers[taker];
-        let has_rules = state.has_priorities || !state.spent.is_empty();
+        let has_rules = state.has_priorities() || !state.spent.is_empty();
         let may_ask = |member: &Key<Member>| state.members[*member].pause() <= now;
         if !has_rules {
             let alone = peer.needs.first().filter(|_| state.needy.len() == 1);
@@ -379,6 +341,14 @@ impl Swarm {
             self.sweep_gap = SWEEP_FAST;
             self.sweep_at = Some(now.plus(SWEEP_FAST));
         }
+    }
+}
+
+/// The reason to show where it is why one was chosen that it is nearer than others that were looked at.
+fn for_nearness(reason: Reason, distance: u8, farthest: Option<u8>) -> Reason {
+    match reason {
+        Reason::Rarest if farthest > Some(distance) => Reason::Locality,
+        reason => reason,
     }
 }
 

@@ -25,8 +25,16 @@ const WINDOW: u64 = 64 * 1024;
 const LAST: u32 = 8;
 /// Who has this part of a file has begun.
 const HAS_BEGUN: u64 = 64;
-/// A frugal origin sends again what peers have to one that got nothing for this long, microseconds.
-const FRUGAL_US: u64 = 2_000_000;
+
+/// The piece with which a transfer is to begin.
+#[derive(Debug, Clone, Copy)]
+struct Begin {
+    piece: u32,
+    /// Whether a reader needs it soon.
+    is_soon: bool,
+    /// Whether the taker wants the file from front to back.
+    in_order: bool,
+}
 
 impl Swarm {
     /// The pieces to send, given that `self.words` says what the taker needs; an origin has no `offer`, but all.
@@ -37,13 +45,42 @@ impl Swarm {
         taker: Key<Member>,
         now: Time,
     ) -> Option<(Range<u32>, Reason)> {
+        let begin = self.first_piece(offer, taker, now)?;
+        let Begin { piece, is_soon, .. } = begin;
+        let m = &self.state.members[taker];
+        let file = &self.state.files[m.file];
+        let is_spare = offer.is_none() && file.rarity.copies(piece) > 0;
+        if is_spare
+            && !is_soon
+            && file.rules.is_frugal(self.state.config.frugal)
+            && self.is_left_to_peers(piece, taker, now)
+        {
+            return None;
+        }
+        let run = self.run_from(begin, giver, offer, taker);
+        let m = &self.state.members[taker];
+        let file = &self.state.files[m.file];
+        let again = m.repair().is_some_and(|repair| repair.contains(&piece));
+        let reason = match () {
+            () if is_soon => Reason::Deadline,
+            () if again => Reason::Repair,
+            () if !file.rules.peers => Reason::ServerOnly,
+            () if file.rarity.copies(piece) == 0 => Reason::Origin,
+            () if m.open <= file.pieces / 32 => Reason::Endgame,
+            () if is_spare => Reason::Spare,
+            () => Reason::Rarest,
+        };
+        Some((run, reason))
+    }
+
+    /// The piece with which a transfer is to begin.
+    fn first_piece(&mut self, offer: Option<Key<Member>>, taker: Key<Member>, now: Time) -> Option<Begin> {
         let state = &self.state;
         let m = &state.members[taker];
         let file = &state.files[m.file];
         let have = offer.map(|offer| &state.members[offer].have);
         let words = &self.words;
         let candidates = |index: usize| words[index] & have.map_or(u64::MAX, |have| have.word(index));
-        let is_candidate = |piece: u32| candidates((piece / WORD) as usize) & (1 << (piece % WORD)) != 0;
 
         let soon = m.reader().and_then(|reader| {
             // An origin is not to spend its line on what readers will get from peers in time.
@@ -65,17 +102,23 @@ impl Swarm {
             None if in_order => first(&(0..file.pieces), candidates)?,
             None => file.rarity.rarest(file.pieces, candidates, &mut self.dice)?,
         };
-        if file.rules.is_frugal(state.config.frugal)
-            && offer.is_none()
-            && soon.is_none()
-            && file.rarity.copies(piece) > 0
-        {
-            // Peers have it, or are about to; unless none of them seems able to send it to this one.
-            let peer = &state.peers[m.peer];
-            if peer.down.transfers > 0 || now.since(peer.heard) < FRUGAL_US {
-                return None;
-            }
-        }
+        Some(Begin { piece, is_soon: soon.is_some(), in_order })
+    }
+
+    /// The run to send that begins with a piece, or has it in it.
+    fn run_from(
+        &self,
+        Begin { piece, is_soon, in_order }: Begin,
+        giver: Key<Peer>,
+        offer: Option<Key<Member>>,
+        taker: Key<Member>,
+    ) -> Range<u32> {
+        let state = &self.state;
+        let m = &state.members[taker];
+        let file = &state.files[m.file];
+        let have = offer.map(|offer| &state.members[offer].have);
+        let candidates = |index: usize| self.words[index] & have.map_or(u64::MAX, |have| have.word(index));
+        let is_candidate = |piece: u32| candidates((piece / WORD) as usize) & (1 << (piece % WORD)) != 0;
         let class = file.rarity.class(piece);
         let longest = self.longest_run(giver, taker);
         let longest = if state.is_alone(giver) { whole_blocks(piece, longest, file.pieces) } else { longest };
@@ -84,7 +127,7 @@ impl Swarm {
         let is_rare = |piece| any_class || file.rarity.class(piece) <= class;
         let fits = |piece: u32| piece < file.pieces && is_candidate(piece) && is_rare(piece);
         let mut run = piece..piece + 1;
-        if soon.is_none() && !in_order {
+        if !is_soon && !in_order {
             // Begin at a multiple of the length, so that runs leave no holes between them that are too small.
             while !run.start.is_multiple_of(longest) && fits(run.start - 1) {
                 run.start -= 1;
@@ -93,15 +136,7 @@ impl Swarm {
         while (run.len() as u32) < longest && fits(run.end) {
             run.end += 1;
         }
-        let again = m.repair().is_some_and(|repair| repair.contains(&piece));
-        let reason = match () {
-            () if soon.is_some() => Reason::Deadline,
-            () if again => Reason::Repair,
-            () if file.rarity.copies(piece) == 0 => Reason::Origin,
-            () if m.open <= file.pieces / 32 => Reason::Endgame,
-            () => Reason::Rarest,
-        };
-        Some((run, reason))
+        run
     }
 
     /// Whether it is peers from whom most of a file comes, as far as the line of one of them tells. Two get what is new in

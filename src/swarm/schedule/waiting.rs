@@ -20,24 +20,32 @@ impl Swarm {
         self.sweep_at = Some(now.plus(self.sweep_gap));
         let mut work = SWEEP_PEERS;
         let peers: Vec<_> = sample_of(SWEEP_PEERS, &self.state.needy, &mut self.dice, &mut work).collect();
+        // Readers are few, and what they stand still without must not wait to be met with by chance.
+        let mut work = SWEEP_PEERS;
+        let readers: Vec<_> =
+            sample_of(SWEEP_PEERS, &self.state.readers, &mut self.dice, &mut work).collect();
+        for peer in readers {
+            self.serve_taker(peer, now, out);
+        }
         for &peer in &peers {
             self.serve_taker(peer, now, out);
         }
         self.pump_origins(now, out);
         for peer in peers {
-            self.explain(peer, out);
+            self.explain(peer, now, out);
         }
     }
 
     /// Tells a peer that gets nothing at all why, where that has changed.
-    fn explain(&mut self, peer: Key<Peer>, out: &mut Vec<Command>) {
-        if self.state.peers[peer].down.transfers > 0 {
+    fn explain(&mut self, peer: Key<Peer>, now: Time, out: &mut Vec<Command>) {
+        // Who does not answer would not hear it.
+        if self.state.peers[peer].down.transfers > 0 || self.state.peers[peer].is_quiet() {
             return;
         }
         let mut work = TELL;
         let needs: Vec<_> = sample(&self.state.peers[peer].needs, &mut self.dice, &mut work).collect();
         for member in needs {
-            let reason = self.reason_to_wait(member);
+            let reason = self.reason_to_wait(member, now);
             let m = &mut self.state.members[member];
             if m.waiting.replace(reason) != Some(reason) {
                 let (peer, file) = (self.state.peers[m.peer].id, self.state.files[m.file].id);
@@ -46,14 +54,22 @@ impl Swarm {
         }
     }
 
-    fn reason_to_wait(&mut self, member: Key<Member>) -> WaitReason {
+    fn reason_to_wait(&mut self, member: Key<Member>, now: Time) -> WaitReason {
         let state = &self.state;
         let m = &state.members[member];
-        if !state.peers[m.peer].can_receive_more(&state.config) {
+        let (peer, rules) = (&state.peers[m.peer], &state.files[m.file].rules);
+        if !peer.can_receive_more(&state.config) {
             return WaitReason::YourLimit;
         }
         if !state.origins.is_empty() {
-            return WaitReason::OriginBusy;
+            return match () {
+                () if m.pause() > now => WaitReason::Changed,
+                () if rules.origin_rate.is_some_and(|rate| state.spent.free_at(rate) > now) => {
+                    WaitReason::ServerRate
+                }
+                () if rules.is_frugal(state.config.frugal) && peer.is_left() => WaitReason::PeersBusy,
+                () => WaitReason::OriginBusy,
+            };
         }
         let mut work = ALL;
         let holders: Vec<_> =

@@ -29,6 +29,11 @@ pub(in crate::swarm) struct File {
 }
 
 impl File {
+    /// How important it is, if that is more or less than usual and somebody needs something of it.
+    pub(super) fn special(&self) -> Option<i32> {
+        Some(self.rules.priority).filter(|&priority| priority != 0 && !self.hungry.is_empty())
+    }
+
     /// Bytes of one piece.
     pub(in crate::swarm) fn bytes_of(&self, piece: u32) -> u64 {
         let start = u64::from(piece) * u64::from(self.piece_size);

@@ -181,7 +181,9 @@ impl State {
                 self.set_urgent(member);
             }
             self.peers[peer].needs.add(member, &mut self.members, |m| &mut m.seats.needs);
+            let was_special = self.files[file].special();
             self.files[file].hungry.add(member, &mut self.members, |m| &mut m.seats.hungry);
+            self.count_special(was_special, file);
             let was_alone = self.needy.len() == 1;
             self.needy.add(peer, &mut self.peers, |p| &mut p.needy);
             if was_alone && self.needy.len() == 2 {
@@ -201,8 +203,11 @@ impl State {
     fn stop_needing(&mut self, member: Key<Member>) {
         let (peer, file) = (self.members[member].peer, self.members[member].file);
         self.peers[peer].needs.remove(member, &mut self.members, |m| &mut m.seats.needs);
+        let was_special = self.files[file].special();
         self.files[file].hungry.remove(member, &mut self.members, |m| &mut m.seats.hungry);
+        self.count_special(was_special, file);
         if self.peers[peer].needs.is_empty() {
+            self.peers[peer].is_not_left();
             self.needy.remove(peer, &mut self.peers, |p| &mut p.needy);
         }
         if self.peers[peer].urgent() == Some(member) {

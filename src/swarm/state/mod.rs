@@ -13,7 +13,7 @@ mod member;
 mod peer;
 mod transfer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::bits::WORD;
 use super::cache::fetch;
@@ -30,9 +30,7 @@ use crate::wire::limits::MAX_PIECES;
 pub(super) use self::budget::{BLOCK, RUN_ALONE_US};
 pub(super) use self::file::File;
 pub(super) use self::member::{Flight, Member};
-#[cfg(test)]
-pub(super) use self::peer::NEW_US;
-pub(super) use self::peer::{Alarmed, Peer};
+pub(super) use self::peer::{Alarmed, NEW_US, Peer};
 #[cfg(test)]
 pub(super) use self::transfer::Counts;
 pub(super) use self::transfer::{Finding, MAX_DOUBLINGS, Transfer};
@@ -79,8 +77,8 @@ pub(super) struct State {
     next_transfer: u64,
     /// Of the rates that files share.
     pub(super) spent: Spent,
-    /// Whether a file was ever more or less important than others.
-    pub(super) has_priorities: bool,
+    /// How many files there are of each importance but 0 of which somebody needs something.
+    special_files: BTreeMap<i32, usize>,
     /// Whether the operator has ever said anything about a file.
     pub(super) has_rules: bool,
     pub(super) stats: SwarmStats,
@@ -111,7 +109,7 @@ impl State {
             alarms: BTreeSet::new(),
             next_transfer: 1,
             spent: Spent::default(),
-            has_priorities: false,
+            special_files: BTreeMap::new(),
             has_rules: false,
             stats: SwarmStats::default(),
             together: Time::default(),
@@ -133,6 +131,47 @@ impl State {
             && self.readers.is_empty()
             && self.closing.is_empty()
             && self.alarms.is_empty()
+            && self.special_files.is_empty()
+    }
+
+    /// Whether something that is needed is more or less important than other things.
+    pub(super) fn has_priorities(&self) -> bool {
+        !self.special_files.is_empty()
+    }
+
+    /// Whether nothing that is needed is more important than a file.
+    pub(super) fn is_most_important(&self, file: Key<File>) -> bool {
+        let priority = self.files[file].rules.priority;
+        let most = self.special_files.last_key_value();
+        // Of files that nobody has said anything about, some may be needed.
+        most.is_none_or(|(&most, _)| priority >= most.max(0))
+    }
+
+    /// What the operator wants of a file.
+    pub(super) fn set_rules(&mut self, file: Key<File>, rules: Rules) {
+        self.has_rules |= rules != Rules::default();
+        let was = self.files[file].special();
+        self.files[file].rules = rules;
+        self.count_special(was, file);
+    }
+
+    /// Sees to [`has_priorities`](Self::has_priorities) after a change of a file of which [`File::special`] said `was`.
+    fn count_special(&mut self, was: Option<i32>, file: Key<File>) {
+        let is = self.files[file].special();
+        if is == was {
+            return;
+        }
+        if let Some(priority) = is {
+            *self.special_files.entry(priority).or_default() += 1;
+        }
+        if let Some(priority) = was
+            && let Some(count) = self.special_files.get_mut(&priority)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.special_files.remove(&priority);
+            }
+        }
     }
 
     /// A peer comes; `None` if the number is taken, or there are too many.

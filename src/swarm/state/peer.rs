@@ -89,7 +89,9 @@ pub(in crate::swarm) struct Unusual {
     /// How often in a row it could not be dialled.
     pub(in crate::swarm) undialled: u16,
     /// Bytes under way from origins.
-    pub(super) from_origins: u32,
+    pub(in crate::swarm) from_origins: u32,
+    /// Since when origins have left to peers what it lacks, and it has got nothing from any.
+    left_since: Alarmed,
 }
 
 impl Unusual {
@@ -103,6 +105,7 @@ impl Unusual {
         accused: 0,
         undialled: 0,
         from_origins: 0,
+        left_since: Alarmed::NEVER,
     };
 
     fn is_nothing(&self) -> bool {
@@ -112,6 +115,7 @@ impl Unusual {
             && !self.reads.is_taken()
             && [self.wrong, self.accused, self.undialled, self.silences.into()] == [0; 4]
             && self.from_origins == 0
+            && !self.left_since.is_set()
     }
 }
 
@@ -250,6 +254,27 @@ impl Peer {
     /// So many of them have come, or will not come.
     pub(super) fn no_more_from_origins(&mut self, bytes: u32) {
         self.unusually(|unusual| unusual.from_origins = unusual.from_origins.saturating_sub(bytes));
+    }
+
+    /// Since when origins have left to peers what it lacks, and it has got nothing from any: since now, if that is new.
+    pub(in crate::swarm) fn is_left_since(&mut self, now: Time) -> Time {
+        self.unusually(|unusual| {
+            let since = unusual.left_since.get().unwrap_or(now);
+            unusual.left_since.replace(Some(since));
+            since
+        })
+    }
+
+    /// Whether origins leave to peers what it lacks.
+    pub(in crate::swarm) fn is_left(&self) -> bool {
+        self.unusual().left_since.is_set()
+    }
+
+    /// It has got something from a peer, or lacks nothing any more.
+    pub(super) fn is_not_left(&mut self) {
+        if self.is_left() {
+            self.unusually(|unusual| unusual.left_since = Alarmed::NEVER);
+        }
     }
 
     /// It was dialled.

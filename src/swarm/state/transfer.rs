@@ -291,8 +291,9 @@ impl State {
             }
             self.stats.wasted_bytes += bytes;
         }
-        if self.peers[giver].is_origin() {
-            self.peers[taker].no_more_from_origins(bytes as u32);
+        match self.peers[giver].is_origin() {
+            true => self.peers[taker].no_more_from_origins(bytes as u32),
+            false => self.peers[taker].is_not_left(),
         }
         t.deadline = t.deadline.max(now.plus(self.config.stall_us));
         self.peers[giver].heard = now;

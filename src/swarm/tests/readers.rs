@@ -1,6 +1,6 @@
 //! Readers: what stands still is sent at once, in order, beside what is under way; but not without bounds.
 
-use super::world::{World, origin, peer};
+use super::world::{Flight, World, origin, peer};
 use crate::swarm::*;
 
 fn world() -> World {
@@ -108,8 +108,9 @@ fn what_cannot_wait_keeps_to_the_most_transfers_of_a_peer() {
     assert!(world.flights.values().filter(|flight| flight.assignment.taker == PeerId(30)).count() == 4);
 }
 
-/// An origin that is busy with others, and somebody who begins to read; how many pieces it is sent at once.
-fn rushed_by_an_origin(rules: impl Fn(u32) -> Rules) -> usize {
+/// An origin that is busy with others, of whom some need one file and some another, and somebody who begins to read one; how many
+/// pieces it is sent at once.
+fn rushed_by_an_origin(needed: [u32; 2], read: u32, rules: impl Fn(u32) -> Rules) -> usize {
     let mut world = world();
     world.join(0, PeerInfo { up_limit: Some(1_000_000), ..origin() });
     for file in 0..2 {
@@ -118,21 +119,26 @@ fn rushed_by_an_origin(rules: impl Fn(u32) -> Rules) -> usize {
     }
     for id in 1..=4 {
         world.join(id, peer());
-        world.request(id, 0);
+        world.request(id, needed[id as usize % 2]);
     }
     world.join(9, peer());
     let before = world.starts.len();
-    reads(&mut world, 9, 0, 200);
+    reads(&mut world, 9, read, 200);
     world.starts[before..].iter().filter(|start| start.taker == PeerId(9)).count()
 }
 
 #[test]
 fn an_origin_is_asked_out_of_turn_unless_its_line_belongs_to_others() {
-    assert_eq!(rushed_by_an_origin(|_| Rules::default()), 2);
+    assert_eq!(rushed_by_an_origin([0, 0], 0, |_| Rules::default()), 2);
     let more_important = |file| Rules { priority: i32::from(file == 1), ..Rules::default() };
-    assert_eq!(rushed_by_an_origin(more_important), 0, "a directory has a priority");
+    assert_eq!(rushed_by_an_origin([0, 1], 0, more_important), 0, "others need what is more important");
+    assert_eq!(rushed_by_an_origin([0, 1], 1, more_important), 2, "this is what is more important");
+    assert_eq!(rushed_by_an_origin([0, 0], 0, more_important), 2, "nobody needs what is more important");
+    let less_important = |file| Rules { priority: -i32::from(file == 1), ..Rules::default() };
+    assert_eq!(rushed_by_an_origin([0, 1], 0, less_important), 2, "others need what is less important");
+    assert_eq!(rushed_by_an_origin([0, 1], 1, less_important), 0, "others need what is not less important");
     let slow = |_| Rules { origin_rate: Some(SharedRate { group: 1, rate: 1000 }), ..Rules::default() };
-    assert_eq!(rushed_by_an_origin(slow), 0, "it has sent as much as it may");
+    assert_eq!(rushed_by_an_origin([0, 0], 0, slow), 0, "it has sent as much as it may");
 }
 
 #[test]
@@ -232,4 +238,76 @@ fn next_taker(giver: PeerInfo) -> PeerId {
 fn a_reader_that_will_wait_comes_before_those_who_have_nothing() {
     assert_eq!(next_taker(peer()), PeerId(9));
     assert_eq!(next_taker(origin()), PeerId(9));
+}
+
+/// Peers whose lines are known have a file; somebody reads it, and what it stands still without is begun but never comes, by that
+/// giver. When it was taken over, microseconds.
+fn taken_over(others: &[PeerInfo]) -> Option<u64> {
+    let mut world = world();
+    world.add_file(0, 400);
+    world.join(1, with_up(1_000_000));
+    world.provide(1, 0, 0..400);
+    world.join(9, PeerInfo { gives: false, ..peer() });
+    reads(&mut world, 9, 0, 0);
+    for _ in 0..20 {
+        world.now = world.now.plus(66_000);
+        world.complete(*world.flights.keys().next()?);
+    }
+    for (info, id) in others.iter().zip(0..) {
+        let id = if info.is_origin { 0 } else { 10 + id };
+        world.join(id, info.clone());
+        world.provide(id, 0, 0..400);
+    }
+    // It jumps; all that was under way comes, but not that.
+    let begin = world.now;
+    reads(&mut world, 9, 0, 200);
+    let late = world.flights.iter().find(|(_, flight)| flight.assignment.pieces.contains(&200));
+    let (late, giver) = late.map(|(&late, flight)| (late, flight.assignment.giver))?;
+    for _ in 0..300 {
+        world.pass(10_000);
+        let is_by_others = |flight: &Flight| flight.assignment.giver != giver;
+        let others =
+            world.flights.iter().filter(|(_, flight)| is_by_others(flight)).map(|(&transfer, _)| transfer);
+        others.collect::<Vec<_>>().into_iter().for_each(|transfer| world.complete(transfer));
+        if world.cancelled.contains(&late) {
+            let again = world.starts.iter().rfind(|start| start.pieces.contains(&200)).unwrap();
+            assert_ne!(again.giver, giver, "not from whom it did not come");
+            assert_eq!((again.pieces.clone(), again.reason), (200..201, Reason::Deadline));
+            let next = world.starts.iter().rfind(|start| start.taker == PeerId(9)).unwrap();
+            assert_ne!(next.giver, giver);
+            return Some(world.now.since(begin));
+        }
+    }
+    None
+}
+
+#[test]
+fn what_a_reader_stands_still_without_is_taken_over_from_who_does_not_send_it() {
+    for others in [vec![with_up(1_000_000)], vec![origin()], vec![peer(), origin()]] {
+        let after = taken_over(&others);
+        // A piece takes 66 ms there; to be sure that it does not come takes a few times as long.
+        assert!(after.is_some_and(|us| us < 1_000_000), "{after:?}");
+    }
+    assert_eq!(taken_over(&[]), None, "there is nobody else");
+    assert_eq!(taken_over(&[PeerInfo { reachable: false, puts: false, ..peer() }]), None);
+}
+
+/// It is not as if every piece that takes its time were asked for twice.
+#[test]
+fn what_comes_in_time_is_not_taken_over() {
+    let mut world = world();
+    world.add_file(0, 400);
+    for id in 1..=3 {
+        world.join(id, with_up(200_000));
+        world.provide(id, 0, 0..400);
+    }
+    world.join(9, PeerInfo { gives: false, ..peer() });
+    reads(&mut world, 9, 0, 0);
+    // Three lines of 200 KB/s bring a piece of 64 KiB every 109 ms.
+    while world.has(9, 0) < 100 {
+        world.pass(109_000);
+        let first = *world.flights.keys().next().unwrap();
+        world.complete(first);
+    }
+    assert_eq!(world.cancelled, []);
 }

@@ -802,6 +802,40 @@ fn nearer_givers_come_first_and_idle_ones_before_them() {
     }
 }
 
+/// Who is sent the first piece by 1, and why, of three that need all: 4 in its own small network, 3 in the larger one, 2 somewhere
+/// else. Some have got so many pieces already.
+fn first_taker(seed: u64, have: &[(u32, u32)]) -> (PeerId, Reason) {
+    let mut world = World::new(Config { seed, ..Config::default() });
+    world.add_file(0, 400);
+    let at = |address: [u8; 4]| PeerInfo { address: Some(address.into()), ..peer() };
+    for (id, address) in [(1, [10, 0, 0, 1]), (2, [10, 9, 0, 1]), (3, [10, 0, 7, 1]), (4, [10, 0, 0, 2])] {
+        world.join(id, PeerInfo { gives: id == 1, ..at(address) });
+    }
+    for &(id, pieces) in have {
+        world.join(9, peer());
+        world.provide(9, 0, 0..pieces);
+        world.request_pieces(id, 0, 0..pieces);
+        world.complete_all();
+        world.send(Event::PeerLeft { peer: PeerId(9) });
+    }
+    (2..=4).for_each(|id| world.request_pieces(id, 0, 100..400));
+    let before = world.starts.len();
+    world.provide(1, 0, 100..400);
+    (world.starts[before].taker, world.starts[before].reason)
+}
+
+#[test]
+fn nearer_takers_come_first_unless_they_are_far_ahead() {
+    for seed in 0..20 {
+        let first = |have: &[(u32, u32)]| first_taker(seed, have);
+        assert_eq!(first(&[]), (PeerId(4), Reason::Locality));
+        assert_eq!(first(&[(4, 3)]), (PeerId(4), Reason::Locality), "a little more is no matter");
+        assert_eq!(first(&[(4, 20)]), (PeerId(3), Reason::Locality));
+        assert_eq!(first(&[(4, 20), (3, 20)]), (PeerId(2), Reason::Rarest));
+        assert_eq!(first(&[(4, 20), (3, 20), (2, 20)]), (PeerId(4), Reason::Locality));
+    }
+}
+
 #[test]
 fn who_is_alone_gets_one_file_after_the_other_and_each_in_order() {
     let mut world = world();

@@ -1,6 +1,6 @@
 //! What the operator wants of files.
 
-use super::world::{PIECE, World, origin, peer};
+use super::world::{Flight, PIECE, World, origin, peer};
 use crate::swarm::*;
 
 fn world_with(config: Config, files: u32, pieces: u32, rules: impl Fn(u32) -> Rules) -> World {
@@ -63,18 +63,132 @@ fn a_frugal_origin_leaves_to_peers_what_they_have() {
     assert_eq!(sent_again(frugal(), no_peers), bytes(200) - 1000, "where no peer may, it is no waste");
 }
 
+fn undialable() -> PeerInfo {
+    PeerInfo { reachable: false, ..peer() }
+}
+
+/// All of it, and as fast as if nobody had it.
 #[test]
-fn a_frugal_origin_does_not_let_starve_whom_peers_cannot_reach() {
-    let mut world = world_with(frugal(), 1, 10, |_| Rules::default());
-    for id in [1, 2] {
-        world.join(id, PeerInfo { reachable: false, ..peer() });
+fn a_frugal_origin_sends_at_once_what_no_peer_can_bring() {
+    let mut world = world_with(frugal(), 1, 200, |_| Rules::default());
+    for id in 1..=4 {
+        world.join(id, undialable());
     }
-    world.provide(1, 0, 0..10);
+    world.provide(1, 0, 0..200);
+    let begin = world.now;
+    (2..=4).for_each(|id| world.request(id, 0));
+    world.complete_all();
+    assert!((2..=4).all(|id| world.has(id, 0) == 200));
+    // `complete_all` takes a millisecond for each.
+    let took = world.now.since(begin);
+    assert!(took <= 1000 * world.starts.len() as u64, "something was waited for: {took} us");
+    assert!(world.starts.iter().all(|start| start.giver == PeerId(0)));
+}
+
+/// Who gives has as much right to receive as all others.
+#[test]
+fn a_frugal_origin_sends_what_no_peer_can_bring_to_one_who_gives() {
+    let mut world = world_with(frugal(), 2, 10, |_| Rules::default());
+    for id in [1, 2] {
+        world.join(id, undialable());
+        world.provide(id, id - 1, 0..10);
+    }
+    world.join(3, peer());
+    world.request(3, 0);
+    let first = *world.flights.keys().next().unwrap();
+    assert_eq!(world.flights[&first].assignment.giver, PeerId(1));
+    world.request(1, 1);
+    assert!(world.starts.iter().any(|start| (start.giver, start.taker) == (PeerId(0), PeerId(1))));
+}
+
+#[test]
+fn a_frugal_origin_waits_for_peers_that_could_send_but_not_for_ever() {
+    let config = Config { max_transfers_per_peer: 1, ..frugal() };
+    let mut world = world_with(config, 1, 400, |_| Rules::default());
+    world.join(1, peer());
+    world.provide(1, 0, 0..400);
+    // It keeps the first busy, and has nothing to give.
+    world.join(3, PeerInfo { gives: false, ..peer() });
+    world.request(3, 0);
+    world.pass(100_000);
+    world.join(2, PeerInfo { gives: false, ..peer() });
     world.request(2, 0);
-    world.pass(1_900_000);
-    assert!(world.starts.is_empty());
-    world.pass(2_000_000);
-    assert_eq!(world.starts.len(), 1);
+    let to_2 = |world: &World| world.starts.iter().filter(|start| start.taker == PeerId(2)).count();
+    world.pass(1_800_000);
+    assert_eq!(to_2(&world), 0);
+    assert!(world.waits.contains(&(PeerId(2), FileId(0), WaitReason::PeersBusy)), "{:?}", world.waits);
+    world.pass(1_500_000);
+    assert!(to_2(&world) > 0);
+    // As no peer sends anything now, nothing is waited for any more.
+    let begin = world.now;
+    while world.has(2, 0) < 400 {
+        world.pass(1000);
+        let to_2 = |flight: &Flight| flight.assignment.taker == PeerId(2);
+        let under_way = world.flights.iter().find(|(_, flight)| to_2(flight)).map(|(&transfer, _)| transfer);
+        under_way.into_iter().for_each(|transfer| world.complete(transfer));
+    }
+    let took = world.now.since(begin);
+    assert!(took < 1_000_000, "{took} us");
+    assert!(world.starts.iter().all(|start| start.taker != PeerId(2) || start.giver == PeerId(0)));
+}
+
+/// What one is told that waits for the only file there is.
+fn why_it_waits(rules: Rules) -> Vec<WaitReason> {
+    let mut world = World::new(Config::default());
+    world.join(0, PeerInfo { up_limit: Some(1_000_000), ..origin() });
+    world.add_file(0, 400);
+    world.send(Event::FileRules { file: FileId(0), rules });
+    world.join(1, PeerInfo { gives: false, ..peer() });
+    world.request(1, 0);
+    world.pass(100_000);
+    world.join(2, PeerInfo { gives: false, ..peer() });
+    world.request(2, 0);
+    // Nothing that was begun comes to an end.
+    world.pass(300_000);
+    world.waits.iter().filter(|wait| wait.0 == PeerId(2)).map(|wait| wait.2).collect()
+}
+
+#[test]
+fn who_waits_is_told_the_reason() {
+    let slow = Rules { origin_rate: Some(SharedRate { group: 1, rate: 1000 }), ..Rules::default() };
+    assert_eq!(why_it_waits(slow), [WaitReason::ServerRate]);
+    // As many transfers as there may be.
+    let mut world = World::new(Config { max_transfers_per_peer: 1, ..Config::default() });
+    world.join(0, origin());
+    world.add_file(0, 4000);
+    for id in 1..=20 {
+        world.join(id, PeerInfo { gives: false, ..peer() });
+        world.request(id, 0);
+    }
+    world.pass(300_000);
+    assert!(!world.waits.is_empty());
+    assert!(world.waits.iter().all(|wait| wait.2 == WaitReason::OriginBusy), "{:?}", world.waits);
+    // Its file is not what it was.
+    let mut world = world_with(Config::default(), 1, 1, |_| Rules::default());
+    world.join(1, peer());
+    world.request(1, 0);
+    world.end(*world.flights.keys().next().unwrap(), Err(FailureKind::Hash));
+    world.pass(100_000);
+    assert_eq!(world.waits, [(PeerId(1), FileId(0), WaitReason::Changed)]);
+}
+
+/// With what reason a piece of a file is sent that two others have already.
+fn reason_to_send(rules: Rules, has_peers: bool) -> Reason {
+    let mut world = world_with(Config::default(), 1, 400, |_| rules);
+    for id in [1, 2] {
+        world.join(id, PeerInfo { gives: has_peers, ..undialable() });
+        world.provide(id, 0, 0..400);
+    }
+    world.join(3, undialable());
+    world.request(3, 0);
+    world.starts[0].reason
+}
+
+#[test]
+fn what_an_origin_sends_again_is_not_said_to_be_rare() {
+    assert_eq!(reason_to_send(Rules::default(), true), Reason::Spare);
+    assert_eq!(reason_to_send(Rules { peers: false, ..Rules::default() }, true), Reason::ServerOnly);
+    assert_eq!(reason_to_send(Rules::default(), false), Reason::Origin);
 }
 
 /// Whether an origin whose line is known to be fast takes over what a slow peer has been sending for a while.

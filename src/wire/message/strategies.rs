@@ -190,7 +190,7 @@ fn error_code() -> impl Strategy<Value = ErrorCode> {
 
 fn wait_reason() -> impl Strategy<Value = WaitReason> {
     use WaitReason::*;
-    select(vec![OriginBusy, NoProvider, YourLimit, Unreachable, Full])
+    select(vec![OriginBusy, NoProvider, YourLimit, Unreachable, Full, ServerRate, PeersBusy, Changed])
 }
 
 fn failure_kind() -> impl Strategy<Value = FailureKind> {
@@ -200,7 +200,7 @@ fn failure_kind() -> impl Strategy<Value = FailureKind> {
 
 fn reason() -> impl Strategy<Value = Reason> {
     use Reason::*;
-    select(vec![Origin, Rarest, Deadline, Locality, Endgame, Repair])
+    select(vec![Origin, Rarest, Deadline, Locality, Endgame, Repair, Spare, ServerOnly])
 }
 
 fn register() -> BoxedStrategy<Message> {

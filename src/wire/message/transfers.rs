@@ -116,7 +116,8 @@ pub struct Transfer {
     /// To be expected from it as `X-PDTP-Proof`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof: Option<String>,
-    /// Why this transfer: `origin`, `rarest`, `deadline`, `locality`, `endgame`, `repair`. A word not known here counts as absent.
+    /// Why this transfer: `origin`, `rarest`, `deadline`, `locality`, `endgame`, `repair`, `spare`,
+    /// `server_only`. A word not known here counts as absent.
     #[serde(default, deserialize_with = "known_word", skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// Whether the bytes come in answer to the early GET that the request named.
@@ -129,7 +130,7 @@ pub struct Transfer {
 
 /// `transfer.reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// No peer has it yet.
     Origin,
@@ -143,6 +144,10 @@ pub enum Reason {
     Endgame,
     /// Sent again after a failure.
     Repair,
+    /// Others have it, and the server had room to send it once more.
+    Spare,
+    /// Peers do not give this file to each other: the operator wants it so.
+    ServerOnly,
 }
 
 impl Reason {
@@ -155,6 +160,8 @@ impl Reason {
             Self::Locality => "the one who gives it is near",
             Self::Endgame => "it is among the last that are missing",
             Self::Repair => "it did not come the first time",
+            Self::Spare => "the server had room to send it",
+            Self::ServerOnly => "only the server gives this file",
         }
     }
 }
@@ -323,6 +330,12 @@ pub enum WaitReason {
     Unreachable,
     /// As many clients as the operator allows are downloading from there; it is the client's turn when one is done.
     Full,
+    /// What the operator lets the server send of that directory is used up for the moment.
+    ServerRate,
+    /// Others have it or are about to, and the server leaves it to them to send it.
+    PeersBusy,
+    /// What the server has is no longer what it was: it is being looked at again.
+    Changed,
 }
 
 /// What only a later version knows is a reason to wait, too.
@@ -341,6 +354,9 @@ impl WaitReason {
             Self::Full => {
                 "as many are downloading as the server allows at once; it is your turn when one is done"
             }
+            Self::ServerRate => "as much as the server sends of this directory is being sent",
+            Self::PeersBusy => "others have it and are busy, and the server leaves it to them",
+            Self::Changed => "the server's file is no longer what it was, and is looked at again",
         }
     }
 }

@@ -1,0 +1,106 @@
+//! What a reader stands still without.
+
+use super::Found;
+use super::run::first;
+use crate::swarm::policy::Swarm;
+use crate::swarm::slab::Key;
+use crate::swarm::state::{Member, Peer};
+use crate::swarm::types::*;
+
+/// Who could send something soonest: when, microseconds from now; who; and whether the taker is to dial.
+type Quickest = (u64, Key<Peer>, bool);
+
+impl Swarm {
+    /// Has a reader that stands still sent what it waits for by whoever will be done with that first, whether or not there
+    /// is room: a line where several pieces are under way takes several times as long for each of them.
+    pub(super) fn rush(
+        &mut self,
+        taker: Key<Member>,
+        now: Time,
+        work: &mut usize,
+        out: &mut Vec<Command>,
+    ) -> bool {
+        let m = &self.state.members[taker];
+        let Some(wanted) = m.reader().map(|reader| reader.wants_now()) else { return false };
+        let peer = &self.state.peers[m.peer];
+        if m.have.contains(wanted.start) || !peer.can_receive_one_more(&self.state.config) {
+            return false;
+        }
+        self.state.need(taker, &mut self.words);
+        let Some(piece) = first(&wanted, |index| self.words[index]) else { return false };
+        let Some((_, giver, dials)) = self.quickest(taker, piece, None, now, work) else { return false };
+        self.launch(giver, taker, dials, (piece..piece + 1, Reason::Deadline), now, out);
+        true
+    }
+
+    /// Takes what a reader stands still without from whom it was to come, if somebody else would bring it much sooner.
+    pub(super) fn rescue(
+        &mut self,
+        taker: Key<Member>,
+        now: Time,
+        work: &mut usize,
+        out: &mut Vec<Command>,
+    ) -> bool {
+        let m = &self.state.members[taker];
+        let Some(piece) = m.reader().map(|reader| reader.position()) else { return false };
+        let to = m.peer;
+        let flight = m.flights.iter().find(|flight| flight.pieces.contains(&piece));
+        let Some(flight) = flight.map(|flight| flight.transfer).filter(|_| !m.have.contains(piece)) else {
+            return false;
+        };
+        let t = &self.state.transfers[flight];
+        let (from, is_overdue) = (t.giver, t.expected.get().is_none_or(|at| at <= now));
+        // Version 2 cannot be told to stop.
+        if ![from, to].iter().all(|&side| self.state.peers[side].info.runs) {
+            return false;
+        }
+        // Pieces of a run come one after the other.
+        let before = t.missing().take_while(|&missing| missing <= piece).count() as u64;
+        let pieces = if is_overdue { 1 } else { t.missing().count().max(1) as u64 };
+        let left = self.left_us(t, now) * if is_overdue { 1 } else { before } / pieces;
+        let Some((time, giver, _)) = self.quickest(taker, piece, Some(from), now, work) else { return false };
+        let cover = self.state.peers[giver].up.cover(&self.state.config);
+        if left < 2 * time.saturating_add(cover) {
+            return false;
+        }
+        self.call_off(flight, out);
+        if is_overdue && !self.state.peers[from].is_origin() {
+            // Or it would be sent the next piece from there.
+            self.state.keep_apart(from, to, FailureKind::Slow, now);
+        }
+        let Some(dials) = self.may_meet(giver, to, to, now) else { return true };
+        self.launch(giver, taker, dials, (piece..piece + 1, Reason::Deadline), now, out);
+        true
+    }
+
+    /// Who could send a piece soonest, if anybody but one could at all.
+    fn quickest(
+        &mut self,
+        taker: Key<Member>,
+        piece: u32,
+        but: Option<Key<Peer>>,
+        now: Time,
+        work: &mut usize,
+    ) -> Option<Quickest> {
+        let m = &self.state.members[taker];
+        let (to, file, pause) = (m.peer, m.file, m.pause());
+        let bytes = self.state.files[file].bytes_of(piece);
+        let mut givers = Found::new();
+        if self.state.files[file].rules.peers {
+            givers = self.candidates(to, file, |file| &file.holders, Member::is_offer, work);
+        }
+        let has = |offer: &Key<Member>| self.state.members[*offer].have.contains(piece);
+        let mut givers: Found<Key<Peer>> =
+            givers.into_iter().filter(has).map(|offer| self.state.members[offer].peer).collect();
+        // Where others come first on the origin's line, it waits for its turn.
+        if self.state.is_most_important(file) && pause <= now && self.may_come_from_origin(file, now) {
+            givers.extend_from_slice(&self.state.origins);
+        }
+        givers
+            .into_iter()
+            .filter(|&giver| Some(giver) != but)
+            .filter_map(|giver| Some((self.state.could_squeeze_in(giver, bytes)?, giver)))
+            .filter_map(|(time, giver)| Some((time, giver, self.may_meet(giver, to, to, now)?)))
+            .min()
+    }
+}
