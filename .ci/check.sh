@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-bash .ci/install.sh cc c++ curl openssl pkg-config python3 nm xmllint strace
+bash .ci/install.sh cc c++ curl openssl pkg-config python3 nm xmllint strace ip nft
 
 step() { printf '\n== %s\n' "$*"; }
 

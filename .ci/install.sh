@@ -18,7 +18,7 @@ fi
 
 declare -A package=(
   [cc]=gcc [c++]=g++ [curl]=curl [openssl]=openssl [pkg-config]=pkg-config [python3]=python3 [nm]=binutils
-  [clang]=clang [valgrind]=valgrind [ffmpeg]=ffmpeg [nginx]=nginx-light [ip]=iproute2 [ld.lld]=lld
+  [clang]=clang [valgrind]=valgrind [ffmpeg]=ffmpeg [nginx]=nginx-light [ip]=iproute2 [nft]=nftables [ld.lld]=lld
   [xmllint]=libxml2-utils
   [abidiff]=abigail-tools [strings]=binutils [xz]=xz-utils [systemd-analyze]=systemd
   [mpv]=mpv [cvlc]='vlc-bin vlc-plugin-base' [runuser]=util-linux

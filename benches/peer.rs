@@ -236,6 +236,7 @@ async fn fetch(peer: SocketAddr, source: &Source, flows: u32, run: u32) {
                     transfer: None,
                     token: None,
                     proof: None,
+                    reason: None,
                 };
                 pool.get(&errand, run.clone(), sink.clone(), &limiter, |_| {}).await.expect("the pieces");
             }

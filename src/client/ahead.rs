@@ -202,6 +202,7 @@ impl Early {
                 transfer: None,
                 token: None,
                 proof: None,
+                reason: None,
             };
             link.inner.pool.begin(&errand, &said).await
         });

@@ -428,6 +428,8 @@ pub(super) fn accept(link: &Arc<Link>, conn: &Arc<Conn>, transfer: wire::Transfe
         transfer: id.filter(|_| transfer.token.is_some()),
         token: transfer.token,
         proof: transfer.proof,
+        // Who fetches knows why, and who gives need not.
+        reason: transfer.reason.filter(|_| !exchange.received).map(wire::Reason::word),
     };
     if exchange.received {
         // Who is to tell of pieces now and then only has nobody waiting for them.

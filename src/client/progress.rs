@@ -158,6 +158,7 @@ impl Numbers {
         let mut slow = self.slow();
         let rate = slow.meter.rate(now);
         let left = total.saturating_sub(done);
+        let givers = self.givers.load(Ordering::Relaxed);
         Progress {
             done,
             total,
@@ -167,10 +168,11 @@ impl Numbers {
             wasted: load(&self.wasted),
             rate,
             eta: left.checked_div(rate).map(Duration::from_secs),
-            givers: self.givers.load(Ordering::Relaxed),
+            givers,
             files_done: load(&self.files_done),
             files_total: load(&self.files_total),
-            waiting: slow.waiting,
+            // It was true until somebody began to send.
+            waiting: slow.waiting.filter(|_| givers == 0),
             hashing: slow.hashing,
             reading: slow.reading,
             checking: slow.checking,
@@ -226,6 +228,10 @@ mod tests {
         assert_eq!(seen.rate, 500);
         assert_eq!(seen.eta, Some(Duration::from_secs(1)));
         assert_eq!(seen.waiting, Some(WaitReason::OriginBusy));
+        numbers.giver_joined();
+        assert_eq!(numbers.snapshot(now).waiting, None, "somebody sends");
+        numbers.giver_left();
+        assert_eq!(numbers.snapshot(now).waiting, Some(WaitReason::OriginBusy));
         numbers.received(1, Source::Peer, now);
         assert_eq!(numbers.snapshot(now).waiting, None, "bytes came, so nothing is waited for");
     }

@@ -24,7 +24,7 @@ use crate::peer::head::Fields;
 use crate::peer::serve::{Body, Request, Response, Service, serve_connection};
 use crate::peer::{FileSpan, field};
 use crate::wire::token::{self, Method, TokenScope};
-use crate::wire::{self, ByteRange, Digest, FailureKind, UrlPath, limits};
+use crate::wire::{self, ByteRange, Digest, FailureKind, Reason, UrlPath, limits};
 
 /// Connections of peers at once; more are closed.
 const MAX_CONNECTIONS: usize = 256;
@@ -172,6 +172,8 @@ struct Wanted {
     peer_id: String,
     token: Option<String>,
     transfer: Option<u64>,
+    /// Why, says who brings something. It is for people to see, and need not be true.
+    reason: Option<Reason>,
 }
 
 impl Service for PeerService {
@@ -226,6 +228,7 @@ impl Wanted {
             peer_id: peer_id.to_owned(),
             token: get(field::TOKEN).map(str::to_owned),
             transfer: get(field::TRANSFER).and_then(|id| id.parse().ok()),
+            reason: get(field::REASON).and_then(|word| Reason::of_word(word.trim())),
         })
     }
 }
@@ -306,7 +309,7 @@ impl PeerService {
             peer: request.remote.ip().to_canonical(),
             source: Source::Peer,
             received: wanted.method == Method::Put,
-            reason: None,
+            reason: wanted.reason,
             progress: None,
             is_told: AtomicBool::new(false),
             link,

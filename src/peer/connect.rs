@@ -58,6 +58,8 @@ pub struct Errand {
     pub token: Option<String>,
     /// `transfer.proof`: when present, nothing counts before the acceptor has returned it.
     pub proof: Option<String>,
+    /// `transfer.reason`, if the acceptor would like to know.
+    pub reason: Option<&'static str>,
 }
 
 /// A GET that was sent before it was known what it would bring ([`Pool::begin`]).
@@ -269,6 +271,9 @@ impl Errand {
         }
         if let Some(transfer) = self.transfer {
             push_field(&mut head, field::TRANSFER, &transfer.to_string());
+        }
+        if let Some(reason) = self.reason {
+            push_field(&mut head, field::REASON, reason);
         }
         if let Some(root) = &self.root {
             push_field(&mut head, "If-Match", &format!("\"{root}\""));

@@ -34,6 +34,8 @@ pub mod field {
     pub const PROOF: &str = "X-PDTP-Proof";
     /// `transfer.id`, so that both sides name it alike in `completed`.
     pub const TRANSFER: &str = "X-PDTP-Transfer";
+    /// `transfer.reason`, for who is brought something and was not told.
+    pub const REASON: &str = "X-PDTP-Reason";
     /// `request.early`: the request waits for what the origin is to send first.
     pub const EARLY: &str = "X-PDTP-Early";
 }

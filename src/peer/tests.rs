@@ -233,6 +233,7 @@ fn errand(peer: SocketAddr, bytes: Range<u64>, size: u64) -> Errand {
         transfer: Some(7),
         token: Some("token".to_owned()),
         proof: Some("proof".to_owned()),
+        reason: None,
     }
 }
 

@@ -92,6 +92,21 @@ impl Host {
         command
     }
 
+    /// Has it refuse connections from elsewhere, as if it were behind a router that knows nothing of them. Needs nftables: whether
+    /// it does.
+    pub fn close(&self) -> bool {
+        let rules = [
+            "add table inet door",
+            "add chain inet door in { type filter hook input priority 0; }",
+            "add rule inet door in iifname eth0 tcp flags & (syn | ack) == syn reject with tcp reset",
+        ];
+        rules.iter().all(|rule| {
+            let mut command = self.command("nft");
+            command.arg(rule).stdout(Stdio::null()).stderr(Stdio::null());
+            command.status().is_ok_and(|status| status.success())
+        })
+    }
+
     /// Narrows its line, Mbit/s.
     pub fn narrow(&self, up: u32, down: u32) {
         let Self { name, net, number } = self;

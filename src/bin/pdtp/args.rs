@@ -69,16 +69,18 @@ Events of --json, one object a line, each with \"event\" and:
   state      state: queued, deciding, checking, active, paused, verifying
   progress   done, total, from_origin, from_peers, from_disk, wasted, rate,
              eta (or null), givers, files_done, files_total, waiting (a word
-             or null), hashing and checking ([done, total] or null: what the
-             server hashes first, and what is here), reading (entries that it
-             has gone through for the next page of a directory, or null); at
-             most two a second
+             or null: why nothing comes) and waiting_for (the same for people),
+             hashing and checking ([done, total] or null: what the server
+             hashes first, and what is here), reading (entries that it has
+             gone through for the next page of a directory, or null); at most
+             two a second
   file_done  path, size: a file of a directory is complete
   verdict    path, status (good, unsigned, unknown_key, rollback, expired,
              key_changed, bad), key, algorithm, signer, since, date, reason,
              accepted: what the signatures of a file are worth
   peer       with -v: peer_id, origin, received, path, first_piece, pieces,
-             bytes, ms, reason, error
+             bytes, ms, reason (a word or null: why the server arranged it)
+             and because (the same for people), error
   notice     message: a word from the operator of the server
   done       path, local, root (of a file), size, seconds, rate, from_origin,
              from_peers, from_disk, wasted, uploaded, files, already_complete

@@ -168,7 +168,7 @@ impl Report {
     }
 
     fn progress(&mut self, progress: &Progress) -> Result<(), Failure> {
-        let waits = progress.waiting.filter(|_| progress.givers == 0);
+        let waits = progress.waiting;
         if self.verbose && waits.is_some() && waits != self.waits {
             self.line(|| waits.map(waiting).unwrap_or_default());
         }

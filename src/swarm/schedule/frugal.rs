@@ -3,7 +3,7 @@
 use super::ALL;
 use crate::swarm::policy::Swarm;
 use crate::swarm::slab::Key;
-use crate::swarm::state::Member;
+use crate::swarm::state::{Member, Peer};
 use crate::swarm::types::*;
 
 /// What peers could send is left to them until they have sent nothing at all for this long, microseconds.
@@ -29,12 +29,14 @@ impl Swarm {
         let state = &self.state;
         let (to, file) = (state.members[taker].peer, state.members[taker].file);
         let t = &state.peers[to];
+        // Of who has just come it is still to be found out.
+        let may_be_dialled = |peer: &Peer| peer.info.reachable || now.since(peer.joined) < PATIENCE_US;
         let members = &state.files[file].members;
         let start = self.dice.below(members.len());
         (0..members.len().min(ALL)).any(|step| {
             let other = &state.members[members.at((start + step) % members.len())];
             let g = &state.peers[other.peer];
-            let have_a_way = g.info.reachable || t.info.reachable && g.info.puts && t.info.puts;
+            let have_a_way = may_be_dialled(g) || may_be_dialled(t) && g.info.puts && t.info.puts;
             let are_apart = || state.pairs.get(other.peer, to).is_some_and(|pair| pair.is_apart(now));
             let will_have = || other.want.iter().any(|range| range.contains(&piece));
             other.peer != to

@@ -480,6 +480,15 @@ fn names_of_other_generations_are_read_where_the_usual_ones_are_absent() {
 }
 
 #[test]
+fn a_reason_is_written_alike_in_messages_and_fields() {
+    for word in ["origin", "rarest", "deadline", "locality", "endgame", "repair", "spare", "server_only"] {
+        let reason = Reason::of_word(word).unwrap();
+        assert_eq!((reason.word(), serde_json::to_value(reason).unwrap()), (word, json!(word)));
+    }
+    assert_eq!(Reason::of_word("full_moon"), None);
+}
+
+#[test]
 fn words_of_later_versions_do_not_spoil_a_message() {
     let mut transfer = least().into_iter().find(|v| kind_of(v) == "transfer").unwrap();
     transfer[1]["reason"] = json!("full_moon");

@@ -151,6 +151,36 @@ pub enum Reason {
 }
 
 impl Reason {
+    const ALL: [Self; 8] = [
+        Self::Origin,
+        Self::Rarest,
+        Self::Deadline,
+        Self::Locality,
+        Self::Endgame,
+        Self::Repair,
+        Self::Spare,
+        Self::ServerOnly,
+    ];
+
+    /// As it is written in messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Origin => "origin",
+            Self::Rarest => "rarest",
+            Self::Deadline => "deadline",
+            Self::Locality => "locality",
+            Self::Endgame => "endgame",
+            Self::Repair => "repair",
+            Self::Spare => "spare",
+            Self::ServerOnly => "server_only",
+        }
+    }
+
+    /// The one that is written so; `None` for words of later versions.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.word() == word)
+    }
+
     /// In words, to go on after "because".
     pub fn text(self) -> &'static str {
         match self {
