@@ -173,6 +173,70 @@ fn only_those_networks_that_may_see_a_directory() {
     }
 }
 
+/// A GET from another address of this machine.
+fn get_from(source: [u8; 4], port: u16, target: &str) -> Answer {
+    http_on(Raw::connect_from(source.into(), port).stream, port, "GET", target, &[])
+}
+
+#[test]
+fn what_is_closed_is_told_to_nobody_else() {
+    const STRANGER: [u8; 4] = [127, 0, 0, 2];
+    let served = make_tree(&[("in/big", 8 * MIB), ("out", 1000)]);
+    let rules = "[directory.\"/in\"]\nnetworks = [\"127.0.0.1\"]\nmax-peers = 1";
+    let (server, here) = serve(served.path(), rules, &["--limit-up", "1M"]);
+    let uri = server.uri("/in/big");
+    let get = |name: &str| pdtp_start(&["get", "-q", &uri, "-o", here.path().join(name).to_str().unwrap()]);
+    let downloads = [get("one"), get("two")];
+    let tells = |list: &str| {
+        let status = server.status();
+        let mut clients = status["clients"].as_array().unwrap().iter();
+        clients.any(|client| client[list].as_array().unwrap().iter().any(|e| e["path"] == "/in/big"))
+    };
+    wait_until("one that downloads and one that waits", PATIENCE, || tells("receiving") && tells("waiting"));
+
+    for page in ["/.pdtp/status", "/.pdtp/metrics", "/status", "/status/", "/stats", "/", "/?depth=9"] {
+        let answer = get_from(STRANGER, server.port(), page);
+        assert_eq!(answer.status, 200, "{page}");
+        assert!(!answer.text().contains("/in"), "{page}: {}", answer.text());
+        assert!(!answer.text().contains("in/"), "{page}: {}", answer.text());
+    }
+    let status = get_from(STRANGER, server.port(), "/.pdtp/status");
+    let status: Value = serde_json::from_slice(&status.body).unwrap();
+    assert_eq!(number(&status, "client_count"), 2, "{status:#}");
+    // Whether there is something or not, and however it is written, the answer is the same.
+    for path in ["/in", "/in/", "/in/big", "/in/none", "/%69n/big", "/in/?depth=9"] {
+        let answer = get_from(STRANGER, server.port(), path);
+        assert_eq!((answer.status, answer.header("location")), (403, ""), "{path}");
+        assert_eq!(answer.text(), "not for your address, 127.0.0.2\n", "{path}");
+    }
+
+    // Who watches everything hears of the rest.
+    let mut watcher = Raw::connect_from(STRANGER.into(), server.port());
+    watcher.register_v3("watcher");
+    watcher.send(wire::Watch { url: server.http("/in") });
+    let Message::Error(error) = one_of(&mut watcher, &["error"]) else { unreachable!() };
+    assert_eq!(error.code, ErrorCode::Denied);
+    watcher.send(wire::Watch { url: server.http("/") });
+    watcher.send(wire::Ping {});
+    watcher.expect("pong");
+    drop(downloads);
+    let until = |watcher: &mut Raw, name: &str| {
+        loop {
+            let Message::Changed(changed) = watcher.expect("changed") else { unreachable!() };
+            assert!(!changed.url.contains("/in"), "{changed:?}");
+            if changed.url.ends_with(name) {
+                return;
+            }
+        }
+    };
+    make_file(served.path(), "in/sub/new", 1000);
+    make_file(served.path(), "news1", 1000);
+    until(&mut watcher, "/news1");
+    std::fs::remove_dir_all(served.path().join("in")).unwrap();
+    make_file(served.path(), "news2", 1000);
+    until(&mut watcher, "/news2");
+}
+
 #[test]
 fn what_has_priority_comes_first() {
     let served = make_tree(&[("low/a", 24 * MIB), ("high/b", 8 * MIB)]);

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -63,8 +63,8 @@ pub(super) enum Event {
     },
     /// An early GET of this name waits.
     Early { name: String, answer: oneshot::Sender<Grant> },
-    /// For the status page.
-    Status { answer: oneshot::Sender<SwarmStatus> },
+    /// For the status page, as it is shown to this address.
+    Status { visitor: IpAddr, answer: oneshot::Sender<SwarmStatus> },
     /// Close all connections and end.
     Stop,
 }
@@ -213,8 +213,8 @@ impl Dispatcher {
                 let _ = answer.send(self.core.origin_grant(&client_id, &path, &bytes));
             }
             Event::Early { name, answer } => self.early.asked(name, answer, Instant::now()),
-            Event::Status { answer } => {
-                let _ = answer.send(self.core.status());
+            Event::Status { visitor, answer } => {
+                let _ = answer.send(self.core.status(visitor));
             }
             Event::Stop => {}
         }

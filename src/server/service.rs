@@ -1,7 +1,7 @@
 //! What HTTP requests get: pieces for clients that have a right to them, the server's own pages under `/.pdtp/`, and
 //! everything else from the [`Face`].
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -66,9 +66,9 @@ impl Service for Site {
             response.close |= head.fields.get(field::TOKEN).is_none();
             response
         } else if let Some(page) = head.path().strip_prefix(OWN_PREFIX) {
-            self.own_page(head, page).await
+            self.own_page(&request, page).await
         } else if OLD_STATUS.contains(&head.path()) && !self.serves(head.path()).await {
-            self.own_page(head, "status").await
+            self.own_page(&request, "status").await
         } else {
             self.count_http_bytes(self.face.answer(head, request.remote.ip()).await)
         };
@@ -270,7 +270,7 @@ impl Site {
         !matches!(found.await, Ok(Err(HubError::NotFound)))
     }
 
-    async fn own_page(&self, head: &RequestHead, page: &str) -> Response {
+    async fn own_page(&self, Request { head, remote, .. }: &Request<'_>, page: &str) -> Response {
         if !matches!(page, "status" | "metrics" | "keys") {
             return Response::text(404, "not found");
         }
@@ -281,7 +281,7 @@ impl Site {
             // An offer, like everything a server says of itself: that a key is here makes it nobody's.
             return own_answer("application/x-pem-file", self.hub.public_key().unwrap_or_default());
         }
-        let Some(status) = self.swarm_status().await else {
+        let Some(status) = self.swarm_status(remote.ip()).await else {
             return Response::text(503, "the server is going down");
         };
         let report = Report {
@@ -300,9 +300,10 @@ impl Site {
         own_answer(kind, text)
     }
 
-    async fn swarm_status(&self) -> Option<SwarmStatus> {
+    /// What the dispatcher tells a visitor from an address.
+    async fn swarm_status(&self, visitor: IpAddr) -> Option<SwarmStatus> {
         let (answer, status) = oneshot::channel();
-        self.dispatcher.send(Event::Status { answer }).await.ok()?;
+        self.dispatcher.send(Event::Status { visitor, answer }).await.ok()?;
         status.await.ok()
     }
 

@@ -431,7 +431,18 @@ impl Answer {
 /// One HTTP/1.1 request on a connection of its own. Understands bodies with `Content-Length`, chunked ones, and
 /// those that end with the connection.
 pub fn http(port: u16, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connect");
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("connect");
+    http_on(stream, port, method, target, headers)
+}
+
+/// The same on a connection that was made before.
+pub fn http_on(
+    mut stream: TcpStream,
+    port: u16,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+) -> Answer {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut head = format!("{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n");
     for (name, value) in headers {

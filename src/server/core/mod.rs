@@ -305,8 +305,9 @@ impl Core {
         [self.swarm.next_timeout(), self.next_housekeeping].into_iter().flatten().min()
     }
 
-    /// Everything about the swarm for the status page.
-    pub(crate) fn status(&self) -> SwarmStatus {
+    /// Everything about the swarm for the status page, but the paths that whoever looks at it may not know.
+    pub(crate) fn status(&self, visitor: IpAddr) -> SwarmStatus {
+        let visitor = self.rules.audience(visitor);
         let mut clients: Vec<_> = self
             .clients
             .iter()
@@ -321,8 +322,8 @@ impl Core {
                     reachable: session.reachable,
                     connected_s: self.now.time.since(client.since) / 1_000_000,
                     files: session.files.len() as u64,
-                    receiving: self.receiving(session),
-                    waiting: self.waiting(conn, session),
+                    receiving: self.receiving(session, &visitor),
+                    waiting: self.waiting(conn, session, &visitor),
                     part,
                 })
             })

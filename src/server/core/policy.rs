@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::client::{Client, Session};
 use super::{ConnId, Core};
-use crate::server::rules::Rules;
+use crate::hub::Audience as _;
+use crate::server::rules::{Rules, Visitor};
 use crate::swarm::{Event, FileId, WaitReason};
 use crate::wire::{self, ErrorCode, Message, UrlPath, limits, path_of_url};
 
@@ -171,14 +172,20 @@ impl Core {
         }
     }
 
-    /// What a client waits for, and why; the first few, for the status page.
-    pub(super) fn waiting(&self, conn: ConnId, session: &Session) -> Vec<(String, WaitReason)> {
-        let path =
-            |url: &str| path_of_url(url).map_or_else(|_| url.to_owned(), |path| path.as_str().to_owned());
-        let for_a_place = self.places.waited_for(conn).map(|url| (path(url), WaitReason::Full));
+    /// What a client waits for, and why; the first few that `visitor` may know, for the status page.
+    pub(super) fn waiting(
+        &self,
+        conn: ConnId,
+        session: &Session,
+        visitor: &Visitor<'_>,
+    ) -> Vec<(String, WaitReason)> {
+        let path = |url: &str| path_of_url(url).ok().filter(|path| visitor.may_know(path));
+        let for_a_place = self.places.waited_for(conn).map(|url| (path(url), Some(WaitReason::Full)));
         let wanted = session.files.values().filter(|entry| !entry.wants.is_empty());
-        let for_pieces = wanted.filter_map(|entry| Some((path(&entry.url), entry.waiting?)));
-        for_a_place.chain(for_pieces).take(MAX_TOLD).collect()
+        let for_pieces = wanted.map(|entry| (path(&entry.url), entry.waiting));
+        let told =
+            |(path, why): (Option<UrlPath>, Option<WaitReason>)| Some((path?.as_str().to_owned(), why?));
+        for_a_place.chain(for_pieces).filter_map(told).take(MAX_TOLD).collect()
     }
 
     /// Requests of a client that waited do so no longer.

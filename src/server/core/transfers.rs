@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::client::{Cancelled, Client, LastWord, MAX_CANCELLED, MAX_LAST_WORDS, Session};
 use super::{ConnId, Core, Grant, ORIGIN, Output};
-use crate::hub::FileVersion;
+use crate::hub::{Audience as _, FileVersion};
+use crate::server::rules::Visitor;
 use crate::server::status::Receiving;
 use crate::swarm::{Assignment, Command, Event, FailureKind, FileId, PeerId, Time, TransferId};
 use crate::wire::token::{Method, TokenScope, make_proof, make_token};
@@ -426,23 +427,25 @@ impl Core {
         })
     }
 
-    /// What is on its way to a client, and why; the first few, for the status page.
-    pub(super) fn receiving(&self, session: &Session) -> Vec<Receiving> {
+    /// What is on its way to a client, and why; the first few that `visitor` may know, for the status page.
+    pub(super) fn receiving(&self, session: &Session, visitor: &Visitor<'_>) -> Vec<Receiving> {
         let open = session.open.iter().filter_map(|transfer| self.open.get(transfer));
-        let to_it = open.filter(|open| open.assignment.taker == session.peer).take(MAX_TOLD);
-        to_it
+        open.filter(|open| open.assignment.taker == session.peer)
             .filter_map(|Open { assignment, .. }| {
+                let path = &self.files.version(assignment.file)?.path;
+                visitor.may_know(path).then_some(())?;
                 Some(Receiving {
                     from: if assignment.giver == ORIGIN {
                         "origin".to_owned()
                     } else {
                         self.id_of(assignment.giver)?.to_owned()
                     },
-                    path: self.files.version(assignment.file)?.path.as_str().to_owned(),
+                    path: path.as_str().to_owned(),
                     pieces: assignment.pieces.clone(),
                     reason: assignment.reason,
                 })
             })
+            .take(MAX_TOLD)
             .collect()
     }
 
