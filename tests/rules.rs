@@ -364,3 +364,65 @@ fn the_server_says_why_something_comes() {
         "{peer}"
     );
 }
+
+#[test]
+fn rules_for_what_is_not_there_are_named_at_the_start() {
+    let served = make_tree(&[("internal/a", 1000), ("file", 1000), (".dot/a", 1000)]);
+    let on_disk = |path: &str| format!("{}{path}", served.path().display());
+    let here = scratch();
+    let config = here.path().join("pdtpd.toml");
+
+    // What was to be closed would be open: nothing is served.
+    let closed = |path: &str| format!("[directory.\"{path}\"]\nnetworks = [\"10.0.0.0/8\"]\n");
+    for (path, instead) in [
+        ("/Internal".to_owned(), "/internal"),
+        ("/INTERNAL/A".to_owned(), "/internal/a"),
+        (on_disk("/internal"), "/internal"),
+        (on_disk("/Internal/"), "/internal"),
+        (on_disk(""), "/"),
+    ] {
+        std::fs::write(&config, closed(&path)).unwrap();
+        let dir = served.path().to_str().unwrap();
+        let args = ["serve", dir, "--listen", "127.0.0.1:0", "--config", config.to_str().unwrap()];
+        let run = Pdtpd::run(&args).expect(2);
+        for says in ["networks", path.trim_end_matches('/'), &format!("[directory.\"{instead}\"]")] {
+            assert!(run.stderr.contains(says), "{path}: {}", run.stderr);
+        }
+    }
+
+    // All else is served, and said.
+    let other = |path: &str| format!("[directory.\"{path}\"]\npriority = 1\n");
+    let rules = [
+        other("/Internal"),
+        other(&on_disk("/internal")),
+        other("/file"),
+        other("/internal"),
+        other("/"),
+        closed("/later"),
+        closed(&on_disk("/later")),
+        closed("/.dot"),
+    ];
+    let (server, _config) = serve(served.path(), &rules.concat(), &["-q"]);
+    let (loud, _config_of_it) = serve(served.path(), &rules.concat(), &[]);
+    let line = |server: &Pdtpd, path: &str| {
+        let said = server.said();
+        let name = format!("[directory.\"{path}\"]");
+        said.lines().filter(|line| line.contains(&name)).map(str::to_owned).collect::<Vec<_>>().join("\n")
+    };
+    for (path, says) in [
+        ("/Internal", "priority"),
+        ("/Internal", "[directory.\"/internal\"]"),
+        (on_disk("/internal").as_str(), "[directory.\"/internal\"]"),
+        ("/file", "is a file"),
+        ("/later", "networks"),
+        ("/later", "no such directory"),
+        (on_disk("/later").as_str(), "[directory.\"/later\"]"),
+        ("/.dot", "not served"),
+    ] {
+        assert!(line(&loud, path).contains(says), "{path}: {}", loud.said());
+    }
+    assert!(line(&loud, "/").is_empty(), "{}", loud.said());
+    // What is open although it was to be closed is said to those who want to hear of errors only.
+    assert!(line(&server, "/later").contains("networks"), "{}", server.said());
+    assert!(line(&server, "/file").is_empty(), "{}", server.said());
+}

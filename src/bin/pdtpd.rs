@@ -4,6 +4,8 @@
 mod args;
 #[path = "pdtpd/catalogue.rs"]
 mod catalogue;
+#[path = "pdtpd/check.rs"]
+mod check;
 #[path = "pdtpd/failure.rs"]
 mod failure;
 #[path = "pdtpd/file.rs"]
@@ -81,7 +83,8 @@ fn serve(settings: Settings) -> Result<(), Failure> {
     };
     let hub = Hub::open(&settings.dir, hub_config)
         .map_err(|error| Failure::hub(&settings.dir, &settings.state, &error))?;
-    let result = runtime.block_on(run(&settings, hub.clone(), descriptors));
+    let result = check::check(&settings.dir, &hub, &settings.directories)
+        .and_then(|()| runtime.block_on(run(&settings, hub.clone(), descriptors)));
     runtime.shutdown_timeout(LAST_WAIT);
     hub.close();
     result

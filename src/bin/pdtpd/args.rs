@@ -110,6 +110,9 @@ Examples:
       networks = [\"10.0.0.0/8\", \"fd00::/8\"]  # others are denied, and do not see it
       peers = \"off\"                          # only from here, never from client to client
 
+  The paths are as clients see them, not as on the disk. Rules for what is not there are logged as doubtful at the
+  start; if the same is there in other letters, or the path is one on the disk, `networks` is a mistake (exit code 2).
+
   How it is doing:
       curl http://127.0.0.1:6086/.pdtp/status
       curl http://127.0.0.1:6086/.pdtp/metrics

@@ -154,3 +154,43 @@ fn keys_of(rules: &DirectoryRules) -> String {
     let keys: Vec<_> = KEYS.into_iter().zip(there).filter(|(_, there)| *there).map(|(key, _)| key).collect();
     keys.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use pdtp::hub::HubConfig;
+
+    use super::*;
+
+    #[test]
+    fn what_was_meant_is_found() {
+        let served = tempfile::tempdir().unwrap();
+        let dir = served.path();
+        for path in ["internal/Deep", "a b", "both", "Both", ".dot", "Größe"] {
+            std::fs::create_dir_all(dir.join(path)).unwrap();
+        }
+        std::fs::write(dir.join("file"), "x").unwrap();
+        let hub = Hub::open(dir, HubConfig::default()).unwrap();
+        let path = |names: &str| UrlPath::from_components(names.split('/').map(str::as_bytes)).unwrap();
+        let meant = |names: &str| Some(Finding::Misspelt { meant: path(names) });
+        let missing = |perhaps| Some(Finding::Missing { perhaps });
+        let disk = |names: &str| format!("{}/{names}", dir.to_str().unwrap().trim_start_matches('/'));
+        for (names, finding) in [
+            ("internal", None),
+            ("both", None),
+            ("Both", None),
+            ("file", Some(Finding::File)),
+            (".dot", Some(Finding::NotServed)),
+            ("INTERNAL/deep", meant("internal/Deep")),
+            ("GRÖSSE", missing(None)),
+            ("GRÖßE", meant("Größe")),
+            ("a%20b", meant("a b")),
+            ("file/below", missing(None)),
+            ("none", missing(None)),
+            (disk("internal/Deep").as_str(), meant("internal/Deep")),
+            (disk("later").as_str(), missing(Some(path("later")))),
+        ] {
+            assert_eq!(look(dir, &hub, &path(names)), finding, "{names}");
+        }
+        hub.close();
+    }
+}

@@ -19,7 +19,10 @@ grace = "30s"
 /// The one key that is no option: a table for each directory.
 const DIRECTORY: &str = r#".TP
 \fBdirectory\fR = tables: \fB[directory."/path"]\fR
-Rules for a directory and all below it. For each rule the nearest directory that has it counts. A rule is one of
+Rules for a directory and all below it. For each rule the nearest directory that has it counts. The path is as clients see
+it, below the served directory: \fB/\fR is all of it. That a directory is not there, or is a file, is logged at the start and
+no reason not to serve. With \fBnetworks\fR it is one if the same is there in other letters, or the path is one on the disk:
+it would protect nothing. A rule is one of
 .RS
 .TP
 \fBpriority\fR = number
