@@ -426,3 +426,48 @@ fn rules_for_what_is_not_there_are_named_at_the_start() {
     assert!(line(&server, "/later").contains("networks"), "{}", server.said());
     assert!(line(&server, "/file").is_empty(), "{}", server.said());
 }
+
+#[test]
+fn who_is_stopped_leaves_its_place_to_others_and_gets_in_line_again() {
+    let served = make_tree(&[("few/a", 8 * MIB)]);
+    let rules = "[directory.\"/few\"]\nmax-peers = 1";
+    let (server, here) = serve(served.path(), rules, &["--limit-up", "2M"]);
+    let uri = server.uri("/few/a");
+    pdtp(&["stat", &uri]).expect(0);
+    let get = |name: &str| {
+        let target = here.path().join(name);
+        pdtp_start(&["get", "-q", "--seed-for", "0", &uri, "-o", target.to_str().unwrap()])
+    };
+    let taken = |status: &Value| -> Vec<u64> {
+        status["clients"].as_array().unwrap().iter().map(|client| number(client, "taken")).collect()
+    };
+    let waiting = |status: &Value| {
+        let clients = status["clients"].as_array().unwrap();
+        clients.iter().filter(|client| client["waiting"][0]["reason"] == "full").count()
+    };
+
+    let stopped = get("one");
+    wait_until("the first to be under way", PATIENCE, || taken(&server.status()).iter().any(|&n| n > 0));
+    stopped.signal(libc::SIGSTOP);
+    let before: u64 = taken(&server.status()).iter().sum();
+    let mut second = get("two");
+    wait_until("the second to have the place", PATIENCE, || {
+        let status = server.status();
+        waiting(&status) == 1 && taken(&status).iter().sum::<u64>() > before + MIB as u64
+    });
+
+    // It wakes, and waits until there is room again.
+    stopped.signal(libc::SIGCONT);
+    while second.is_running() {
+        let status = server.status();
+        let clients = status["clients"].as_array().unwrap();
+        let receive = clients.iter().filter(|client| !client["receiving"].as_array().unwrap().is_empty());
+        assert!(receive.count() <= 1, "{status:#}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    second.finish(PATIENCE).expect(0);
+    stopped.finish(PATIENCE).expect(0);
+    for name in ["one", "two"] {
+        assert_same_file(&served.path().join("few/a"), &here.path().join(name));
+    }
+}

@@ -32,7 +32,8 @@ What has more goes first; may be negative [default: 0]
 Bytes a second that this server sends of it
 .TP
 \fBmax\-peers\fR = number
-Clients that may download it at once; others wait
+Clients that may download it at once; others wait. Who does not answer for ten seconds, or fetches nothing for thirty, leaves
+its place to those who wait, and waits as well
 .TP
 \fBnetworks\fR = ["10.0.0.0/8", "fd00::/8"]
 From where it may be seen; others are denied, and do not find it in listings

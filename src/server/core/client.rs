@@ -9,7 +9,7 @@ use super::watches::Watching;
 use crate::hub::FileVersion;
 use crate::swarm::{FileId, PeerId, Time, TransferId, WaitReason};
 use crate::wire::token::Secret;
-use crate::wire::{Message, Register, UrlPath, WireError};
+use crate::wire::{self, Message, Order, Register, UrlPath, WireError};
 
 /// A control connection.
 #[derive(Debug)]
@@ -20,8 +20,10 @@ pub(crate) struct Client {
     pub(crate) since: Time,
     /// When something last came from it.
     pub(crate) last_heard: Time,
-    /// Pings since then.
+    /// Pings since then, of those that are to find out whether it is still there after a long silence.
     pub(crate) pings: u32,
+    /// When it was asked for a sign of life that it has not given since.
+    pub(crate) asked: Option<Time>,
     /// Errors it was forgiven.
     pub(crate) errors: u32,
     /// Said that it speaks version 3; it may be sent what version 2 does not know.
@@ -129,6 +131,36 @@ pub(crate) struct ClientFile {
     pub(crate) wants: Ranges,
     /// Why nothing of it came when it was last told so.
     pub(crate) waiting: Option<WaitReason>,
+    /// How it wants it, where it may have to be asked for anew.
+    pub(crate) wish: Option<Box<Wish>>,
+}
+
+/// How somebody wants a file: what a request says besides which pieces.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Wish {
+    order: Option<Order>,
+    position: Option<u64>,
+    window: Option<u64>,
+    pace: Option<u64>,
+}
+
+impl Wish {
+    pub(crate) fn of(m: &wire::Request) -> Self {
+        Self { order: m.order, position: m.position, window: m.window, pace: m.pace }
+    }
+
+    /// This, said after `earlier`: where a reader is holds until it says where else.
+    pub(crate) fn over(self, earlier: Self) -> Self {
+        match self.window {
+            None => Self { order: self.order, ..earlier },
+            Some(_) => Self { pace: self.pace.or(earlier.pace), ..self },
+        }
+    }
+
+    pub(crate) fn put_into(self, m: &mut wire::Request) {
+        let Self { order, position, window, pace } = self;
+        (m.order, m.position, m.window, m.pace) = (order, position, window, pace);
+    }
 }
 
 impl Client {

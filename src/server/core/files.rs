@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::client::{Client, ClientFile, Early};
+use super::client::{Client, ClientFile, Early, Wish};
+use super::places::Applicant;
 use super::ranges::Ranges;
 use super::{ConnId, Core, List, Output};
 use crate::content::Layout;
@@ -582,7 +583,7 @@ impl Core {
             let pieces = layout.touched(position..position.saturating_add(window));
             (!pieces.is_empty()).then_some(pieces)
         });
-        if !self.has_place(conn, &version.path, &m) {
+        if !self.has_place(conn, version, pieces.clone(), &m) {
             return;
         }
         let Some(file) = self.number_of(version) else { return };
@@ -598,6 +599,10 @@ impl Core {
             );
         }
         let entry = session.files.entry(file).or_insert_with(|| ClientFile::new(&m.url));
+        if self.rules.of(&version.path).max_peers.is_some() {
+            let earlier = entry.wish.take().map(|wish| *wish).unwrap_or_default();
+            entry.wish = Some(Box::new(Wish::of(&m).over(earlier)));
+        }
         let before = entry.wants.clone();
         entry.wants.insert(pieces.clone());
         if entry.wants.len() > limits::MAX_RANGES_PER_FILE {
@@ -632,8 +637,8 @@ impl Core {
         let Some(file) = self.number_of(version) else { return };
         let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) else { return };
         session.files.entry(file).or_insert_with(|| ClientFile::new(&m.url));
-        session.no_longer_wants(file, pieces.clone());
         let peer = session.peer;
+        self.has_it(conn, file, pieces.clone());
         self.tell_swarm(Event::Provide { peer, file, pieces });
     }
 
@@ -644,7 +649,8 @@ impl Core {
             _ => return,
         };
         if matches!(ask, Ask::Unrequest(_)) {
-            let stopped = self.places.stop_waiting(conn, path);
+            let is_it = |one: &Applicant| root.is_none_or(|root| root == one.root) && one.is_at(path);
+            let stopped = self.places.no_longer_wants(conn, is_it, |layout| touched(layout, range));
             self.no_longer_pending(conn, stopped);
         }
         let files: Vec<_> = match root {
@@ -824,7 +830,7 @@ impl Ask {
 
 impl ClientFile {
     fn new(url: &str) -> Self {
-        Self { url: url.into(), wants: Ranges::default(), waiting: None }
+        Self { url: url.into(), wants: Ranges::default(), waiting: None, wish: None }
     }
 }
 

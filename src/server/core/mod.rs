@@ -8,11 +8,13 @@
 //! - `session`: registering, pings, errors, leaving;
 //! - `files`: versions of files, and the messages about them;
 //! - `policy`: the operator's rules, applied;
+//! - `places`: where only so many may download at once, who does and who waits;
 //! - `watches`: who watches what in the tree;
 //! - `transfers`: commands of the swarm, and the messages about transfers.
 
 mod client;
 mod files;
+mod places;
 mod policy;
 mod ranges;
 mod session;
@@ -30,7 +32,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use self::client::{Claim, Client};
 use self::files::Files;
-use self::policy::Places;
+use self::places::Places;
 use self::transfers::Open;
 use self::watches::Watches;
 use super::rules::Rules;

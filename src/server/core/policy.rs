@@ -1,10 +1,12 @@
 //! The operator's rules, applied: who is told of what, and who has to wait for a place.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Range;
 
-use super::client::{Client, Session};
+use super::client::{Client, Session, Wish};
+use super::places::{Applicant, Loser, OnItsWay, group_of};
+use super::ranges::Ranges;
 use super::{ConnId, Core};
-use crate::hub::Audience as _;
+use crate::hub::{Audience as _, FileVersion};
 use crate::server::rules::{Rules, Visitor};
 use crate::swarm::{Event, FileId, WaitReason};
 use crate::wire::{self, ErrorCode, Message, UrlPath, limits, path_of_url};
@@ -14,42 +16,6 @@ const PLACES_US: u64 = 100_000;
 
 /// Most files one client waits for that the status page tells of.
 const MAX_TOLD: usize = 16;
-
-/// Where only so many may download at once: who does, and who waits for that.
-#[derive(Debug, Default)]
-pub(super) struct Places {
-    by_group: HashMap<u32, Group>,
-}
-
-#[derive(Debug, Default)]
-struct Group {
-    most: u32,
-    taken: HashSet<ConnId>,
-    /// In order of arrival.
-    waiting: VecDeque<(ConnId, wire::Request)>,
-}
-
-impl Places {
-    pub(super) fn has_waiting(&self) -> bool {
-        self.by_group.values().any(|group| !group.waiting.is_empty())
-    }
-
-    /// What a client waits for a place to download.
-    pub(super) fn waited_for(&self, conn: ConnId) -> impl Iterator<Item = &str> {
-        let waiting = self.by_group.values().flat_map(|group| &group.waiting);
-        waiting.filter(move |(other, _)| *other == conn).map(|(_, m)| m.url.as_str())
-    }
-
-    /// Whether a client that has nothing to say of a path any more waits for it no longer.
-    pub(super) fn stop_waiting(&mut self, conn: ConnId, path: &UrlPath) -> usize {
-        let is_it = |m: &wire::Request| path_of_url(&m.url).is_ok_and(|at| at == *path);
-        let before: usize = self.by_group.values().map(|group| group.waiting.len()).sum();
-        for group in self.by_group.values_mut() {
-            group.waiting.retain(|(other, m)| *other != conn || !is_it(m));
-        }
-        before - self.by_group.values().map(|group| group.waiting.len()).sum::<usize>()
-    }
-}
 
 impl Core {
     /// The same core with rules of its operator.
@@ -108,21 +74,33 @@ impl Core {
         }
     }
 
-    /// Whether a client may begin to download from where `path` is. If not, its request waits until it may.
-    pub(super) fn has_place(&mut self, conn: ConnId, path: &UrlPath, m: &wire::Request) -> bool {
-        let Some((group, most)) = self.rules.of(path).max_peers else { return true };
-        let group = self.places.by_group.entry(group).or_default();
-        group.most = most;
-        if group.taken.contains(&conn) {
+    /// Whether a client may begin to download pieces of a version. If not, its request waits until it may.
+    pub(super) fn has_place(
+        &mut self,
+        conn: ConnId,
+        version: &FileVersion,
+        pieces: Range<u32>,
+        m: &wire::Request,
+    ) -> bool {
+        let Some(places) = self.rules.of(&version.path).max_peers else { return true };
+        if self.places.has(places, conn, &self.clients, &self.rules) {
             return true;
         }
-        if group.waiting.is_empty() && group.taken.len() >= most as usize {
-            let (clients, rules) = (&self.clients, &self.rules);
-            group.taken.retain(|conn| is_downloading(clients.get(conn), rules, group_of(rules, path)));
-        }
-        if group.waiting.is_empty() && group.taken.len() < most as usize {
-            group.taken.insert(conn);
-            return true;
+        let (group, _) = places;
+        let (request, root, layout) = (m.clone(), version.root(), version.hashes.layout());
+        let mut applicant = Applicant { conn, request, root, layout, pieces: Ranges::default() };
+        applicant.pieces.insert(pieces.clone());
+        if let Some(same) = self.places.same(group, &applicant) {
+            let before = same.pieces.clone();
+            same.pieces.insert(pieces);
+            if same.pieces.len() > limits::MAX_RANGES_PER_FILE {
+                same.pieces = before;
+                let (url, re) = (Some(m.url.clone()), "request");
+                self.complain(conn, ErrorCode::Limit, "too many separate ranges of one file", url, re);
+            } else {
+                Wish::of(m).over(Wish::of(&same.request)).put_into(&mut same.request);
+            }
+            return false;
         }
         let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) else { return false };
         if session.pending >= limits::MAX_FILES_PER_CLIENT {
@@ -131,44 +109,117 @@ impl Core {
             return false;
         }
         session.pending += 1;
-        group.waiting.push_back((conn, m.clone()));
-        if self.is_v3(conn) {
-            self.send(conn, wire::Waiting { url: m.url.clone(), reason: WaitReason::Full });
-        }
+        self.places.wait(group, applicant);
+        self.tell_full(conn, m.url.clone());
         self.look_again_in(PLACES_US);
         false
     }
 
-    /// Gives the places of those who have all they wanted to those who wait.
+    /// Gives the places of those who have all they wanted, or make no progress, to those who wait.
     pub(super) fn look_over_places(&mut self) {
         if !self.places.has_waiting() {
             return;
         }
-        let mut admitted = Vec::new();
-        let (clients, rules) = (&self.clients, &self.rules);
-        for (&number, group) in &mut self.places.by_group {
-            group.waiting.retain(|(conn, _)| clients.contains_key(conn));
-            if group.waiting.is_empty() {
-                continue;
-            }
-            group.taken.retain(|conn| is_downloading(clients.get(conn), rules, Some(number)));
-            let mut later = VecDeque::new();
-            for (conn, m) in group.waiting.drain(..) {
-                if group.taken.contains(&conn) || group.taken.len() < group.most as usize {
-                    group.taken.insert(conn);
-                    admitted.push((conn, m));
-                } else {
-                    later.push_back((conn, m));
-                }
-            }
-            group.waiting = later;
+        let now = self.now.time;
+        for conn in self.places.quiet(now, &self.clients) {
+            self.ping(conn);
         }
-        for (conn, m) in admitted {
+        let mut places = std::mem::take(&mut self.places);
+        let on_its_way = |conn, group| self.on_its_way(conn, group);
+        let losers = places.losers(now, &self.clients, &self.rules, on_its_way);
+        self.places = places;
+        for loser in losers {
+            self.take_place(loser);
+        }
+        for applicant in self.places.admit(now, &self.clients) {
+            let conn = applicant.conn;
             self.no_longer_pending(conn, 1);
-            self.request(conn, m);
+            for request in applicant.requests() {
+                self.request(conn, request);
+            }
         }
         if self.places.has_waiting() {
             self.look_again_in(PLACES_US);
+        }
+    }
+
+    /// What is on its way to a client of files that share places.
+    fn on_its_way(&self, conn: ConnId, group: u32) -> OnItsWay {
+        let mut all = OnItsWay { bytes: 0, rate: self.identity.up_limit };
+        let Some(session) = self.clients.get(&conn).and_then(Client::session) else { return all };
+        for (file, pieces) in self.taken_by(session) {
+            let Some(version) = self.files.version(file) else { continue };
+            if group_of(&self.rules, &version.path) != Some(group) {
+                continue;
+            }
+            let bytes = version.hashes.layout().bytes_of_run(pieces.start..pieces.start + 1);
+            all.bytes += bytes.end - bytes.start;
+            if let Some(limit) = self.rules.of(&version.path).swarm.origin_rate {
+                all.rate = if all.rate == 0 { limit.rate } else { all.rate.min(limit.rate) };
+            }
+        }
+        all
+    }
+
+    /// Somebody who makes no progress leaves its place. What it wants, it waits for.
+    fn take_place(&mut self, loser: Loser) {
+        let Loser { group, conn, is_silent } = loser;
+        let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) else { return };
+        tracing::info!(client = ?session.id, is_silent, "makes no progress: its place is for others");
+        let (peer, mut applicants) = (session.peer, Vec::new());
+        for (&file, entry) in &mut session.files {
+            let Some(version) = self.files.version(file).filter(|_| !entry.wants.is_empty()) else {
+                continue;
+            };
+            if group_of(&self.rules, &version.path) != Some(group) {
+                continue;
+            }
+            let root = version.root();
+            let mut request =
+                wire::Request { url: entry.url.to_string(), root: Some(root), ..Default::default() };
+            if let Some(wish) = entry.wish.take() {
+                wish.put_into(&mut request);
+            }
+            let (layout, pieces) = (version.hashes.layout(), std::mem::take(&mut entry.wants));
+            session.wanted -= 1;
+            session.pending += 1;
+            applicants.push((file, Applicant { conn, request, root, layout, pieces }));
+        }
+        for (file, applicant) in &applicants {
+            for pieces in applicant.pieces.iter() {
+                self.tell_swarm(Event::Unrequest { peer, file: *file, pieces });
+            }
+            // Version 2 has no word for it.
+            if self.is_v3(conn) {
+                self.call_off(conn, *file);
+            }
+            self.tell_full(conn, applicant.request.url.clone());
+        }
+        self.places.wait_again(loser, applicants.into_iter().map(|(_, applicant)| applicant).collect());
+    }
+
+    /// Tells a client that it waits for a place.
+    fn tell_full(&mut self, conn: ConnId, url: String) {
+        if self.is_v3(conn) {
+            self.send(conn, wire::Waiting { url, reason: WaitReason::Full });
+        }
+    }
+
+    /// A client has pieces of a version, or no longer wants them.
+    pub(super) fn has_it(&mut self, conn: ConnId, file: FileId, pieces: Range<u32>) {
+        let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) else { return };
+        let stands = session.files.get(&file).is_some_and(|entry| !entry.wants.is_empty());
+        let pending = session.pending;
+        session.no_longer_wants(file, pieces.clone());
+        let Some(version) = self.files.version(file).filter(|_| self.places.is_used()) else { return };
+        let Some(group) = group_of(&self.rules, &version.path) else { return };
+        if stands {
+            self.places.got(group, conn);
+        } else if pending > 0 {
+            let (root, path) = (version.root(), &version.path);
+            let is_it = |applicant: &Applicant| applicant.root == root && applicant.is_at(path);
+            let gone = self.places.no_longer_wants(conn, is_it, |_| Some(pieces.clone()));
+            self.no_longer_pending(conn, gone);
         }
     }
 
@@ -194,23 +245,4 @@ impl Core {
             session.pending = session.pending.saturating_sub(count);
         }
     }
-}
-
-fn group_of(rules: &Rules, path: &UrlPath) -> Option<u32> {
-    rules.of(path).max_peers.map(|(group, _)| group)
-}
-
-/// Whether somebody wants something of where only so many may, or has just been told that it may.
-fn is_downloading(client: Option<&Client>, rules: &Rules, group: Option<u32>) -> bool {
-    let Some(session) = client.and_then(Client::session) else { return false };
-    wants_of(session).any(|path| group_of(rules, &path) == group)
-}
-
-/// Paths of which a client has standing requests.
-fn wants_of(session: &Session) -> impl Iterator<Item = UrlPath> + '_ {
-    session
-        .files
-        .values()
-        .filter(|entry| !entry.wants.is_empty())
-        .filter_map(|entry| path_of_url(&entry.url).ok())
 }

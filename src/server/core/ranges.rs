@@ -16,6 +16,11 @@ impl Ranges {
         self.0.is_empty()
     }
 
+    /// The ranges, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Range<u32>> + '_ {
+        self.0.iter().map(|(&start, &end)| start..end)
+    }
+
     /// Adds pieces, joining ranges that touch.
     pub(crate) fn insert(&mut self, pieces: Range<u32>) {
         let Range { mut start, mut end } = pieces;

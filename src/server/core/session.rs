@@ -35,6 +35,7 @@ impl Core {
             since: now,
             last_heard: now,
             pings: 0,
+            asked: None,
             errors: 0,
             is_v3: false,
             state: State::New,
@@ -82,7 +83,17 @@ impl Core {
         if let Some(client) = self.clients.get_mut(&conn) {
             client.last_heard = now;
             client.pings = 0;
+            client.asked = None;
         }
+    }
+
+    /// Asks a client for a sign of life.
+    pub(super) fn ping(&mut self, conn: ConnId) {
+        let now = self.now.time;
+        if let Some(client) = self.clients.get_mut(&conn) {
+            client.asked.get_or_insert(now);
+        }
+        self.send(conn, wire::Ping {});
     }
 
     /// A message of a registered client.
@@ -137,7 +148,7 @@ impl Core {
         }
         // It may be the same client, back before the server noticed that it was gone.
         self.claims.insert(holder, Claim { by: conn, deadline: self.now.time.plus(CLAIM_US) });
-        self.send(holder, wire::Ping {});
+        self.ping(holder);
         self.look_again_in(CLAIM_US);
         self.unregistered.remove(&conn);
         if let Some(client) = self.clients.get_mut(&conn) {
@@ -393,7 +404,7 @@ impl Core {
             }
         }
         for conn in silent {
-            self.send(conn, wire::Ping {});
+            self.ping(conn);
         }
         for conn in dead {
             tracing::debug!(?conn, "no sign of life");

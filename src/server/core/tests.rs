@@ -13,6 +13,7 @@ use crate::swarm::{FailureKind, Time};
 use crate::wire::token::{Method, TokenScope, check_token, make_proof};
 use crate::wire::{self, ByteRange, Digest, EntryKind, ErrorCode, TransferMethod, limits};
 
+mod policy;
 mod watches;
 
 const SECOND: u64 = 1_000_000;

@@ -69,7 +69,7 @@ impl Core {
             }
             Command::Ping { peer } => {
                 if let Some(conn) = self.conn_of(peer) {
-                    self.send(conn, wire::Ping {});
+                    self.ping(conn);
                 }
             }
             Command::Distrusted { peer } => {
@@ -171,6 +171,33 @@ impl Core {
         Some(())
     }
 
+    /// What a client is to receive: runs of pieces of files.
+    pub(super) fn taken_by(&self, session: &Session) -> impl Iterator<Item = (FileId, Range<u32>)> {
+        let open = session.open.iter().filter_map(|transfer| self.open.get(transfer));
+        let to_it = open.filter(|open| open.assignment.taker == session.peer);
+        to_it.map(|open| (open.assignment.file, open.assignment.pieces.clone()))
+    }
+
+    /// Calls off what is on its way to a client of a file that it does not want any more.
+    pub(super) fn call_off(&mut self, conn: ConnId, file: FileId) {
+        let Some(session) = self.clients.get(&conn).and_then(Client::session) else { return };
+        let peer = session.peer;
+        let is_it = |open: &Open| open.assignment.taker == peer && open.assignment.file == file;
+        let all: Vec<_> =
+            session.open.iter().copied().filter(|id| self.open.get(id).is_some_and(is_it)).collect();
+        for transfer in all {
+            let Some(giver) = self.open.get(&transfer).map(|open| open.assignment.giver) else { continue };
+            self.tell_swarm(Event::Completed {
+                transfer,
+                peer,
+                bytes: 0,
+                ms: 0,
+                result: Err(FailureKind::Cancelled),
+            });
+            self.obey(Command::Cancel { transfer, giver, taker: peer });
+        }
+    }
+
     /// Files of which something is under way.
     pub(super) fn open_files(&self) -> impl Iterator<Item = FileId> + '_ {
         self.open.values().map(|open| open.assignment.file)
@@ -226,9 +253,7 @@ impl Core {
             }
         };
         for pieces in found {
-            if let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) {
-                session.no_longer_wants(file, pieces.clone());
-            }
+            self.has_it(conn, file, pieces.clone());
             self.tell_swarm(Event::Provide { peer, file, pieces });
         }
     }
@@ -463,10 +488,8 @@ impl Core {
 
     /// The taker of a transfer has these pieces now: they are no longer requested.
     fn has_got(&mut self, taker: PeerId, assignment: &Assignment, pieces: Range<u32>) {
-        let session =
-            self.conn_of(taker).and_then(|conn| self.clients.get_mut(&conn)).and_then(Client::session_mut);
-        if let Some(session) = session {
-            session.no_longer_wants(assignment.file, pieces);
+        if let Some(conn) = self.conn_of(taker) {
+            self.has_it(conn, assignment.file, pieces);
         }
     }
 
