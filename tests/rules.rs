@@ -331,6 +331,7 @@ fn a_mistake_in_the_rules_is_named() {
         ("[directory.\"/a\"]\nnetworks = [\"10.0.0.0/8/9\"]", "is not a network, such as 192.0.2.0/24"),
         ("[directory.a]\npeers = \"off\"", "begins with /"),
         ("policy = \"greedy\"", "fast or frugal is expected"),
+        ("[directory.\"/\"]\nmax_peers = 4\nmax-peers = 5", "max-peers is there twice"),
     ] {
         std::fs::write(&config, rules).unwrap();
         let run = Pdtpd::run(&["serve", here.path().to_str().unwrap(), "--config", config.to_str().unwrap()])

@@ -1,5 +1,6 @@
 //! The configuration file: TOML with the options of the command line as keys.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -80,9 +81,7 @@ impl File {
         let table: Table =
             text.parse().map_err(|error: toml::de::Error| error.to_string().trim_end().to_owned())?;
         let mut file = Self::default();
-        for (key, value) in table {
-            // Both ways of writing a key are common.
-            let key = key.replace('_', "-");
+        for (key, value) in keys(table)? {
             file.set(&key, value)?;
         }
         Ok(file)
@@ -107,8 +106,7 @@ impl File {
                 self.piece_size = Some(size.map_err(wrong)?);
             }
             "limit-up" => {
-                let rate = text_or_number(value).and_then(|text| units::parse_bytes(&text));
-                self.limit_up = Some(rate.map_err(wrong)?);
+                self.limit_up = Some(measure(value, units::parse_bytes).map_err(wrong)?);
             }
             "policy" => self.policy = Some(text(value).and_then(|text| rules::policy(&text)).map_err(wrong)?),
             "directory" => self.directories = Some(rules::directories(value)?),
@@ -127,12 +125,10 @@ impl File {
             "exclude" => self.exclude = Some(texts(value).map_err(wrong)?),
             "follow-symlinks" => self.follow_symlinks = Some(boolean(value).map_err(wrong)?),
             "hash-rate" => {
-                let rate = text_or_number(value).and_then(|text| units::parse_bytes(&text));
-                self.hash_rate = Some(rate.map_err(wrong)?);
+                self.hash_rate = Some(measure(value, units::parse_bytes).map_err(wrong)?);
             }
             "hash-threads" => {
-                let count = text_or_number(value).and_then(|text| units::parse_count(&text));
-                self.hash_threads = Some(count.map_err(wrong)?);
+                self.hash_threads = Some(measure(value, units::parse_count).map_err(wrong)?);
             }
             "settle" => self.settle = Some(duration(value).map_err(wrong)?),
             "old-version-grace" => self.old_version_grace = Some(duration(value).map_err(wrong)?),
@@ -144,16 +140,37 @@ impl File {
     }
 }
 
+/// What a table says, by key. Both ways of writing a key are common, but not both at once.
+pub(super) fn keys(table: Table) -> Result<BTreeMap<String, Value>, String> {
+    let mut all = BTreeMap::new();
+    let mut as_written: BTreeMap<String, String> = BTreeMap::new();
+    for (written, value) in table {
+        let key = written.replace('_', "-");
+        if let Some(other) = as_written.insert(key.clone(), written.clone()) {
+            return Err(format!("{key} is there twice, as {other:?} and {written:?}"));
+        }
+        all.insert(key, value);
+    }
+    Ok(all)
+}
+
 pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
     let nearest = known
         .iter()
-        .map(|known| (strsim::jaro_winkler(key, known), known))
+        .map(|known| (alike(key, known), known))
         .filter(|(alike, _)| *alike >= ALIKE)
         .max_by(|a, b| a.0.total_cmp(&b.0));
     match nearest {
         Some((_, known)) => format!("unknown key {key:?}; did you mean {known:?}?"),
         None => format!("unknown key {key:?}; there are: {}", known.join(", ")),
     }
+}
+
+/// How alike two keys are, 0 to 1. One whose words are all in the other is more so than what letters tell.
+fn alike(one: &str, other: &str) -> f64 {
+    let words = |key: &str| key.split('-').map(str::to_owned).collect::<BTreeSet<_>>();
+    let (mine, theirs) = (words(one), words(other));
+    if mine.is_subset(&theirs) || theirs.is_subset(&mine) { 1.0 } else { strsim::jaro_winkler(one, other) }
 }
 
 pub(super) fn text(value: Value) -> Result<String, String> {
@@ -178,8 +195,16 @@ pub(super) fn text_or_number(value: Value) -> Result<String, String> {
     }
 }
 
+/// Something with a number in it. `parse` says what is expected.
+pub(super) fn measure<T>(value: Value, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, String> {
+    let given = value.to_string();
+    // What is neither a text nor a whole number is none, however it is written.
+    let text = text_or_number(value).unwrap_or_default();
+    parse(&text).map_err(|expected| format!("{expected}, is expected, not {given}"))
+}
+
 fn duration(value: Value) -> Result<Duration, String> {
-    text_or_number(value).and_then(|text| units::parse_duration(&text))
+    measure(value, units::parse_duration)
 }
 
 fn boolean(value: Value) -> Result<bool, String> {
@@ -234,7 +259,10 @@ mod tests {
             ("zzz = 1", "there are: dir, listen"),
             ("hidden = 1", "hidden: true or false"),
             ("metadata = \"some\"", "metadata: off, sidecar or full"),
-            ("grace = \"soon\"", "grace: a time"),
+            ("grace = \"soon\"", "grace: a time, such as 500ms, 10s or 5m, is expected, not \"soon\""),
+            ("limit-up = \"5 MB/s\"", "limit-up: a number of bytes"),
+            ("hash-threads = 0", "hash-threads: a number, 1 or more, is expected, not 0"),
+            ("limit-up = 1\nlimit_up = 2", "limit-up is there twice, as \"limit-up\" and \"limit_up\""),
             ("name = 5", "name: a text in quotes"),
             ("listen = [\"nowhere\"]", "listen: not an address"),
             ("piece-size = 17", "piece-size: a piece size is a power of two"),

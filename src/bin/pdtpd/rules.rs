@@ -4,7 +4,7 @@ use pdtp::server::{Directories, DirectoryRules, SendPolicy};
 use pdtp::wire::UrlPath;
 use toml::{Table, Value};
 
-use super::file::{text, text_or_number, texts, unknown_key};
+use super::file::{keys, measure, text, texts, unknown_key};
 use super::units;
 
 /// What can be said of a directory.
@@ -56,14 +56,12 @@ fn path(name: &str) -> Result<UrlPath, String> {
 
 fn directory(table: Table) -> Result<DirectoryRules, String> {
     let mut rules = DirectoryRules::default();
-    for (key, value) in table {
-        let key = key.replace('_', "-");
+    for (key, value) in keys(table)? {
         let wrong = |why: String| format!("{key}: {why}");
         match key.as_str() {
             "priority" => rules.priority = Some(whole(&value).map_err(wrong)?),
             "max-origin-rate" => {
-                let rate = text_or_number(value).and_then(|text| units::parse_bytes(&text));
-                rules.max_origin_rate = Some(rate.map_err(wrong)?);
+                rules.max_origin_rate = Some(measure(value, units::parse_bytes).map_err(wrong)?);
             }
             "max-peers" => rules.max_peers = Some(whole(&value).map_err(wrong)?),
             "networks" => {
@@ -151,7 +149,25 @@ mod tests {
                 "networks: \"10.0.0.0/33\" is not a network",
             ),
             ("[directory.\"/a\"]\nnetworks = 5", "networks: a text in quotes is expected"),
-            ("[directory.\"/a\"]\nmax-origin-rate = \"fast\"", "max-origin-rate: "),
+            (
+                "[directory.\"/a\"]\nmax-origin-rate = \"fast\"",
+                "max-origin-rate: a number of bytes, such as 65536, 512K, 10M or 2G, is expected, not \"fast\"",
+            ),
+            ("[directory.\"/a\"]\nmax-origin-rate = \"1.5M\"", "is expected, not \"1.5M\""),
+            ("[directory.\"/a\"]\nmax-origin-rate = \"5 MB/s\"", "is expected, not \"5 MB/s\""),
+            ("[directory.\"/a\"]\nmax-origin-rate = -5", "is expected, not -5"),
+            ("[directory.\"/a\"]\nmax-origin-rate = 1.5", "is expected, not 1.5"),
+            ("[directory.\"/a\"]\nmax-origin-rate = true", "is expected, not true"),
+            (
+                "[directory.\"/a\"]\nmax_peers = 4\nmax-peers = 5",
+                "directory \"/a\": max-peers is there twice, as \"max-peers\" and \"max_peers\"",
+            ),
+            (
+                "[directory.\"/a\"]\nmax-rate = 1",
+                "unknown key \"max-rate\"; did you mean \"max-origin-rate\"?",
+            ),
+            ("[directory.\"/a\"]\nallowed_networks = 1", "did you mean \"networks\"?"),
+            ("[directory.\"/a\"]\nallowed = 1", "there are: priority, max-origin-rate"),
             ("[directory.\"/a\"]\npolicy = \"cheap\"", "policy: fast or frugal is expected, not \"cheap\""),
             ("[directory.\"/a/../b\"]\npeers = true", "directory \"/a/../b\": "),
             ("[directory.\"/a\"]\n[directory.\"/a/\"]", "directory \"/a/\": there twice"),
