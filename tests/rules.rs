@@ -420,10 +420,12 @@ fn rules_for_what_is_not_there_are_named_at_the_start() {
         (on_disk("/later").as_str(), "[directory.\"/later\"]"),
         ("/.dot", "not served"),
     ] {
-        assert!(line(&loud, path).contains(says), "{path}: {}", loud.said());
+        wait_until(&format!("{says:?} of {path}"), PATIENCE, || line(&loud, path).contains(says));
     }
     assert!(line(&loud, "/").is_empty(), "{}", loud.said());
     // What is open although it was to be closed is said to those who want to hear of errors only.
+    let last = on_disk("/later");
+    wait_until("errors are said", PATIENCE, || line(&server, &last).contains("networks"));
     assert!(line(&server, "/later").contains("networks"), "{}", server.said());
     assert!(line(&server, "/file").is_empty(), "{}", server.said());
 }
@@ -471,4 +473,22 @@ fn who_is_stopped_leaves_its_place_to_others_and_gets_in_line_again() {
     for name in ["one", "two"] {
         assert_same_file(&served.path().join("few/a"), &here.path().join(name));
     }
+}
+
+#[test]
+fn a_rate_of_next_to_nothing_is_said_at_the_start() {
+    let served = make_tree(&[("slow/a", 1000), ("fast/a", 1000), ("open/a", 1000)]);
+    let rules = "[directory.\"/slow\"]\nmax-origin-rate = \"1K\"\n[directory.\"/fast\"]\nmax-origin-rate = \"64K\"\n\
+                 [directory.\"/open\"]\nmax-origin-rate = 0";
+    let (server, _config) = serve(served.path(), rules, &[]);
+    wait_until("it is said", PATIENCE, || {
+        let said = server.said();
+        let slow = said.lines().find(|line| line.contains("[directory.\"/slow\"]"));
+        slow.is_some_and(|line| line.contains("max-origin-rate") && line.contains("64 s"))
+    });
+    let said = server.said();
+    assert!(!said.contains("/fast") && !said.contains("/open"), "{said}");
+    let (server, _config) = serve(served.path(), rules, &["--piece-size", "4M"]);
+    wait_until("it is said", PATIENCE, || server.said().contains("[directory.\"/fast\"]"));
+    assert!(!server.said().contains("/open"), "{}", server.said());
 }

@@ -83,7 +83,8 @@ fn serve(settings: Settings) -> Result<(), Failure> {
     };
     let hub = Hub::open(&settings.dir, hub_config)
         .map_err(|error| Failure::hub(&settings.dir, &settings.state, &error))?;
-    let result = check::check(&settings.dir, &hub, &settings.directories)
+    check::check_rates(&settings.directories, settings.piece_size);
+    let result = check::check_paths(&settings.dir, &hub, &settings.directories)
         .and_then(|()| runtime.block_on(run(&settings, hub.clone(), descriptors)));
     runtime.shutdown_timeout(LAST_WAIT);
     hub.close();

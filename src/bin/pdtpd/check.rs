@@ -1,14 +1,21 @@
-//! Rules for what is not there: said at the start, since they would do nothing without a word.
+//! Rules that are hardly meant so, for what is not there among them: said at the start, since they would do little or nothing
+//! without a word.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use pdtp::content::PieceSize;
 use pdtp::hub::{Hub, HubError};
 use pdtp::server::{Directories, DirectoryRules};
 use pdtp::wire::{EntryKind, UrlPath};
 
 use super::failure::Failure;
 use super::rules::KEYS;
+
+/// A rate at which a piece takes longer is hardly meant, seconds.
+const LONG: u64 = 10;
+/// The smallest piece where none is fixed, bytes.
+const USUAL_PIECE: u64 = 64 * 1024;
 
 /// What is wrong with the rules for one path.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,9 +30,24 @@ enum Finding {
     File,
 }
 
+/// Logs rates so low that a piece hardly comes.
+pub(crate) fn check_rates(directories: &Directories, piece_size: Option<PieceSize>) {
+    let piece = piece_size.map_or(USUAL_PIECE, |size| size.bytes().into());
+    for (path, rules) in directories {
+        let Some(rate) = rules.max_origin_rate.filter(|rate| *rate > 0) else { continue };
+        let time = piece.div_ceil(rate);
+        if time > LONG {
+            let place = named(path);
+            tracing::warn!(
+                "{place}: max-origin-rate is {rate} bytes a second: a piece of {piece} bytes takes {time} s"
+            );
+        }
+    }
+}
+
 /// Looks whether the rules are about something. What is not there may come later, so that is logged and no more; but what
 /// was to be closed and stays open because it was written otherwise is a mistake.
-pub(crate) fn check(dir: &Path, hub: &Hub, directories: &Directories) -> Result<(), Failure> {
+pub(crate) fn check_paths(dir: &Path, hub: &Hub, directories: &Directories) -> Result<(), Failure> {
     for (path, rules) in directories {
         let Some(finding) = look(dir, hub, path) else { continue };
         let (place, said) = (named(path), keys_of(rules));
