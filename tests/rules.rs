@@ -492,3 +492,34 @@ fn a_rate_of_next_to_nothing_is_said_at_the_start() {
     wait_until("it is said", PATIENCE, || server.said().contains("[directory.\"/fast\"]"));
     assert!(!server.said().contains("/open"), "{}", server.said());
 }
+
+#[test]
+fn the_status_page_shows_the_rules_in_force() {
+    let served = make_tree(&[("few/a", 8 * MIB), ("few/sub/b", 1000), ("in/a", 1000)]);
+    let rules = "[directory.\"/\"]\npriority = 3\npolicy = \"frugal\"\n[directory.\"/few\"]\nmax-peers = 2\n\
+                 max-origin-rate = \"1M\"\n[directory.\"/few/sub\"]\npeers = \"off\"\npolicy = \"fast\"\n\
+                 [directory.\"/in\"]\nnetworks = [\"127.0.0.1\"]\nmax-peers = 0";
+    let (server, here) = serve(served.path(), rules, &[]);
+    let target = here.path().join("a");
+    let get = pdtp_start(&["get", "-q", &server.uri("/few/a"), "-o", target.to_str().unwrap()]);
+    wait_until("it is under way", PATIENCE, || number(&server.status()["bytes"], "from_origin") > 0);
+    let shown = |status: &Value| status["directories"].clone();
+    let rule = |path: &str, rate: Option<u64>, peers: Option<u32>, policy: &str, to_each_other: bool| {
+        serde_json::json!({
+            "path": path, "priority": 3, "max_origin_rate": rate, "max_peers": peers,
+            "downloading": peers.map(|_| 1), "policy": policy, "peers": to_each_other,
+        })
+    };
+    let mut all = vec![
+        rule("/", None, None, "frugal", true),
+        rule("/few", Some(1 << 20), Some(2), "frugal", true),
+        rule("/few/sub", Some(1 << 20), Some(2), "fast", false),
+        rule("/in", None, None, "frugal", true),
+    ];
+    assert_eq!(shown(&server.status()), Value::Array(all.clone()));
+    let stranger = get_from([127, 0, 0, 2], server.port(), "/.pdtp/status");
+    all.pop();
+    assert_eq!(shown(&serde_json::from_slice(&stranger.body).unwrap()), Value::Array(all));
+    drop(get);
+    wait_until("the place is free again", PATIENCE, || server.status()["directories"][1]["downloading"] == 0);
+}

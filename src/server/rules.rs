@@ -81,6 +81,11 @@ impl Rules {
         Self { by_directory, elsewhere }
     }
 
+    /// What holds for each directory of which anything is said, in the order of their paths.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&UrlPath, &Held)> {
+        self.by_directory.iter()
+    }
+
     /// What holds for a path.
     pub(super) fn of(&self, path: &UrlPath) -> &Held {
         nearest(&self.by_directory, path).unwrap_or(&self.elsewhere)

@@ -55,6 +55,8 @@ impl Counters {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SwarmStatus {
     pub(crate) clients: Vec<ClientStatus>,
+    /// Directories that have rules of their own.
+    pub(crate) directories: Vec<DirectoryStatus>,
     pub(crate) swarm: SwarmStats,
     pub(crate) core: CoreStats,
     /// Control connections, registered or not.
@@ -80,6 +82,21 @@ pub(crate) struct ClientStatus {
     /// Paths it gets nothing of, and why.
     pub(crate) waiting: Vec<(String, WaitReason)>,
     pub(crate) part: PeerStats,
+}
+
+/// What is in force for a directory, whether it is said there or further up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DirectoryStatus {
+    pub(crate) path: String,
+    pub(crate) priority: i32,
+    /// Bytes a second; `None` = no limit.
+    pub(crate) max_origin_rate: Option<u64>,
+    /// Clients; `None` = no limit.
+    pub(crate) max_peers: Option<u32>,
+    /// How many of those places are taken, everywhere where they count.
+    pub(crate) downloading: Option<u64>,
+    pub(crate) frugal: bool,
+    pub(crate) peers: bool,
 }
 
 /// A transfer, as its taker sees it.
@@ -108,8 +125,9 @@ pub(crate) struct Report<'a> {
 impl Report<'_> {
     /// For `/.pdtp/status`.
     pub(crate) fn to_json(&self) -> Value {
-        let SwarmStatus { clients, swarm, core, connections, versions, searches } = &self.status;
+        let SwarmStatus { clients, directories, swarm, core, connections, versions, searches } = &self.status;
         let count = |counter: &AtomicU64| counter.load(Relaxed);
+        let directories: Vec<_> = directories.iter().map(directory_json).collect();
         let shown: Vec<_> = clients.iter().take(MAX_SHOWN).map(client_json).collect();
         json!({
             "name": self.name,
@@ -117,6 +135,7 @@ impl Report<'_> {
             "uptime_s": self.uptime_s,
             "clients": shown,
             "client_count": clients.len(),
+            "directories": directories,
             "connections": { "tcp": self.connections, "control": connections },
             "transfers": {
                 "active": swarm.active_transfers,
@@ -148,7 +167,7 @@ impl Report<'_> {
 
     /// For `/.pdtp/metrics`.
     pub(crate) fn to_prometheus(&self) -> String {
-        let SwarmStatus { clients, swarm, core, connections, versions, searches } = &self.status;
+        let SwarmStatus { clients, swarm, core, connections, versions, searches, .. } = &self.status;
         let count = |counter: &AtomicU64| counter.load(Relaxed);
         let counters = self.counters;
         let reachable = clients.iter().filter(|client| client.reachable).count();
@@ -243,6 +262,18 @@ fn client_json(client: &ClientStatus) -> Value {
             "reason": reason,
             "for": reason.text(),
         })).collect::<Vec<_>>(),
+    })
+}
+
+fn directory_json(directory: &DirectoryStatus) -> Value {
+    json!({
+        "path": directory.path,
+        "priority": directory.priority,
+        "max_origin_rate": directory.max_origin_rate,
+        "max_peers": directory.max_peers,
+        "downloading": directory.downloading,
+        "policy": if directory.frugal { "frugal" } else { "fast" },
+        "peers": directory.peers,
     })
 }
 

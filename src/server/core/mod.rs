@@ -200,6 +200,8 @@ pub(crate) struct CoreStats {
 pub(crate) struct Core {
     identity: Identity,
     rules: Arc<Rules>,
+    /// Whether origins are, where the rules say nothing.
+    frugal: bool,
     random: Random,
     swarm: Swarm,
     clients: HashMap<ConnId, Client>,
@@ -236,6 +238,7 @@ impl Core {
         now: Now,
     ) -> Self {
         let mut this = Self {
+            frugal: config.frugal,
             swarm: Swarm::new(config),
             clients: HashMap::new(),
             ids: HashMap::new(),
@@ -333,6 +336,7 @@ impl Core {
         clients.sort_by(|a, b| a.id.cmp(&b.id));
         SwarmStatus {
             clients,
+            directories: self.directories(&visitor),
             swarm: self.swarm.stats(),
             core: self.stats,
             connections: self.clients.len() as u64,

@@ -278,6 +278,12 @@ impl Places {
         }
         admitted
     }
+
+    /// How many download at present.
+    pub(super) fn taken(&self, number: u32, clients: &HashMap<ConnId, Client>, rules: &Rules) -> usize {
+        let taken = self.by_group.get(&number).into_iter().flat_map(|group| group.taken.keys());
+        taken.filter(|conn| is_downloading(clients.get(conn), rules, number)).count()
+    }
 }
 
 impl Group {

@@ -8,6 +8,7 @@ use super::ranges::Ranges;
 use super::{ConnId, Core};
 use crate::hub::{Audience as _, FileVersion};
 use crate::server::rules::{Rules, Visitor};
+use crate::server::status::DirectoryStatus;
 use crate::swarm::{Event, FileId, WaitReason};
 use crate::wire::{self, ErrorCode, Message, UrlPath, limits, path_of_url};
 
@@ -221,6 +222,23 @@ impl Core {
             let gone = self.places.no_longer_wants(conn, is_it, |_| Some(pieces.clone()));
             self.no_longer_pending(conn, gone);
         }
+    }
+
+    /// The rules in force where something is said, of what `visitor` may know.
+    pub(super) fn directories(&self, visitor: &Visitor<'_>) -> Vec<DirectoryStatus> {
+        let visible = self.rules.all().filter(|(path, _)| visitor.may_know(path));
+        let taken = |group| self.places.taken(group, &self.clients, &self.rules) as u64;
+        visible
+            .map(|(path, held)| DirectoryStatus {
+                path: path.as_str().to_owned(),
+                priority: held.swarm.priority,
+                max_origin_rate: held.swarm.origin_rate.map(|limit| limit.rate),
+                max_peers: held.max_peers.map(|(_, most)| most),
+                downloading: held.max_peers.map(|(group, _)| taken(group)),
+                frugal: held.swarm.frugal.unwrap_or(self.frugal),
+                peers: held.swarm.peers,
+            })
+            .collect()
     }
 
     /// What a client waits for, and why; the first few that `visitor` may know, for the status page.
