@@ -33,7 +33,8 @@ pub struct DirectoryRules {
     pub priority: Option<i32>,
     /// Most bytes a second that the origin sends of all of it together; 0 = no limit.
     pub max_origin_rate: Option<u64>,
-    /// Most clients that download from it at once; 0 = no limit. Browsers do not count.
+    /// Most clients that download from it at once; 0 = no limit. Browsers do not count. Who makes no progress leaves its place
+    /// to those who wait.
     pub max_peers: Option<u32>,
     /// Who may list it and download from it; without any, nobody may.
     pub networks: Option<Vec<IpNet>>,

@@ -102,16 +102,22 @@ Examples:
 
       [directory.\"/iso\"]
       priority = 10                          # before what has less (0); may be negative
-      max-origin-rate = \"5M\"               # bytes a second this server sends of it
-      max-peers = 100                        # clients downloading at once; others wait
+      max-origin-rate = \"5M\"                 # bytes a second this server sends of it; 0: no limit
+      max-peers = 100                        # clients downloading at once, others wait; 0: no limit
       policy = \"frugal\"
 
       [directory.\"/internal\"]
       networks = [\"10.0.0.0/8\", \"fd00::/8\"]  # others are denied, and do not see it
       peers = \"off\"                          # only from here, never from client to client
 
-  The paths are as clients see them, not as on the disk. Rules for what is not there are logged as doubtful at the
-  start; if the same is there in other letters, or the path is one on the disk, `networks` is a mistake (exit code 2).
+  The rate and the number are those of all files together that they hold for: with one for \"/\"
+  and one for \"/iso\", what is sent of /iso counts for /iso only. Browsers count for
+  max-origin-rate, not for max-peers. Who does not answer for 10 seconds, or fetches nothing for
+  30, leaves its place to those who wait, and waits as well.
+
+  The paths are as clients see them, not as on the disk. Rules for what is not there are logged at
+  the start. If it is there in other letters, or the path is one on the disk, `networks` would
+  protect nothing: then it is a mistake.
 
   How it is doing:
       curl http://127.0.0.1:6086/.pdtp/status

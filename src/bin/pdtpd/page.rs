@@ -14,6 +14,13 @@ name = "files.example.org"
 limit-up = "50M"
 exclude = ["*.tmp", "cache/"]
 grace = "30s"
+
+[directory."/iso"]
+max-origin-rate = "20M"
+max-peers = 100
+
+[directory."/internal"]
+networks = ["10.0.0.0/8", "fd00::/8"]
 "#;
 
 /// The one key that is no option: a table for each directory.
@@ -29,11 +36,14 @@ it would protect nothing. A rule is one of
 What has more goes first; may be negative [default: 0]
 .TP
 \fBmax\-origin\-rate\fR = "RATE"
-Bytes a second that this server sends of it
+Bytes a second that this server sends of it, to browsers as well; 0: no limit. It is the rate of all files together for
+which no directory further down has another, and what is sent of others does not count: with a rate for \fB/\fR and one for
+\fB/iso\fR, each has its own. \fB\-\-limit\-up\fR holds for all of it
 .TP
 \fBmax\-peers\fR = number
-Clients that may download it at once; others wait. Who does not answer for ten seconds, or fetches nothing for thirty, leaves
-its place to those who wait, and waits as well
+Clients that may download it at once; others wait; 0: no limit. As with the rate, each directory that says a number has places
+of its own, for the files for which no directory further down says another. Browsers do not count. Who does not answer for ten
+seconds, or fetches nothing for thirty, leaves its place to those who wait, and waits as well
 .TP
 \fBnetworks\fR = ["10.0.0.0/8", "fd00::/8"]
 From where it may be seen; others are denied, and do not find it in listings
@@ -113,7 +123,17 @@ mod tests {
     }
 
     #[test]
-    fn the_example_is_right() {
-        super::super::file::File::parse(EXAMPLE).unwrap();
+    fn the_examples_are_right() {
+        let packaged = include_str!("../../../packaging/pdtpd.toml");
+        let is_setting = |line: &&str| line.contains(" = ") || line.starts_with('[');
+        let settings =
+            packaged.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)).filter(is_setting);
+        let packaged = settings.collect::<Vec<_>>().join("\n");
+        let readme = include_str!("../../../README.md").split("```toml\n").nth(1).unwrap();
+        let readme = readme.split("```").next().unwrap();
+        for example in [EXAMPLE, &packaged, readme] {
+            let file = super::super::file::File::parse(example).unwrap();
+            assert_eq!(file.directories.unwrap().len(), 2, "{example}");
+        }
     }
 }
