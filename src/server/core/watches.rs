@@ -157,16 +157,15 @@ impl Core {
         let path = change.path();
         let concerns_what_is_below = matches!(change, Change::Removed { .. } | Change::Much { .. });
         for conn in self.watches.of(path, concerns_what_is_below) {
-            if !self.may_know(conn, path) {
-                continue;
-            }
+            let may_know = self.may_know(conn, path);
             let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) else { continue };
             let watching = &mut session.watching;
             let is_above = watching.urls.keys().any(|watched| path.is_under(watched));
-            if is_above {
+            if is_above && may_know {
                 watching.add(path, change);
             }
             if concerns_what_is_below {
+                // It may know of that, else it would not watch it.
                 let below: Vec<_> =
                     watching.urls.keys().filter(|at| *at != path && at.is_under(path)).cloned().collect();
                 below.iter().for_each(|path| watching.add(path, change));

@@ -212,3 +212,21 @@ fn version_2_does_not_watch() {
     rig.make_room(2);
     assert_eq!(rig.heard(A), []);
 }
+
+#[test]
+fn who_watches_what_is_open_in_something_closed_hears_when_that_goes() {
+    let mut rig = Rig::watcher(A, "pdtp://files.example/a/open");
+    let networks = |all: &str| crate::server::rules::DirectoryRules {
+        networks: Some(vec![all.parse().unwrap()]),
+        ..Default::default()
+    };
+    let rules = vec![(path("/a"), networks("10.0.0.0/8")), (path("/a/open"), networks("192.0.2.0/24"))];
+    rig.core.rules = Arc::new(Rules::new(&rules, &crate::peer::RateLimiter::new(0)));
+    rig.say(A, watch("pdtp://files.example/"));
+    rig.feed(Input::News(Change::Removed { path: path("/a/other") }));
+    assert_eq!(rig.told(A), []);
+    rig.feed(Input::News(Change::Removed { path: path("/a") }));
+    let told = rig.told(A);
+    let urls: Vec<_> = told.iter().map(|changed| (changed.url.as_str(), changed.removed)).collect();
+    assert_eq!(urls, [("pdtp://files.example/a/open", true)]);
+}
