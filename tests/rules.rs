@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use pdtp::wire::{self, ErrorCode, Message};
-use raw::Raw;
+use raw::{Raw, fetch_on};
 use serde_json::Value;
 
 const MIB: usize = 1 << 20;
@@ -158,7 +158,14 @@ fn only_those_networks_that_may_see_a_directory() {
         assert_eq!(info.error, (!admitted).then_some(ErrorCode::Denied), "{source:?}");
         client.send(wire::Request { url: url.clone(), ..Default::default() });
         match (one_of(&mut client, &["transfer", "error"]), admitted) {
-            (Message::Transfer(_), true) => {}
+            // Nor is what it has a right to for who comes from elsewhere.
+            (Message::Transfer(transfer), true) => {
+                for (source, status) in [([127, 0, 8, 9], 403), ([127, 0, 7, 8], 200)] {
+                    let stream = Raw::connect_from(source.into(), server.port()).stream;
+                    let answer = fetch_on(stream, &transfer, "somebody");
+                    assert_eq!(answer.status, status, "{source:?}: {}", answer.text());
+                }
+            }
             (Message::Error(error), false) => {
                 assert_eq!(error.code, ErrorCode::Denied);
                 assert!(error.message.contains("127.0.8.9"), "{}", error.message);

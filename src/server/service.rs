@@ -1,7 +1,7 @@
 //! What HTTP requests get: pieces for clients that have a right to them, the server's own pages under `/.pdtp/`, and
 //! everything else from the [`Face`].
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,7 +19,7 @@ use super::rules::Rules;
 use super::shelf::Shelf;
 use super::status::{Counters, Report, SwarmStatus};
 use crate::hub::{FileVersion, Hub, HubError};
-use crate::peer::head::{RangeRequest, RequestHead, parse_range};
+use crate::peer::head::{RangeRequest, parse_range};
 use crate::peer::serve::{Body, Request, Response, Sent, Service};
 use crate::peer::{FileSpan, RateLimiter, field};
 use crate::wire::token::{Method, Secret, TokenScope, check_token, make_proof};
@@ -54,7 +54,7 @@ impl Service for Site {
         let head = &request.head;
         let response = if head.fields.get(field::TOKEN).is_some() || head.fields.get(field::PEER_ID).is_some()
         {
-            let mut response = match self.piece(head, request.local).await {
+            let mut response = match self.piece(&request).await {
                 Ok(response) => response,
                 Err(refusal) => {
                     Counters::add(&self.counters.refused_pieces, 1);
@@ -115,11 +115,16 @@ impl From<Refusal> for Response {
 
 impl Site {
     /// Pieces from the origin, for the client whom a transfer tells to fetch them.
-    async fn piece(&self, head: &RequestHead, local: SocketAddr) -> Result<Response, Refusal> {
+    async fn piece(&self, request: &Request<'_>) -> Result<Response, Refusal> {
+        let Request { head, local, remote, .. } = request;
         if head.method != "GET" {
             return Err(Refusal::Method);
         }
         let path = UrlPath::parse(head.path()).map_err(|_| Refusal::Malformed("not a path of a file"))?;
+        // A token shows what its holder may have, but not that he is where he got it; and without one anybody can say an id.
+        if !self.rules.admits(remote.ip(), &path) {
+            return Err(Refusal::Forbidden);
+        }
         let peer_id =
             head.fields.get(field::PEER_ID).ok_or(Refusal::Malformed("X-PDTP-Peer-Id is missing"))?;
         let range = head.fields.get("Range");

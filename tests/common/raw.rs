@@ -122,6 +122,12 @@ pub fn listener() -> (TcpListener, u16) {
 
 /// The GET that a transfer asks for, as version 3 or 2 writes it.
 pub fn fetch(transfer: &wire::Transfer, own_id: &str) -> Answer {
+    let stream = TcpStream::connect(("127.0.0.1", transfer.port)).expect("connect");
+    fetch_on(stream, transfer, own_id)
+}
+
+/// The same on a connection that was made before.
+pub fn fetch_on(stream: TcpStream, transfer: &wire::Transfer, own_id: &str) -> Answer {
     let path = wire::path_of_url(&transfer.url).unwrap();
     let range = format!("bytes={}-{}", transfer.range.min, transfer.range.max.unwrap());
     let etag = transfer.root.map(|root| format!("\"{root}\""));
@@ -136,5 +142,5 @@ pub fn fetch(transfer: &wire::Transfer, own_id: &str) -> Answer {
     if let Some(etag) = &etag {
         headers.push(("If-Match", etag));
     }
-    common::http(transfer.port, "GET", path.as_str(), &headers)
+    common::http_on(stream, transfer.port, "GET", path.as_str(), &headers)
 }

@@ -46,7 +46,8 @@ of its own, for the files for which no directory further down says another. Brow
 seconds, or fetches nothing for thirty, leaves its place to those who wait, and waits as well
 .TP
 \fBnetworks\fR = ["10.0.0.0/8", "fd00::/8"]
-From where it may be seen; others are denied, and do not find it in listings
+From where it may be seen; others are denied, and do not find it in listings nor on the status page. It is the path that
+counts: what a link elsewhere leads to (\fB\-\-follow\-symlinks\fR) is not closed there
 .TP
 \fBpeers\fR = "on" | "off"
 Whether clients pass it on to each other [default: on]
