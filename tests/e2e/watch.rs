@@ -115,7 +115,9 @@ fn ten_thousand_changes_reach_everybody() {
             assert!(is_fine, "{run:?}");
             for (path, number) in files_below(&copy) {
                 let content = std::fs::read_to_string(&path).unwrap();
-                let is_one = content == number || content == format!("{number}, once more");
+                // A file is there before its first byte is written, which on a busy machine takes its time.
+                let is_begun = content.is_empty() && !was_over;
+                let is_one = content == number || content == format!("{number}, once more") || is_begun;
                 assert!(is_one, "{}: {content:?}", path.display());
             }
             if was_over {
