@@ -164,8 +164,8 @@ fn describe(name: &str, seed: u64, s: &Summary) -> Result<String, std::fmt::Erro
     if s.slowest_start > 0.0 {
         writeln!(
             text,
-            "  readers: slowest start {:.2} s, {} had to wait later",
-            s.slowest_start, s.stalled_readers
+            "  readers: slowest start {:.2} s, {} never began, {} had to wait later",
+            s.slowest_start, s.unstarted_readers, s.stalled_readers
         )?;
     }
     Ok(text)

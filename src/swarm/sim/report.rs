@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::setup::Setup;
+use super::setup::{Host, SECOND, Setup};
 use crate::swarm::SwarmStats;
 
 /// What became of one host. Times in microseconds of the simulation.
@@ -16,12 +16,24 @@ pub struct HostOutcome {
     pub got: u64,
     /// See [`got`](Self::got).
     pub given: u64,
+    /// From coming to going, or to the end of the run.
+    pub stayed: u64,
     /// Readers: from coming to the beginning.
     pub started: Option<u64>,
     /// Readers: how often it had to wait after it had begun, and for how long in all.
     pub stalls: u32,
     /// See [`stalls`](Self::stalls).
     pub stalled: u64,
+}
+
+impl HostOutcome {
+    /// It had to wait for something it was to read by then.
+    pub(super) fn waited(&mut self, since: u64, until: u64) {
+        if since < until {
+            self.stalls += 1;
+            self.stalled += until - since;
+        }
+    }
 }
 
 /// Bytes sent until a point in time.
@@ -95,8 +107,10 @@ pub struct Summary {
     pub transfers: u64,
     /// Readers: those that had to wait after they had begun.
     pub stalled_readers: usize,
-    /// Readers: the longest from coming to the beginning.
+    /// Readers: the longest from coming to the beginning; of those that never began, to their going or the end of the run.
     pub slowest_start: f64,
+    /// Readers: those that never began although they had been here for more than a second and two of their round trips.
+    pub unstarted_readers: usize,
 }
 
 impl Outcome {
@@ -117,7 +131,11 @@ impl Outcome {
             .collect();
         let (sum, squares): (f64, f64) = (rates.iter().sum(), rates.iter().map(|rate| rate * rate).sum());
         let moved = self.useful + self.wasted;
-        let starts = self.hosts.iter().filter_map(|host| Some(host.started? as f64 / 1e6));
+        let readers = || self.hosts.iter().zip(&setup.hosts).filter(|(_, host)| host.is_reader());
+        let starts = readers().map(|(outcome, _)| outcome.started.unwrap_or(outcome.stayed) as f64 / 1e6);
+        let is_unstarted = |outcome: &HostOutcome, host: &Host| {
+            outcome.started.is_none() && outcome.stayed > SECOND + 4 * host.delay
+        };
         Summary {
             takers: of().count(),
             finished: times.len(),
@@ -137,6 +155,7 @@ impl Outcome {
             transfers: self.swarm.started,
             stalled_readers: self.hosts.iter().filter(|host| host.stalls > 0).count(),
             slowest_start: starts.fold(0.0, f64::max),
+            unstarted_readers: readers().filter(|(outcome, host)| is_unstarted(outcome, host)).count(),
         }
     }
 

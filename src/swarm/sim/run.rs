@@ -1,7 +1,10 @@
 //! Runs a [`Setup`]: hosts that obey the swarm and tell it what happens to them.
 
+mod reader;
+
 use std::collections::VecDeque;
 
+use self::reader::Reader;
 use super::agenda::Agenda;
 use super::network::{FlowId, Network};
 use super::report::{HostOutcome, Outcome, Sample};
@@ -25,11 +28,6 @@ const NEW_HOSTS: usize = 64;
 const NEW_HOSTS_IN: u64 = 10 * SECOND;
 /// Connections a host keeps for later.
 const KEPT: usize = 256;
-/// What a reader asks for ahead of where it is, and after how much it asks for more, bytes.
-const STREAM_WINDOW: u64 = 64 << 20;
-const STREAM_STEP: u64 = STREAM_WINDOW / 8;
-/// Pieces that a reader waits for before it begins.
-const BUFFER: u32 = 2;
 /// Samples of the history; when there are twice as many, every other one is dropped.
 const SAMPLES: usize = 500;
 
@@ -119,17 +117,6 @@ struct State {
     dialled: VecDeque<u64>,
     transfers: Vec<TransferId>,
     reader: Option<Reader>,
-}
-
-#[derive(Debug)]
-struct Reader {
-    /// The piece that is being played, or waited for.
-    at: u32,
-    is_playing: bool,
-    waits_since: u64,
-    asked: u32,
-    /// Where it was when it last asked.
-    asked_at: u64,
 }
 
 struct World<'a, L> {
@@ -241,10 +228,12 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
             let timeout = self.swarm.next_timeout().map(|at| at.0.max(self.now));
             let planned = self.agenda.peek().map(|(at, _)| at);
             let moving = self.network.next(self.now);
-            let Some(at) = [timeout, planned, moving].into_iter().flatten().min() else { break };
-            if at > self.setup.until {
+            let next = [timeout, planned, moving].into_iter().flatten().min();
+            let Some(at) = next.filter(|&at| at <= self.setup.until) else {
+                // Time goes on for those who wait for something that does not come.
+                self.now = self.setup.until;
                 break;
-            }
+            };
             self.now = at;
             if moving == Some(at) {
                 self.network.reached(at, &mut reached);
@@ -268,6 +257,11 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
         let under_way: Vec<_> = self.active.keys().copied().collect();
         for transfer in under_way {
             self.stop(transfer);
+        }
+        for id in 0..self.states.len() as u32 {
+            if self.states[id as usize].is_here {
+                self.is_gone(id);
+            }
         }
         self.sample(true);
         self.outcome.swarm = self.swarm.stats();
@@ -333,15 +327,7 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
                     self.tell(id, 0, Event::Pong { peer: PeerId(id) });
                 }
             }
-            Happening::Play(id) => {
-                if let Some(reader) = &mut self.states[id as usize].reader {
-                    reader.is_playing = false;
-                    reader.at += 1;
-                    reader.waits_since = self.now;
-                }
-                self.read_on(id, 0);
-                self.play_on(id);
-            }
+            Happening::Play(id) => self.played(id),
         }
     }
 
@@ -416,9 +402,7 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
             }
             Wants::Stream { file, .. } => {
                 self.states[id as usize].lacks = self.file(file).size;
-                let reader =
-                    Reader { at: 0, is_playing: false, waits_since: self.now, asked: 0, asked_at: 0 };
-                self.states[id as usize].reader = Some(reader);
+                self.states[id as usize].reader = Some(Reader::new(self.now));
                 self.read_on(id, dial);
             }
         }
@@ -439,27 +423,11 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
         self.tell(id, after, Event::Request { peer, file, pieces: 0..u32::MAX, order, window: None });
     }
 
-    /// A reader asks for what lies ahead, if it has come far enough.
-    fn read_on(&mut self, id: u32, after: u64) {
-        let Wants::Stream { file, .. } = self.host(id).wants else { return };
-        let spec = self.file(file);
-        let Some(reader) = &mut self.states[id as usize].reader else { return };
-        let at = spec.offset(reader.at);
-        let until = (at + STREAM_WINDOW).min(spec.size).div_ceil(u64::from(spec.piece_size)) as u32;
-        if reader.asked > 0 && (reader.asked >= until || at < reader.asked_at + STREAM_STEP) {
-            return;
-        }
-        let pieces = reader.asked..until;
-        let window = Some(reader.at..until);
-        (reader.asked, reader.asked_at) = (until, at);
-        let (peer, file, order) = (PeerId(id), FileId(file), Order::Sequential);
-        self.tell(id, after, Event::Request { peer, file, pieces, order, window });
-    }
-
     fn leave(&mut self, id: u32) {
         if !std::mem::replace(&mut self.states[id as usize].is_here, false) {
             return;
         }
+        self.is_gone(id);
         // The others notice, and say so before or after the server knows.
         for transfer in self.states[id as usize].transfers.clone() {
             self.fail(transfer, FailureKind::Gone);
@@ -467,10 +435,18 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
         self.tell(id, 0, Event::PeerLeft { peer: PeerId(id) });
     }
 
+    /// Nothing matters to a host from now on.
+    fn is_gone(&mut self, id: u32) {
+        let outcome = &mut self.outcome.hosts[id as usize];
+        outcome.stayed = self.now - outcome.arrived;
+        self.stop_reading(id);
+    }
+
     fn vanish(&mut self, id: u32) {
         if !std::mem::replace(&mut self.states[id as usize].is_here, false) {
             return;
         }
+        self.is_gone(id);
         self.states[id as usize].has_vanished = true;
         for transfer in self.states[id as usize].transfers.clone() {
             self.freeze(transfer);
@@ -673,7 +649,7 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
             Wants::Files { .. } if is_whole_file && (next as usize) < self.setup.files.len() => {
                 self.ask(to, next, hop)
             }
-            Wants::Stream { .. } => return self.play_on(to),
+            Wants::Stream { .. } => return self.play_on(to, hop),
             _ => {}
         }
         if lacks == 0 {
@@ -691,41 +667,6 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
         if host.leaves_when_done {
             self.plan(at, Happening::Leave(id));
         }
-    }
-
-    /// A reader begins the next piece, if it is there and the last one is over.
-    fn play_on(&mut self, id: u32) {
-        let Wants::Stream { file, rate } = self.host(id).wants else { return };
-        let spec = self.file(file);
-        let now = self.now;
-        let Some(reader) = &mut self.states[id as usize].reader else { return };
-        let outcome = &mut self.outcome.hosts[id as usize];
-        if reader.is_playing {
-            // A piece is over only when its time has come; arrivals meanwhile change nothing.
-            return;
-        }
-        if reader.at == spec.pieces() {
-            if outcome.done.is_none() {
-                self.done(id, now);
-            }
-            return;
-        }
-        let has = |piece| self.has.get(&(id, file)).is_some_and(|pieces| pieces.contains(piece));
-        // Players fill a buffer before they begin.
-        let first =
-            if outcome.started.is_none() { (reader.at + BUFFER).min(spec.pieces()) } else { reader.at + 1 };
-        if !(reader.at..first).all(has) {
-            return;
-        }
-        if outcome.started.is_none() {
-            outcome.started = Some(now - outcome.arrived);
-        } else if reader.waits_since < now {
-            outcome.stalls += 1;
-            outcome.stalled += now - reader.waits_since;
-        }
-        reader.is_playing = true;
-        let bytes = spec.offset(reader.at + 1) - spec.offset(reader.at);
-        self.plan(now + (bytes as f64 / rate * 1e6) as u64, Happening::Play(id));
     }
 
     fn sample(&mut self, is_last: bool) {

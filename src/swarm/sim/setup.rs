@@ -95,6 +95,11 @@ impl Host {
         self.is_taker() && self.vanishes.is_none() && self.leaves.is_none() && !self.lies
     }
 
+    /// Whether it reads while it gets.
+    pub fn is_reader(&self) -> bool {
+        matches!(self.wants, Wants::Stream { .. })
+    }
+
     /// Whether it is here to get something.
     pub fn is_taker(&self) -> bool {
         self.wants != Wants::Nothing
