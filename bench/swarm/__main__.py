@@ -207,14 +207,19 @@ def main():
     if unknown:
         parser.error(f"no such scenario: {', '.join(unknown)}; there are: {', '.join(SCENARIOS)}")
     if os.geteuid() != 0:
-        sys.exit("swarm: skipped, no shaped links here: network namespaces need root")
+        return skip("network namespaces need root")
     with allowed(args.congestion):
         go(args, names)
 
 
+def skip(reason):
+    """Nothing is wrong where this cannot be measured, and what else is to be measured goes on; but nobody is to overlook it."""
+    print(f"swarm: SKIPPED, no shaped links here: {reason}", file=sys.stderr, flush=True)
+
+
 def go(args, names):
     if reason := why_not():
-        sys.exit(f"swarm: skipped, no shaped links here: {reason}")
+        return skip(reason)
     if not os.access(os.path.join(args.bin, "pdtpd"), os.X_OK):
         sys.exit(f"swarm: no pdtpd in {args.bin}; run make first")
     if args.trace:

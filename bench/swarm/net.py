@@ -28,11 +28,16 @@ def run(*words, check=True):
     return done.stdout
 
 
+def find(program):
+    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin:/usr/bin")
+
+
+def missing(program, package):
+    return f"{program} is missing (Debian: apt-get install {package})"
+
+
 def need(program, package):
-    path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin:/usr/bin")
-    if not path:
-        sys.exit(f"swarm: {program} is missing (Debian: apt-get install {package})")
-    return path
+    return find(program) or sys.exit(f"swarm: {missing(program, package)}")
 
 
 class Host:
@@ -183,7 +188,8 @@ def why_not():
     if os.geteuid() != 0:
         return "network namespaces need root"
     for program, package in (("ip", "iproute2"), ("tc", "iproute2"), ("ethtool", "ethtool"), ("nsenter", "util-linux")):
-        need(program, package)
+        if not find(program):
+            return missing(program, package)
     try:
         with Network([(10_000_000, 10_000_000)]):
             return None
