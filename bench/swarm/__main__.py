@@ -122,6 +122,25 @@ def git(*words):
     return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True).stdout.strip()
 
 
+def build(args):
+    """What is measured: the commit, whether files differ from it (but for results), and which programs, built when."""
+    changed = git("status", "--porcelain", "--", ".", ":!docs/benchmarks", ":!bench/results")
+    paths = {name: os.path.abspath(os.path.join(args.bin, name)) for name in ("pdtp", "pdtpd")}
+    when = {name: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(os.stat(path).st_mtime)) for name, path in paths.items()}
+    return {"commit": git("rev-parse", "--short", "HEAD"), "dirty": bool(changed),
+            "programs": {name: {"path": os.path.relpath(path, ROOT), "built": when[name]} for name, path in paths.items()}}
+
+
+def draw(result, where):
+    """The curves of one scenario, with what they were measured of and on."""
+    scenario, about = result["scenario"], result["about"]
+    commit = about["commit"] + (" with changes" if about.get("dirty") else "")
+    machine = about["machine"]
+    note = f"{about['date']}, commit {commit}; {machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}"
+    with open(os.path.join(where, f"swarm-{scenario['name']}.svg"), "w") as f:
+        f.write(plot.completion(scenario["what"], note, curves(result), len(scenario["peers"]), scenario["optimum_s"]))
+
+
 def compare(scenario, args):
     names = []
     for system in args.systems or ("pdtp", *scenario.rivals):
@@ -220,12 +239,13 @@ def skip(reason):
 def go(args, names):
     if reason := why_not():
         return skip(reason)
-    if not os.access(os.path.join(args.bin, "pdtpd"), os.X_OK):
-        sys.exit(f"swarm: no pdtpd in {args.bin}; run make first")
+    for program in ("pdtp", "pdtpd"):
+        if not os.access(os.path.join(args.bin, program), os.X_OK):
+            sys.exit(f"swarm: no {program} in {args.bin}; run make first")
     if args.trace:
         os.makedirs(args.trace, exist_ok=True)
-    about = {"date": time.strftime("%Y-%m-%d"), "commit": git("rev-parse", "--short", "HEAD"), "machine": machine(),
-             "queue_ms": args.queue_ms, "congestion": args.congestion}
+    about = {"date": time.strftime("%Y-%m-%d"), **build(args), "machine": machine(), "queue_ms": args.queue_ms,
+             "congestion": args.congestion}
     where = os.path.join(ROOT, "docs", "benchmarks") if args.docs else os.path.join(ROOT, "bench", "results")
     os.makedirs(where, exist_ok=True)
     # Scenarios that are not measured now keep what was measured of them before.
@@ -240,10 +260,7 @@ def go(args, names):
         result = results[name] = {"about": about, **compare(SCENARIOS[name], args)}
         print(table(result), flush=True)
         if "pdtp" in result["systems"]:
-            scenario = SCENARIOS[name]
-            title = f"{scenario.what} ({about['date']}, {about['commit']})"
-            with open(os.path.join(where, f"swarm-{name}.svg"), "w") as f:
-                f.write(plot.completion(title, curves(result), len(scenario.peers), scenario.optimum_s))
+            draw(result, where)
         # After each, so that nothing is lost if it is stopped.
         with open(file, "w") as f:
             json.dump({"results": results}, f, indent=1)

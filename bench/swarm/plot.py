@@ -3,7 +3,7 @@
 from xml.sax.saxutils import escape
 
 COLOURS = ["#1b6ca8", "#c8553d", "#588157", "#8d6b94", "#b08900", "#444444", "#2a9d8f", "#9d4edd"]
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 360, 56, 16, 40, 48
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 376, 56, 16, 56, 48
 
 
 def steps(limit):
@@ -14,14 +14,15 @@ def steps(limit):
     return [0, limit]
 
 
-def completion(title, curves, peers, optimum):
-    """`curves`: name to the sorted times of completion."""
+def completion(title, note, curves, peers, optimum):
+    """`curves`: name to the sorted times of completion; `note`: of what and where that was measured."""
     longest = max([times[-1] for times in curves.values() if times] + [optimum or 0, 1]) * 1.05
     x = lambda t: LEFT + (WIDTH - LEFT - RIGHT) * t / longest
     y = lambda n: HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * n / peers
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
            f'font-size="12"><rect width="100%" height="100%" fill="white"/>'
-           f'<text x="{LEFT}" y="20" font-size="14">{escape(title)}</text>']
+           f'<text x="{LEFT}" y="20" font-size="14">{escape(title)}</text>'
+           f'<text x="{LEFT}" y="36" font-size="11" fill="#666">{escape(note)}</text>']
     for t in steps(longest):
         out.append(f'<path d="M{x(t):.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="#ddd"/>'
                    f'<text x="{x(t):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{t:g}</text>')
