@@ -8,6 +8,7 @@ fn play(name: &str, seed: u64) -> Summary {
     let setup = scenario(name).expect("a known scenario").setup(seed);
     let summary = run(&setup).summary(&setup);
     println!("{name}, seed {seed}: {:.3} T*, {summary:?}", summary.makespan / summary.best);
+    assert_eq!(summary.dials_refused, 0, "{name}, seed {seed}: nobody dials too many strangers");
     assert!(name == "streams" || summary.finished == summary.takers, "{name}, seed {seed}: {summary:?}");
     summary
 }

@@ -161,6 +161,16 @@ fn describe(name: &str, seed: u64, s: &Summary) -> Result<String, std::fmt::Erro
         s.messages,
         s.message_bytes as f64 / 1e6
     )?;
+    if s.dials_refused > 0 {
+        writeln!(text, "  {} times a host was told to dial more new ones than it may", s.dials_refused)?;
+    }
+    if s.unsettled > 0 {
+        writeln!(
+            text,
+            "  {} times rates on a line were not computed anew: too many had changed at once",
+            s.unsettled
+        )?;
+    }
     if s.slowest_start > 0.0 {
         writeln!(
             text,

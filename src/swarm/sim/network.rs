@@ -67,6 +67,7 @@ pub(super) struct Network<T> {
     flows: Vec<Flow<T>>,
     free: Vec<u32>,
     tolerance: f64,
+    unsettled: u64,
     asked: Vec<u32>,
     touched: Vec<u32>,
     caps: Vec<f64>,
@@ -94,6 +95,7 @@ impl<T: Copy> Network<T> {
             flows: Vec::new(),
             free: Vec::new(),
             tolerance,
+            unsettled: 0,
             asked: Vec::new(),
             touched: Vec::new(),
             caps: Vec::new(),
@@ -107,6 +109,12 @@ impl<T: Copy> Network<T> {
             self.lines[line as usize].capacity = capacity.max(1.0);
             self.ask(line);
         }
+    }
+
+    /// How often a line was not asked for its level although something had changed there, because that had been done for so
+    /// many already.
+    pub(super) fn unsettled(&self) -> u64 {
+        self.unsettled
     }
 
     /// Bytes begin to move; [`reached`](Self::reached) tells when `mark` of them have.
@@ -224,6 +232,8 @@ impl<T: Copy> Network<T> {
             if left > 0 {
                 left -= 1;
                 self.ask_for_level(line, now);
+            } else {
+                self.unsettled += 1;
             }
             if next == self.asked.len() {
                 self.asked.clear();

@@ -56,6 +56,10 @@ pub struct Outcome {
     pub makespan: u64,
     /// Bytes moved in vain.
     pub wasted: u64,
+    /// Times that a host was told to dial more new hosts than it may, and refused.
+    pub dials_refused: u64,
+    /// Times that the rates on a line were left as they were, because too many others had to be looked at.
+    pub unsettled: u64,
     /// Verified bytes.
     pub useful: u64,
     /// Messages between server and clients, both ways.
@@ -105,6 +109,10 @@ pub struct Summary {
     pub message_bytes: u64,
     /// Transfers started.
     pub transfers: u64,
+    /// See [`Outcome::dials_refused`]: none, if the scheduler keeps what docs/protocol.md promises to clients.
+    pub dials_refused: u64,
+    /// See [`Outcome::unsettled`].
+    pub unsettled: u64,
     /// Readers: those that had to wait after they had begun.
     pub stalled_readers: usize,
     /// Readers: the longest from coming to the beginning; of those that never began, to their going or the end of the run.
@@ -153,6 +161,8 @@ impl Outcome {
             messages: self.messages,
             message_bytes: self.message_bytes,
             transfers: self.swarm.started,
+            dials_refused: self.dials_refused,
+            unsettled: self.unsettled,
             stalled_readers: self.hosts.iter().filter(|host| host.stalls > 0).count(),
             slowest_start: starts.fold(0.0, f64::max),
             unstarted_readers: readers().filter(|(outcome, host)| is_unstarted(outcome, host)).count(),

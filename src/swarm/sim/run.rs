@@ -263,6 +263,7 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
                 self.is_gone(id);
             }
         }
+        self.outcome.unsettled = self.network.unsettled();
         self.sample(true);
         self.outcome.swarm = self.swarm.stats();
         self.outcome
@@ -517,12 +518,16 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
             return;
         }
         let is_gone = !self.states[acceptor as usize].is_here;
-        let fails = if self.states[acceptor as usize].has_vanished {
-            Some(DIAL)
-        } else if is_gone || !self.host(acceptor).is_dialable || !self.may_dial(connector, acceptor) {
-            Some(2 * hop)
-        } else {
-            None
+        let may_dial = self.may_dial(connector, acceptor);
+        let fails = match () {
+            () if self.states[acceptor as usize].has_vanished => Some(DIAL),
+            () if is_gone || !self.host(acceptor).is_dialable => Some(2 * hop),
+            // It refuses, as a client does: that the swarm has to know how many it may dial is what a run is to show.
+            () if !may_dial => {
+                self.outcome.dials_refused += 1;
+                Some(0)
+            }
+            () => None,
         };
         if let Some(after) = fails {
             self.stop(transfer);

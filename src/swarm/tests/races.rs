@@ -14,6 +14,7 @@ fn worst(name: &str, seeds: u64, measure: impl Fn(&Summary) -> f64) -> f64 {
         let setup = scenario(name).expect("a known scenario").setup(seed);
         let summary = run(&setup).summary(&setup);
         assert_eq!(summary.finished, summary.takers, "{name}, seed {seed}: everybody has everything");
+        assert_eq!(summary.dials_refused, 0, "{name}, seed {seed}: nobody dials too many strangers");
         let measured = measure(&summary);
         println!("{name}, seed {seed}: {measured:.3} {summary:?}");
         measured
