@@ -7,10 +7,14 @@ use pdtp::swarm::sim::{Summary, run, scenario};
 fn play(name: &str, seed: u64) -> Summary {
     let setup = scenario(name).expect("a known scenario").setup(seed);
     let summary = run(&setup).summary(&setup);
-    println!("{name}, seed {seed}: {:.3} T*, {summary:?}", summary.makespan / summary.best);
+    println!("{name}, seed {seed}: {:.3?} T*, {summary:?}", summary.ratio());
     assert_eq!(summary.dials_refused, 0, "{name}, seed {seed}: nobody dials too many strangers");
     assert!(name == "streams" || summary.finished == summary.takers, "{name}, seed {seed}: {summary:?}");
     summary
+}
+
+fn ratio(summary: &Summary) -> f64 {
+    summary.ratio().expect("all come at once and stay")
 }
 
 #[test]
@@ -19,7 +23,7 @@ fn sixteen_and_sixty_four_equal_peers() {
         ["equal16", "equal64"].into_iter().flat_map(|name| (1..=8).map(move |seed| (name, seed)))
     {
         let summary = play(name, seed);
-        assert!(summary.makespan <= 1.05 * summary.best, "{}", summary.makespan / summary.best);
+        assert!(ratio(&summary) <= 1.05, "{summary:?}");
     }
 }
 
@@ -27,27 +31,23 @@ fn sixteen_and_sixty_four_equal_peers() {
 fn a_thousand_equal_peers() {
     for seed in 1..=3 {
         let summary = play("equal1000", seed);
-        assert!(summary.makespan <= 1.05 * summary.best, "{}", summary.makespan / summary.best);
+        assert!(ratio(&summary) <= 1.05, "{summary:?}");
     }
 }
 
 #[test]
 fn peers_that_differ_come_go_and_do_harm() {
     for seed in 1..=8 {
-        let ratio = |name| {
-            let summary = play(name, seed);
-            (summary.makespan / summary.best, summary)
-        };
-        assert!(ratio("halves").0 <= 1.08, "seed {seed}");
-        assert!(ratio("lognormal").0 <= 1.15, "seed {seed}");
+        assert!(ratio(&play("halves", seed)) <= 1.08, "seed {seed}");
+        assert!(ratio(&play("lognormal", seed)) <= 1.15, "seed {seed}");
         // The last to come are not to be done long after all others.
-        let churn = ratio("churn").1;
+        let churn = play("churn", seed);
         assert!(churn.mean <= 22.0 && churn.makespan <= 47.0, "seed {seed}");
         // Nor are those with thin uplinks to be left alone with the origin.
-        let leave = ratio("leave").1;
+        let leave = play("leave", seed);
         assert!(leave.mean <= 30.0 && leave.makespan <= 48.0, "seed {seed}");
-        let (ratio, summary) = ratio("hostile");
-        assert!(ratio <= 1.2 && summary.wasted <= 0.02, "seed {seed}");
+        let summary = play("hostile", seed);
+        assert!(ratio(&summary) <= 1.2 && summary.wasted <= 0.02, "seed {seed}");
     }
 }
 
@@ -56,7 +56,7 @@ fn a_frugal_origin_sends_about_one_copy() {
     for seed in 1..=2 {
         let summary = play("frugal1000", seed);
         assert!(summary.origin_copies <= 1.2, "{}", summary.origin_copies);
-        assert!(summary.makespan <= 1.1 * summary.best, "{}", summary.makespan / summary.best);
+        assert!(ratio(&summary) <= 1.1, "{summary:?}");
     }
 }
 
@@ -70,10 +70,12 @@ fn a_data_centre() {
     }
 }
 
+/// Everybody, from its own coming; what one's own line takes is less than T* here.
 #[test]
 fn a_crowd_that_comes_within_a_minute() {
     let summary = play("crowd2000", 1);
-    assert!(summary.p999 <= 1.2 * summary.best, "{summary:?}");
+    let best = summary.best_at_once.expect("all stay");
+    assert!(summary.slowest <= 1.2 * best, "{summary:?}");
 }
 
 /// One second, and two round trips of 20 ms.
@@ -89,5 +91,5 @@ fn readers_beside_downloads() {
 #[test]
 fn a_mirror_of_small_files() {
     let summary = play("mirror", 1);
-    assert!(summary.makespan <= 1.2 * summary.best, "{summary:?}");
+    assert!(ratio(&summary) <= 1.2, "{summary:?}");
 }

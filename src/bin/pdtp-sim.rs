@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -46,13 +46,18 @@ struct Cli {
     /// How much time of a giver's line is kept in flight beyond the round trips, ms (default: the scheduler's)
     #[arg(long)]
     margin: Option<f64>,
-    /// Writes one line per host here
+    /// Writes one line per host here: when it came, had all and began to read, bytes got and given, stalls. With --runs
+    /// one file for each seed: out.csv becomes out.1.csv, out.2.csv, …
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Writes one line per run here: makespan, T* where it has a meaning, mean, p50, p95, p99, p99.9, copies from the origin,
+    /// fairness, bytes wasted, messages and their bytes, transfers, readers' starts and stalls
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
     /// Prints the results as JSON, a line per run
     #[arg(long)]
     json: bool,
-    /// Draws who had all when, and who sent how much, as SVG
+    /// Draws who had all when, and who sent how much, as SVG; with --runs one file for each seed, as with --csv
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
 }
@@ -84,10 +89,30 @@ fn list() -> Result<(), Problem> {
 }
 
 fn play_all(cli: &Cli) -> Result<(), Problem> {
-    (cli.seed..cli.seed.saturating_add(cli.runs)).try_for_each(|seed| play(cli, seed))
+    let mut table = format!("{}\n", Summary::CSV_HEAD);
+    for seed in cli.seed..cli.seed.saturating_add(cli.runs) {
+        let (name, summary) = play(cli, seed)?;
+        writeln!(table, "{}", summary.csv(&name, seed))?;
+        // After each, so that nothing is lost if it is stopped.
+        if let Some(path) = &cli.summary {
+            std::fs::write(path, &table)?;
+        }
+    }
+    Ok(())
 }
 
-fn play(cli: &Cli, seed: u64) -> Result<(), Problem> {
+/// Where what is said of one run goes: of several, each has a file of its own.
+fn of_run(path: &Path, seed: u64, runs: u64) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!(".{seed}"));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    if runs > 1 { path.with_file_name(name) } else { path.to_owned() }
+}
+
+fn play(cli: &Cli, seed: u64) -> Result<(String, Summary), Problem> {
     let (name, mut setup) = match &cli.scenario {
         Some(name) => {
             let scenario = sim::scenario(name).ok_or_else(|| format!("no scenario {name:?}: see --list"))?;
@@ -123,27 +148,33 @@ fn play(cli: &Cli, seed: u64) -> Result<(), Problem> {
         io::stdout().write_all(text.as_bytes())?;
     }
     if let Some(path) = &cli.csv {
-        std::fs::write(path, outcome.csv())?;
+        std::fs::write(of_run(path, seed, cli.runs), outcome.csv())?;
     }
     if let Some(path) = &cli.plot {
-        sim::plot(&outcome, &format!("{name}, seed {seed}"), path)?;
+        sim::plot(&outcome, &format!("{name}, seed {seed}"), &of_run(path, seed, cli.runs))?;
     }
-    Ok(())
+    Ok((name, summary))
 }
 
 fn describe(name: &str, seed: u64, s: &Summary) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
-    writeln!(
-        text,
-        "{name} (seed {seed}): makespan {:.2} s = {:.3} T*, mean {:.2} s ({:.3} T*)",
-        s.makespan,
-        s.makespan / s.best,
-        s.mean,
-        s.mean / s.best
-    )?;
-    write!(text, "  at best: T* = {:.2} s in a fluid", s.best)?;
+    write!(text, "{name} (seed {seed}): makespan {:.2} s", s.makespan)?;
+    if let Some(best) = s.best {
+        write!(
+            text,
+            " = {:.3} T*, mean {:.2} s ({:.3} T*)\n  at best: T* = {best:.2} s in a fluid",
+            s.makespan / best,
+            s.mean,
+            s.mean / best
+        )?;
+    } else if let Some(best) = s.best_at_once {
+        write!(text, ", mean {:.2} s, slowest {:.2} s = {:.3} T*\n", s.mean, s.slowest, s.slowest / best)?;
+        write!(text, "  T* = {best:.2} s if all came at once; the slowest from its own coming")?;
+    } else {
+        write!(text, ", mean {:.2} s\n  no T*: some go, or not all want the same", s.mean)?;
+    }
     match s.best_in_pieces {
-        Some(best) => writeln!(text, ", {best:.2} s in pieces from an origin with a line like theirs")?,
+        Some(best) => writeln!(text, ", {best:.2} s in pieces (makespan {:.3} of that)", s.makespan / best)?,
         None => writeln!(text)?,
     }
     writeln!(
@@ -179,4 +210,17 @@ fn describe(name: &str, seed: u64, s: &Summary) -> Result<String, std::fmt::Erro
         )?;
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_run_of_several_has_a_file_of_its_own() {
+        let of = |path: &str, runs| of_run(Path::new(path), 3, runs);
+        assert_eq!(of("dir/out.csv", 1), Path::new("dir/out.csv"));
+        assert_eq!(of("dir/out.csv", 2), Path::new("dir/out.3.csv"));
+        assert_eq!(of("out", 2), Path::new("out.3"));
+    }
 }

@@ -23,7 +23,7 @@ fn worst(name: &str, seeds: u64, measure: impl Fn(&Summary) -> f64) -> f64 {
 }
 
 fn makespan(summary: &Summary) -> f64 {
-    summary.makespan / summary.best
+    summary.ratio().expect("all come at once and stay")
 }
 
 fn with_origin(up: f64, peers: &[Host], size: u64, seed: u64) -> Setup {
