@@ -41,6 +41,18 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "equal64", about: "64 peers", goal: "1.05 T*", build: |seed| equal(seed, 64) },
     Scenario { name: "equal1000", about: "1,000 peers", goal: "1.05 T*", build: |seed| equal(seed, 1000) },
     Scenario {
+        name: "pieces16",
+        about: "16 peers, and an origin of 10 Mbit/s like theirs",
+        goal: "1.08 of the optimum in pieces",
+        build: |seed| usual(seed, 10.0, peers(16, 10.0)),
+    },
+    Scenario {
+        name: "pieces64",
+        about: "the same with 64 peers",
+        goal: "1.06 of the optimum in pieces",
+        build: |seed| usual(seed, 10.0, peers(64, 10.0)),
+    },
+    Scenario {
         name: "frugal1000",
         about: "1,000 peers, the origin sends again only what no peer can",
         goal: "1.2 copies from the origin",

@@ -96,6 +96,15 @@ fn equal_peers_come_close_to_the_optimum() {
     assert!(ratio <= 1.05, "{ratio}");
 }
 
+/// Where the origin's line is like theirs there is a bound that knows of pieces.
+#[test]
+fn equal_peers_come_close_to_the_optimum_in_pieces() {
+    let ratio = worst("pieces16", 2, |summary| {
+        summary.makespan / summary.best_in_pieces.expect("equal uplinks, and one file")
+    });
+    assert!(ratio <= 1.08, "{ratio}");
+}
+
 /// Large pieces take long, and nobody is to depend on one giver meanwhile.
 #[test]
 fn large_files_are_no_slower_than_small_ones() {
