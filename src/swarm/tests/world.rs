@@ -1,12 +1,17 @@
 //! A world of peers around a [`Swarm`] that believes nothing: it keeps its own books of who has, wants and receives
 //! what, and checks every command against them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
+use crate::swarm::state::Counts;
 use crate::swarm::*;
 
 pub(super) const PIECE: u32 = 65_536;
+/// A client dials at most so many hosts, in so much time, that it has not dialled before (docs/protocol.md, section 8).
+const NEW_HOSTS: usize = 64;
+const NEW_HOSTS_IN_US: u64 = 10_000_000;
 
 #[derive(Debug)]
 pub(super) struct WorldPeer {
@@ -15,6 +20,9 @@ pub(super) struct WorldPeer {
     /// By file.
     pub(super) has: BTreeMap<u32, BTreeSet<u32>>,
     pub(super) wants: BTreeMap<u32, BTreeSet<u32>>,
+    /// Whom it has dialled, and when it dialled those that were new lately.
+    pub(super) known: BTreeSet<u32>,
+    dialled: VecDeque<Time>,
 }
 
 #[derive(Debug, Clone)]
@@ -29,6 +37,8 @@ pub(super) struct World {
     pub(super) peers: BTreeMap<u32, WorldPeer>,
     /// Number of pieces.
     pub(super) files: BTreeMap<u32, u32>,
+    /// Bytes, and those of a piece.
+    sizes: BTreeMap<u32, (u64, u32)>,
     /// Files that only origins may give.
     pub(super) no_peers: BTreeSet<u32>,
     pub(super) flights: BTreeMap<TransferId, Flight>,
@@ -67,6 +77,7 @@ impl World {
             now: Time(1_000_000),
             peers: BTreeMap::new(),
             files: BTreeMap::new(),
+            sizes: BTreeMap::new(),
             no_peers: BTreeSet::new(),
             flights: BTreeMap::new(),
             cancelled: Vec::new(),
@@ -169,6 +180,8 @@ impl World {
                     distrusted: false,
                     has: BTreeMap::new(),
                     wants: BTreeMap::new(),
+                    known: BTreeSet::new(),
+                    dialled: VecDeque::new(),
                 });
             }
             Event::Reachable { peer, ok } => {
@@ -180,7 +193,10 @@ impl World {
                 self.peers.remove(&peer.0);
             }
             Event::FileAdded { file, size, piece_size } => {
-                self.files.entry(file.0).or_insert(size.div_ceil(u64::from(*piece_size)) as u32);
+                if let Entry::Vacant(new) = self.files.entry(file.0) {
+                    new.insert(size.div_ceil(u64::from(*piece_size)) as u32);
+                    self.sizes.insert(file.0, (*size, *piece_size));
+                }
             }
             // All else says who comes first, and nothing here says who does.
             Event::FileRules { file, rules } if !rules.peers && self.files.contains_key(&file.0) => {
@@ -322,9 +338,93 @@ impl World {
         let times = if from.info.is_origin { 16 } else { 1 };
         assert!(busy(giver, |a| a.giver) < self.config.max_transfers_per_peer * times);
         assert!(busy(taker, |a| a.taker) < self.config.max_transfers_per_peer);
+        self.check_limits(&assignment);
+        self.dial(&assignment);
         self.starts.push(assignment.clone());
         let flight = Flight { assignment, done: BTreeSet::new() };
         assert!(self.flights.insert(transfer, flight).is_none(), "numbers are not used again");
+    }
+
+    /// Of a line that is known to carry no more than so much, no more is under way than that carries in the time for which it
+    /// is to be filled. How long messages take is what the swarm has learned; all else is reckoned anew.
+    fn check_limits(&self, assignment: &Assignment) {
+        let (from, to) = (&self.peers[&assignment.giver.0], &self.peers[&assignment.taker.0]);
+        let is_rushed = assignment.reason == Reason::Deadline;
+        let state = &self.swarm.state;
+        let Config { in_flight, .. } = &self.config;
+        let piece = self.sizes.values().map(|size| u64::from(size.1)).max().unwrap_or(0);
+        let most = |limit: u64, cover_us: u64| {
+            (limit * cover_us / 1_000_000 + 2 * piece).clamp(in_flight.start, in_flight.end)
+        };
+        // Origins are told more than their lines carry where their takers' are what is full.
+        if let Some(limit) = from.info.up_limit.filter(|_| !from.info.is_origin) {
+            let cover = state.peers[state.peer_ids[&assignment.giver]].up.cover(&state.config);
+            // What cannot wait may fill it twice as far.
+            let most = most(limit, cover) * if is_rushed { 2 } else { 1 };
+            let under_way = self.under_way(|other| other.giver == assignment.giver);
+            assert!(
+                under_way < most,
+                "{under_way} of {most} bytes under way from {limit} a second: {assignment:?}"
+            );
+        }
+        if let Some(limit) = to.info.down_limit.filter(|_| !is_rushed && !state.has_priorities) {
+            let down = &state.peers[state.peer_ids[&assignment.taker]].down;
+            // Four times as long as a giver's; who is alone, for half a second.
+            let most = most(limit, (4 * down.cover(&state.config)).max(self.config.alone_us));
+            let under_way = self.under_way(|other| other.taker == assignment.taker);
+            assert!(
+                under_way < most,
+                "{under_way} of {most} bytes under way to {limit} a second: {assignment:?}"
+            );
+        }
+    }
+
+    /// Bytes that have not come yet of some of what is under way. What is on its way to or from one who does not answer, or was
+    /// ordered when nobody else was there, is in nobody's way.
+    fn under_way(&self, of: impl Fn(&Assignment) -> bool) -> u64 {
+        let state = &self.swarm.state;
+        let all = state.peer_ids.values().flat_map(|&giver| state.giving(giver));
+        let uncounted: BTreeSet<_> = all
+            .filter(|&key| state.transfers[key].counts != Counts::Yes)
+            .map(|key| state.transfers[key].id)
+            .collect();
+        let flights =
+            self.flights.iter().filter(|(id, flight)| of(&flight.assignment) && !uncounted.contains(*id));
+        flights.map(|(_, flight)| self.missing_bytes(flight)).sum()
+    }
+
+    fn missing_bytes(&self, flight: &Flight) -> u64 {
+        let (size, piece_size) = self.sizes[&flight.assignment.file.0];
+        let bytes = |piece: &u32| {
+            let from = u64::from(*piece) * u64::from(piece_size);
+            (size - from).min(u64::from(piece_size))
+        };
+        flight
+            .assignment
+            .pieces
+            .clone()
+            .filter(|piece| !flight.done.contains(piece))
+            .map(|piece| bytes(&piece))
+            .sum()
+    }
+
+    /// One side dials the other, and would refuse to if that were too many new ones.
+    fn dial(&mut self, assignment: &Assignment) {
+        let Assignment { giver, taker, taker_dials, .. } = *assignment;
+        let (connector, acceptor) = if taker_dials { (taker, giver) } else { (giver, taker) };
+        if self.peers[&acceptor.0].info.is_origin {
+            return;
+        }
+        let now = self.now;
+        let peer = self.peers.get_mut(&connector.0).expect("it is here");
+        if !peer.known.insert(acceptor.0) {
+            return;
+        }
+        while peer.dialled.front().is_some_and(|&at| now.since(at) >= NEW_HOSTS_IN_US) {
+            peer.dialled.pop_front();
+        }
+        peer.dialled.push_back(now);
+        assert!(peer.dialled.len() <= NEW_HOSTS, "{connector:?} dials too many strangers");
     }
 
     /// Whether anybody here could send anybody something that is wanted, as far as the books say.
