@@ -9,23 +9,41 @@ use crate::swarm::dice::Dice;
 use crate::swarm::*;
 
 const FILES: [u32; 4] = [1, 7, 64, 150];
+/// So many numbers of peers are enough for most things to happen often.
+const FEW: usize = 12;
 
 struct Chaos {
     world: World,
     dice: Dice,
+    /// Numbers of peers that may be here.
+    peers: usize,
     /// Transfers that have ended, which somebody may still speak of.
     old: Vec<TransferId>,
 }
 
 impl Chaos {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, peers: usize) -> Self {
         let config = Config { seed, retry_us: 100_000, stall_us: 2_000_000, ..Config::default() };
-        let mut chaos = Self { world: World::new(config), dice: Dice::new(seed), old: vec![TransferId(0)] };
+        let (world, dice) = (World::new(config), Dice::new(seed));
+        let mut chaos = Self { world, dice, peers, old: vec![TransferId(0)] };
         if chaos.chance(80) {
             chaos.world.join(0, origin());
         }
         for (id, &pieces) in FILES.iter().enumerate() {
             chaos.world.add_file(id as u32, pieces);
+        }
+        chaos
+    }
+
+    /// From 40 to 300 are here from the start, and have and want something.
+    fn of_many(seed: u64) -> Self {
+        let mut chaos = Self::new(seed, 40 + Dice::new(seed).below(261));
+        for id in 1..chaos.peers as u32 {
+            let info = chaos.some_info();
+            chaos.world.join(id, info);
+            let (file, pieces) = (chaos.some_file().0, chaos.some_pieces());
+            chaos.world.provide(id, file, pieces);
+            chaos.world.request(id, chaos.dice.below(FILES.len()) as u32);
         }
         chaos
     }
@@ -36,7 +54,7 @@ impl Chaos {
 
     /// A peer; perhaps one that is not here.
     fn somebody(&mut self) -> PeerId {
-        PeerId(self.dice.below(12) as u32)
+        PeerId(self.dice.below(self.peers) as u32)
     }
 
     fn some_file(&mut self) -> FileId {
@@ -208,8 +226,7 @@ impl Chaos {
     }
 }
 
-fn play(seed: u64, steps: usize) {
-    let mut chaos = Chaos::new(seed);
+fn play(mut chaos: Chaos, steps: usize) {
     for _ in 0..steps {
         chaos.step();
     }
@@ -226,12 +243,118 @@ fn play(seed: u64, steps: usize) {
 
 #[test]
 fn nothing_breaks_whatever_happens() {
-    for_all(seeds(0..500), |seed| play(seed, 300));
+    for_all(seeds(0..500), |seed| play(Chaos::new(seed, FEW), 300));
 }
 
 #[test]
 fn nothing_breaks_in_a_long_life() {
-    for_all(10_000..10_010, |seed| play(seed, 10_000));
+    for_all(seeds(10_000..10_010), |seed| play(Chaos::new(seed, FEW), 10_000));
+}
+
+/// What begins only where there are many: acquaintances (above 32), candidates taken by chance, whole crowds (from 100 on).
+#[test]
+fn nothing_breaks_in_a_crowd() {
+    for_all(seeds(20_000..20_004), |seed| play(Chaos::of_many(seed), 2000));
+}
+
+/// Whoever wants something gets all of it, from the origin or from one who had it first, also who comes when all others have met
+/// as many as they will.
+#[test]
+fn a_crowd_has_all_in_the_end() {
+    for_all(seeds(30_000..30_003), |seed| {
+        let mut dice = Dice::new(seed);
+        let (peers, pieces) = (40 + dice.below(261) as u32, 8 + dice.below(24) as u32);
+        let has_origin = dice.below(2) == 0;
+        let undialable = dice.below(60);
+        let mut world = World::new(Config { seed, ..Config::default() });
+        world.add_file(0, pieces);
+        world.join(0, if has_origin { origin() } else { peer() });
+        if !has_origin {
+            world.provide(0, 0, 0..pieces);
+        }
+        let (first, mut late) = (1..=peers / 10 * 9, peers / 10 * 9 + 1..=peers);
+        let come = |world: &mut World, id: u32, dice: &mut Dice| {
+            let mut limit =
+                |percent| (dice.below(100) < percent).then(|| 200_000 + dice.below(4_000_000) as u64);
+            let (up_limit, down_limit) = (limit(50), limit(20));
+            let reachable = dice.below(100) >= undialable;
+            world.join(id, PeerInfo { reachable, up_limit, down_limit, ..peer() });
+            world.request(id, 0);
+        };
+        for id in first {
+            come(&mut world, id, &mut dice);
+        }
+        loop {
+            // Of the oldest, with what its line may take; some fail.
+            let oldest = dice.below(world.flights.len().clamp(1, 50));
+            if let Some(&transfer) = world.flights.keys().nth(oldest) {
+                world.now = world.now.plus(dice.below(400) as u64);
+                match dice.below(50) {
+                    0 => world.end(transfer, Err(FailureKind::Timeout)),
+                    _ => world.complete(transfer),
+                }
+                continue;
+            }
+            let mut waited = 0;
+            while world.flights.is_empty() && world.something_is_possible() {
+                assert!(waited < 20, "nothing in 10 s: {:?} lack something", who_lacks(&world, pieces));
+                world.pass(500_000);
+                waited += 1;
+            }
+            if world.flights.is_empty() {
+                let Some(id) = late.next() else { break };
+                come(&mut world, id, &mut dice);
+            }
+        }
+        assert_eq!(who_lacks(&world, pieces), [0; 0], "of {peers}");
+        world.swarm.check_books();
+        world.everybody_leaves();
+    });
+}
+
+/// Circles of acquaintances are never full where all others come and go: whoever stays could dial new ones all the time.
+#[test]
+fn in_a_crowd_that_comes_and_goes_nobody_dials_too_many() {
+    let (mut world, mut dice) = (World::new(Config { seed: 1, ..Config::default() }), Dice::new(1));
+    let stay = 0..3;
+    world.add_file(0, 3000);
+    for id in stay.clone() {
+        world.join(id, peer());
+        world.request(id, 0);
+    }
+    // Among fewer peers the swarm does not look at whom they have dialled.
+    for id in 10..42 {
+        world.join(id, peer());
+    }
+    for round in 1..60u32 {
+        let visitors = round * 100..round * 100 + 50;
+        for id in visitors.clone() {
+            // Others cannot bring what they have, and each has something of its own.
+            world.join(id, PeerInfo { puts: false, ..peer() });
+            let first = (id % 100 + round % 20 * 50) * 3;
+            world.provide(id, 0, first..first + 3);
+        }
+        while let Some(&transfer) = world.flights.keys().nth(dice.below(world.flights.len().max(1))) {
+            world.now = world.now.plus(500);
+            world.complete(transfer);
+        }
+        world.pass(200_000);
+        world.complete_all();
+        for id in visitors {
+            world.send(Event::PeerLeft { peer: PeerId(id) });
+        }
+    }
+    for id in stay {
+        // World looks at each 10 s of it: as many as 64 in the first of them, and 32 in each that follows, or nearly so.
+        let dialled = world.peers[&id].known.len();
+        assert!(dialled >= 60, "{dialled} in {:?}", world.now);
+    }
+    world.everybody_leaves();
+}
+
+fn who_lacks(world: &World, pieces: u32) -> Vec<u32> {
+    let all = world.peers.iter().filter(|(_, peer)| !peer.info.is_origin).map(|(&id, _)| id);
+    all.filter(|&id| world.has(id, 0) < pieces as usize).collect()
 }
 
 proptest! {

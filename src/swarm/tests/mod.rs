@@ -1,7 +1,8 @@
 //! The scheduler's promises: single rules ([`rules`]), all rules under random events ([`chaos`]), and how close to
 //! the optimum whole downloads come ([`races`]).
 //!
-//! `PDTP_SEEDS=FIRST..END` has random swarms played with other seeds, and more of them (`make check-slow` does).
+//! `PDTP_SEEDS=FIRST..END` has random swarms played with other seeds, and more of them (`make check-slow` does): all
+//! of them, so name the test as well when one seed of it is to be repeated.
 
 mod chaos;
 mod properties;
