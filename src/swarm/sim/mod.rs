@@ -23,4 +23,4 @@ pub use plot::plot;
 pub use report::{HostOutcome, Outcome, Sample, Summary, best, best_in_pieces};
 pub use run::{run, run_with};
 pub use scenario::{SCENARIOS, Scenario, scenario};
-pub use setup::{FileSpec, Host, MBIT, MIB, SECOND, Setup, Wants};
+pub use setup::{EXACT, FileSpec, Host, MBIT, MIB, SECOND, Setup, Wants};

@@ -7,6 +7,8 @@ use crate::swarm::Config;
 pub const MBIT: f64 = 125_000.0;
 /// Bytes in a MiB.
 pub const MIB: u64 = 1 << 20;
+/// A [`tolerance`](Setup::tolerance) that changes nothing that could be seen.
+pub const EXACT: f64 = 1e-6;
 /// Microseconds in a second.
 pub const SECOND: u64 = 1_000_000;
 
@@ -150,7 +152,7 @@ pub struct Setup {
 impl Setup {
     /// With hosts and files, and all else as usual.
     pub fn new(seed: u64, hosts: Vec<Host>, files: Vec<FileSpec>) -> Self {
-        let tolerance = if hosts.len() > 2000 { 0.02 } else { 1e-6 };
+        let tolerance = if hosts.len() > 2000 { 0.02 } else { EXACT };
         Self {
             config: Config { seed, ..Config::default() },
             hosts,
