@@ -109,7 +109,8 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "streams",
-        about: "200 readers at 4 Mbit/s, 200 downloads, 10% of all leave in a minute and others come",
+        about: "200 readers of 120 MiB at 4 Mbit/s, 200 downloads of 256 MiB, origin 100 Mbit/s; 10% of all leave in a minute \
+                and others come, for 300 s",
         goal: "no stalls, starts within 1.04 s",
         build: streams,
     },
