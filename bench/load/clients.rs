@@ -101,6 +101,8 @@ impl Control<'_> {
             while let Some(body) = self.frames.next_body().map_err(|error| error.to_string())? {
                 match Message::parse(&body).map_err(|error| error.to_string())? {
                     Message::Ping(_) => self.send(wire::Pong {}).await?,
+                    // Of one that is over: it has come while a body was read, or crossed the word of its end.
+                    Message::Cancel(_) => {}
                     Message::Notice(_)
                     | Message::Reachable(_)
                     | Message::Waiting(_)

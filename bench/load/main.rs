@@ -1,14 +1,15 @@
 //! `pdtp-load`: what thousands of clients cost `pdtpd`.
 //!
 //! ```text
-//! cargo run --profile sim --example pdtp-load -- [CLIENTS] [--processes N] [--pdtpd PATH] [--json]
+//! cargo run --profile sim --example pdtp-load -- [CLIENTS] [--processes N] [--servers N] [--pdtpd PATH] [--json]
 //! ```
 //!
 //! Starts `pdtpd`, has 20,000 clients on addresses of 127.0.0.0/8 connect, register, download a file of 16 KiB, check it
 //! and hold on, and tells what that cost the server: memory for each client, processor time for each download. Then
-//! four clients download 1 GiB in pieces of 4 MiB, and the bytes of their control connections are counted.
-//! The clients are spread over several processes, so that it is the number of descriptors of `pdtpd` that limits them;
-//! where that is too small for all, as many come as it lets in.
+//! four clients download 1 GiB in pieces of 4 MiB from it, and the bytes of their control connections are counted.
+//! The clients are spread over several processes, and where one `pdtpd` may not have descriptors for all of them, there are
+//! as many `pdtpd` as that takes (or as `--servers` says, if that is more), which serve the same directory. What they cost is
+//! added up. Ends with 1 if a goal is missed.
 
 mod clients;
 
@@ -16,7 +17,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -201,48 +202,128 @@ fn raise_descriptor_limit() -> u64 {
     limit.rlim_cur
 }
 
-fn main() {
-    /// Before anything is measured: buffers, threads, the hash of the file.
-    const WARM: usize = 200;
-    /// Downloads at once, each of which has a connection more.
-    const AT_ONCE: usize = 128;
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == "--worker") {
-        return Worker::work(&arguments[1..]);
-    }
-    let mut clients = 20_000;
-    let mut processes = 2;
-    let mut as_json = false;
-    // target/PROFILE/examples/pdtp-load
-    let mut program = std::env::current_exe()
-        .ok()
-        .and_then(|own| Some(own.parent()?.parent()?.join("pdtpd")))
-        .unwrap_or_else(|| PathBuf::from("pdtpd"));
-    let mut args = arguments.into_iter();
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--pdtpd" => program = args.next().expect("--pdtpd PATH").into(),
-            "--json" => as_json = true,
-            "--processes" => {
-                processes =
-                    args.next().and_then(|n| n.parse().ok()).filter(|&n| n > 0).expect("--processes N")
-            }
-            number => {
-                clients = number.parse().unwrap_or_else(|_| panic!("{number}: not a number of clients"))
+/// Before anything is measured: buffers, threads, the hash of the file. So many clients for each server.
+const WARM: usize = 200;
+/// Downloads at once, each of which has a connection more.
+const AT_ONCE: usize = 128;
+/// What is judged: the number in the report, what it is, and the most that it may be.
+const GOALS: [(&str, &str, Option<f64>); 3] = [
+    ("pdtpd_kib_per_client", "KiB of pdtpd for each client", Some(16.0)),
+    ("pdtpd_cpu_us_per_download", "µs of pdtpd's processor time for each download", None),
+    ("control_mb_per_gb", "MB on control connections for each GB of payload, pieces of 4 MiB", Some(1.0)),
+];
+
+/// What to do.
+struct Plan {
+    clients: usize,
+    /// In which they live.
+    processes: usize,
+    servers: usize,
+    as_json: bool,
+    program: PathBuf,
+}
+
+impl Plan {
+    fn of(arguments: Vec<String>) -> Self {
+        // target/PROFILE/examples/pdtp-load
+        let beside = |own: PathBuf| Some(own.parent()?.parent()?.join("pdtpd"));
+        let program = std::env::current_exe().ok().and_then(beside).unwrap_or_else(|| "pdtpd".into());
+        let mut plan = Self { clients: 20_000, processes: 2, servers: 1, as_json: false, program };
+        let mut args = arguments.into_iter();
+        let number = |arg: &str, text: Option<String>| {
+            let number = text.and_then(|n| n.parse().ok()).filter(|&n: &usize| n > 0);
+            number.unwrap_or_else(|| panic!("{arg}: a number"))
+        };
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--pdtpd" => plan.program = args.next().expect("--pdtpd PATH").into(),
+                "--json" => plan.as_json = true,
+                "--processes" => plan.processes = number(&arg, args.next()),
+                "--servers" => plan.servers = number(&arg, args.next()),
+                clients => plan.clients = number("CLIENTS", Some(clients.to_owned())),
             }
         }
+        // What pdtpd keeps for files, and some for its own use.
+        let for_files = |descriptors: u64| (descriptors / 32).clamp(512, 8192);
+        let allowed = raise_descriptor_limit();
+        let each = usize::try_from(allowed.saturating_sub(for_files(allowed))).unwrap_or(usize::MAX);
+        let each = each.saturating_sub(WARM + AT_ONCE).max(1);
+        plan.servers = plan.servers.max(plan.clients.div_ceil(each));
+        // Each of them speaks to one server, and may have no more descriptors than that.
+        plan.processes = plan.processes.max(plan.servers).next_multiple_of(plan.servers);
+        if plan.servers > 1 {
+            eprintln!("{} pdtpd, each of which may have {allowed} descriptors (ulimit -Hn)", plan.servers);
+        }
+        plan
     }
-    // What pdtpd keeps for files, and some for its own use.
-    let for_files = |descriptors: u64| (descriptors / 32).clamp(512, 8192);
-    let allowed = raise_descriptor_limit();
-    let possible =
-        usize::try_from(allowed - for_files(allowed)).unwrap_or_default().saturating_sub(WARM + AT_ONCE);
-    if possible < clients {
-        eprintln!(
-            "pdtpd may have {allowed} descriptors here (ulimit -Hn): {possible} clients instead of {clients}"
-        );
-        clients = possible;
+
+    /// Many clients, a small file.
+    async fn crowd(&self, served: &Path) -> serde_json::Value {
+        let servers: Vec<_> = (0..self.servers).map(|_| Server::start(&self.program, served, &[])).collect();
+        let crowd = |server: &Server, clients, at_once| Crowd {
+            server: server.address,
+            path: "/small".to_owned(),
+            clients,
+            at_once,
+        };
+        let mut workers = Vec::new();
+        let mut first = 0;
+        for server in &servers {
+            workers.push(Worker::start(&crowd(server, WARM, AT_ONCE), first));
+            first += WARM;
+        }
+        let warm = first;
+        wait_for_workers(&workers, warm).await;
+        let memory = || servers.iter().map(Server::memory_kib).sum::<u64>();
+        let cpu = || servers.iter().map(Server::cpu_s).sum::<f64>();
+        let (memory_before, cpu_before, began) = (memory(), cpu(), Instant::now());
+        for process in 0..self.processes {
+            let part = (self.clients + warm - first) / (self.processes - process);
+            let server = &servers[process % servers.len()];
+            workers.push(Worker::start(&crowd(server, part, (AT_ONCE / self.processes).max(1)), first));
+            first += part;
+        }
+        wait_for_workers(&workers, self.clients + warm).await;
+        let seconds = began.elapsed().as_secs_f64();
+        let cpu_us = (cpu() - cpu_before) * 1e6 / self.clients as f64;
+        let kib = memory().saturating_sub(memory_before) as f64 / self.clients as f64;
+        // They hold on.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        wait_for_workers(&workers, self.clients + warm).await;
+        eprintln!("{} hold on: {kib:.1} KiB and {cpu_us:.0} µs for each, {seconds:.1} s", self.clients);
+        serde_json::json!({
+            "clients": self.clients,
+            "servers": self.servers,
+            "processes": self.processes,
+            "seconds": seconds,
+            "pdtpd_kib_per_client": kib,
+            "pdtpd_cpu_us_per_download": cpu_us,
+        })
     }
+
+    /// Few clients, a large file.
+    async fn large(&self, served: &Path, report: &mut serde_json::Value) {
+        let (end, stay) = watch::channel(true);
+        let totals = Arc::new(Totals::default());
+        let server = Server::start(&self.program, served, &["--piece-size", "4M"]);
+        let crowd = Crowd { server: server.address, path: "/large".to_owned(), clients: 4, at_once: 4 };
+        start(&crowd, 0, &totals, &stay);
+        wait_for(&totals, 4).await;
+        let gb = totals.payload_bytes.load(Relaxed) as f64 / 1e9;
+        let control = totals.control_bytes.load(Relaxed) as f64 / 1e6 / gb;
+        let _ = end.send(false);
+        report["control_mb_per_gb"] = control.into();
+        report["transfers_of_4_mib_pieces"] = totals.transfers.load(Relaxed).into();
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == "--worker") {
+        Worker::work(&arguments[1..]);
+        return ExitCode::SUCCESS;
+    }
+    let plan = Plan::of(arguments);
     let served = tempfile::tempdir_in(if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "." })
         .expect("a scratch directory");
     fs::write(served.path().join("small"), vec![7; 16 * 1024]).expect("write");
@@ -250,64 +331,27 @@ fn main() {
     fs::write(served.path().join("large"), large).expect("write");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let report = runtime.block_on(async {
-        let server = Server::start(&program, served.path(), &[]);
-        let crowd =
-            |clients, at_once| Crowd { server: server.address, path: "/small".to_owned(), clients, at_once };
-        let mut workers = vec![Worker::start(&crowd(WARM, AT_ONCE), 0)];
-        wait_for_workers(&workers, WARM).await;
-        let (memory, cpu, began) = (server.memory_kib(), server.cpu_s(), Instant::now());
-        let mut first = WARM;
-        for process in 0..processes {
-            let part = (clients + WARM - first) / (processes - process);
-            workers.push(Worker::start(&crowd(part, (AT_ONCE / processes).max(1)), first));
-            first += part;
-        }
-        wait_for_workers(&workers, clients + WARM).await;
-        let seconds = began.elapsed().as_secs_f64();
-        let cpu_us = (server.cpu_s() - cpu) * 1e6 / clients as f64;
-        let kib = server.memory_kib().saturating_sub(memory) as f64 / clients as f64;
-        // They hold on.
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        wait_for_workers(&workers, clients + WARM).await;
-        drop((workers, server));
-        eprintln!("{clients} hold on: {kib:.1} KiB and {cpu_us:.0} µs for each, {seconds:.1} s");
-
-        let (end, stay) = watch::channel(true);
-        let totals = Arc::new(Totals::default());
-        let server = Server::start(&program, served.path(), &["--piece-size", "4M"]);
-        let crowd = Crowd { server: server.address, path: "/large".to_owned(), clients: 4, at_once: 4 };
-        start(&crowd, 0, &totals, &stay);
-        wait_for(&totals, 4).await;
-        let gb = totals.payload_bytes.load(Relaxed) as f64 / 1e9;
-        let control = totals.control_bytes.load(Relaxed) as f64 / 1e6 / gb;
-        let _ = end.send(false);
-        serde_json::json!({
-            "clients": clients,
-            "processes": processes,
-            "seconds": seconds,
-            "pdtpd_kib_per_client": kib,
-            "pdtpd_cpu_us_per_download": cpu_us,
-            "control_mb_per_gb": control,
-            "transfers_of_4_mib_pieces": totals.transfers.load(Relaxed),
-        })
+        let mut report = plan.crowd(served.path()).await;
+        plan.large(served.path(), &mut report).await;
+        report
     });
-    if as_json {
+    let number = |key: &str| report[key].as_f64().unwrap_or(f64::NAN);
+    let is_met = |&(key, _, goal): &(&str, &str, Option<f64>)| goal.is_none_or(|goal| number(key) <= goal);
+    if plan.as_json {
         println!("{report}");
-        return;
+    } else {
+        println!(
+            "{} clients connected to {} pdtpd, downloaded 16 KiB each and held on, in {:.1} s",
+            plan.clients,
+            plan.servers,
+            number("seconds")
+        );
+        for one in &GOALS {
+            let judged = one.2.map_or_else(String::new, |goal| {
+                format!("   goal {goal}   {}", if is_met(one) { "met" } else { "MISSED" })
+            });
+            println!("{:10.2} {}{judged}", number(one.0), one.1);
+        }
     }
-    let number = |key: &str| report[key].as_f64().unwrap_or_default();
-    println!(
-        "{clients} clients connected, downloaded 16 KiB each and held on, in {:.1} s",
-        number("seconds")
-    );
-    for (key, what, goal) in [
-        ("pdtpd_kib_per_client", "KiB of pdtpd for each client", Some(16.0)),
-        ("pdtpd_cpu_us_per_download", "µs of pdtpd's processor time for each download", None),
-        ("control_mb_per_gb", "MB on control connections for each GB of payload, pieces of 4 MiB", Some(1.0)),
-    ] {
-        let judged = goal.map_or_else(String::new, |goal| {
-            format!("   goal {goal}   {}", if number(key) <= goal { "met" } else { "MISSED" })
-        });
-        println!("{:10.2} {what}{judged}", number(key));
-    }
+    if GOALS.iter().all(is_met) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
