@@ -37,6 +37,9 @@ struct Cli {
     /// Uplink of the origin, Mbit/s
     #[arg(long, default_value_t = 20.0)]
     origin: f64,
+    /// Networks that the peers are spread over, one after the other, as /24s; 0: the server knows nothing of networks
+    #[arg(long, default_value_t = 0)]
+    networks: u16,
     /// Size of the file, MiB
     #[arg(long, default_value_t = 32)]
     size: u64,
@@ -55,7 +58,7 @@ struct Cli {
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
     /// Writes one line per run here: makespan, T* where it has a meaning, mean, p50, p95, p99, p99.9, copies from the origin,
-    /// fairness, bytes wasted, messages and their bytes, transfers, readers' starts and stalls
+    /// fairness, what stayed in its network, bytes wasted, messages and their bytes, transfers, readers' starts and stalls
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
     /// Prints the results as JSON, a line per run
@@ -135,6 +138,10 @@ fn play(cli: &Cli, seed: u64) -> Result<(String, Summary), Problem> {
             .filter(|host| !host.is_origin)
             .for_each(|host| host.delay = (rtt * 500.0) as u64);
     }
+    for (host, at) in setup.hosts.iter_mut().filter(|host| !host.is_origin).zip(0..) {
+        let at: u64 = at;
+        host.network = at.checked_rem(cli.networks.into()).map(|network| network as u16);
+    }
     if let Some(margin) = cli.margin {
         setup.config.margin_us = (margin * 1000.0) as u64;
     }
@@ -199,6 +206,9 @@ fn describe(name: &str, seed: u64, s: &Summary) -> Result<String, std::fmt::Erro
         s.messages,
         s.message_bytes as f64 / 1e6
     )?;
+    if s.near > 0.0 {
+        writeln!(text, "  {:.1}% of what peers sent stayed in its network", s.near * 100.0)?;
+    }
     if s.dials_refused > 0 {
         writeln!(text, "  {} times a host was told to dial more new ones than it may", s.dials_refused)?;
     }

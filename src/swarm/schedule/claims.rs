@@ -20,9 +20,11 @@ pub(super) type Claim = (Reverse<i32>, bool, bool, i64, u8, i64);
 /// (in a crowd, more).
 pub(super) type OriginClaim = (Reverse<i32>, bool, (bool, bool), bool, (Reverse<Time>, bool), i64);
 
-/// Who took so many pieces more than another comes after it even where it is nearer: whoever is far from all others is never farther
-/// behind them than that.
-const NEARNESS: u64 = 8;
+/// Who took this part of a file more than another comes after it even where it is nearer: whoever is far from all others is never
+/// farther behind them than that.
+const NEARNESS: u64 = 16;
+/// Nor farther than this at the giver's rate, seconds.
+const NEARNESS_S: u64 = 4;
 
 impl Swarm {
     pub(super) fn priority_of(&self, member: Key<Member>) -> i32 {
@@ -44,7 +46,9 @@ impl Swarm {
         let (peer, file) = (&self.state.peers[m.peer], &self.state.files[m.file]);
         let priority = Reverse(file.rules.priority);
         let balance = peer.balance(now);
-        let step = NEARNESS * u64::from(file.piece_size) / (NEW_US / 1_000_000);
+        let g = &self.state.peers[giver];
+        let most = g.up.rate_or(self.state.config.initial_up, g.info.up_limit).saturating_mul(NEARNESS_S);
+        let step = (file.size / NEARNESS).min(most) / (NEW_US / 1_000_000);
         // To a power of two: this is asked of every candidate.
         let roughly = balance >> step.max(1).ilog2();
         let distance = self.distance(giver, m.peer);

@@ -49,6 +49,7 @@ impl Swarm {
             return false;
         };
         let t = &self.state.transfers[flight];
+        let age = now.since(t.started);
         let (from, is_overdue) = (t.giver, t.expected.get().is_none_or(|at| at <= now));
         // Version 2 cannot be told to stop.
         if ![from, to].iter().all(|&side| self.state.peers[side].info.runs) {
@@ -59,12 +60,16 @@ impl Swarm {
         let pieces = if is_overdue { 1 } else { t.missing().count().max(1) as u64 };
         let left = self.left_us(t, now) * if is_overdue { 1 } else { before } / pieces;
         let Some((time, giver, _)) = self.quickest(taker, piece, Some(from), now, work) else { return false };
-        let cover = self.state.peers[giver].up.cover(&self.state.config);
-        if left < 2 * time.saturating_add(cover) {
+        // If it is its own line that it waits for, nobody can bring it sooner. And whoever was asked gets as much time as the next one
+        // would need, or what two cannot bring quickly would be asked from one and the other in turns.
+        let peer = &self.state.peers[to];
+        let queue = peer.down.queue_us(peer.info.down_limit).unwrap_or(0);
+        let time = time.max(queue).saturating_add(self.state.peers[giver].up.cover(&self.state.config));
+        if left < 2 * time || age < time {
             return false;
         }
         self.call_off(flight, out);
-        if is_overdue && !self.state.peers[from].is_origin() {
+        if !self.state.peers[from].is_origin() {
             // Or it would be sent the next piece from there.
             self.state.keep_apart(from, to, FailureKind::Slow, now);
         }

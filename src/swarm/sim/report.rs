@@ -62,6 +62,8 @@ pub struct Outcome {
     pub unsettled: u64,
     /// Verified bytes.
     pub useful: u64,
+    /// Those of them that stayed in a network.
+    pub near: u64,
     /// Messages between server and clients, both ways.
     pub messages: u64,
     /// Their bytes.
@@ -106,6 +108,8 @@ pub struct Summary {
     pub origin_copies: f64,
     /// Jain's index of the rates at which takers got what they got: 1 = all the same.
     pub fairness: f64,
+    /// Bytes that peers sent within their networks, as a part of all that peers sent.
+    pub near: f64,
     /// Bytes moved in vain, as a part of all bytes moved.
     pub wasted: f64,
     /// The same in bytes.
@@ -167,6 +171,7 @@ impl Outcome {
             p999: at(0.999),
             origin_copies: self.swarm.origin_bytes as f64 / setup.bytes() as f64,
             fairness: sum * sum / (rates.len() as f64 * squares),
+            near: self.near as f64 / self.swarm.peer_bytes.max(1) as f64,
             wasted: self.wasted as f64 / moved.max(1) as f64,
             wasted_bytes: self.wasted,
             messages: self.messages,
@@ -209,7 +214,7 @@ impl Summary {
 
     /// What the fields of [`csv`](Self::csv) are.
     pub const CSV_HEAD: &str = "scenario,seed,takers,finished,makespan_s,t_star_s,makespan_per_t_star,t_star_at_once_s,\
-        slowest_s,pieces_s,mean_s,p50_s,p95_s,p99_s,p999_s,origin_copies,fairness,wasted_bytes,wasted_part,messages,\
+        slowest_s,pieces_s,mean_s,p50_s,p95_s,p99_s,p999_s,origin_copies,fairness,near_part,wasted_bytes,wasted_part,messages,\
         message_bytes,transfers,dials_refused,slowest_start_s,unstarted_readers,stalled_readers";
 
     /// One line of a table of runs. What has no meaning is empty.
@@ -234,6 +239,7 @@ impl Summary {
             number(self.p999),
             number(self.origin_copies),
             number(self.fairness),
+            number(self.near),
             self.wasted_bytes.to_string(),
             number(self.wasted),
             self.messages.to_string(),

@@ -3,6 +3,7 @@
 mod reader;
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use self::reader::Reader;
 use super::agenda::Agenda;
@@ -377,7 +378,11 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
             runs: true,
             up_limit: None,
             down_limit: None,
-            address: None,
+            // Where in its network it is, nobody asks.
+            address: host.network.map(|network| {
+                let [far, near] = [network / 16, network % 16].map(|part| (part % 256) as u8);
+                IpAddr::from([10, far, near, 1])
+            }),
         };
         if host.is_origin {
             return self.handle(Event::PeerJoined { peer, info });
@@ -646,6 +651,10 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
     fn got(&mut self, from: u32, to: u32, bytes: u64, is_whole_file: bool, hop: u64) {
         self.outcome.hosts[from as usize].given += bytes;
         self.outcome.hosts[to as usize].got += bytes;
+        let [giver, taker] = [from, to].map(|id| self.host(id).network);
+        if giver.is_some() && giver == taker {
+            self.outcome.near += bytes;
+        }
         self.sample(false);
         let state = &mut self.states[to as usize];
         state.lacks -= bytes;

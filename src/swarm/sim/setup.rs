@@ -33,6 +33,8 @@ pub struct Host {
     pub vanishes: Option<u64>,
     /// When its lines become others: up and down.
     pub changes: Option<(u64, f64, f64)>,
+    /// Its network, a /24 in the /16 of sixteen of them, if the server is to know of one.
+    pub network: Option<u16>,
     /// Whether others can dial it.
     pub is_dialable: bool,
     /// Whether it sends nothing but wrong bytes.
@@ -80,6 +82,7 @@ impl Host {
             leaves: None,
             vanishes: None,
             changes: None,
+            network: None,
             is_dialable: true,
             lies: false,
             has_all: false,

@@ -328,3 +328,35 @@ fn the_same_setup_has_the_same_outcome() {
     );
     assert_ne!(one.csv(), other.csv());
 }
+
+/// What comes of 16 peers when the server knows in which networks they are.
+fn in_networks(network: impl Fn(usize) -> Option<u16>, seed: u64) -> (Outcome, Summary) {
+    let at = |index| Host { network: network(index), ..peer(10.0, 50.0) };
+    let setup = with_origin(20.0, &(0..16).map(at).collect::<Vec<_>>(), 32 * MIB, seed);
+    let outcome = run(&setup);
+    let summary = outcome.summary(&setup);
+    (outcome, summary)
+}
+
+/// By chance a fifth would stay.
+#[test]
+fn most_stays_in_its_network_and_that_takes_no_longer() {
+    for seed in 0..3 {
+        let (_, unknown) = in_networks(|_| None, seed);
+        let (_, known) = in_networks(|index| Some(index as u16 % 4), seed);
+        assert!(known.near > 0.6, "{seed}: {}", known.near);
+        assert!(known.makespan < 1.01 * unknown.makespan, "{seed}: {} {}", known.makespan, unknown.makespan);
+    }
+}
+
+#[test]
+fn who_is_far_from_all_others_is_done_with_them() {
+    for seed in 0..3 {
+        let (_, unknown) = in_networks(|_| None, seed);
+        let (outcome, known) = in_networks(|index| Some(u16::from(index == 7) * 100), seed);
+        // The origin is the first of the hosts.
+        let far = outcome.hosts[8].done.unwrap() as f64 / 1e6;
+        assert!(far < 1.02 * unknown.makespan, "{seed}: {far} {}", unknown.makespan);
+        assert!(known.makespan < 1.02 * unknown.makespan, "{seed}: {} {}", known.makespan, unknown.makespan);
+    }
+}

@@ -367,7 +367,8 @@ impl World {
                 "{under_way} of {most} bytes under way from {limit} a second: {assignment:?}"
             );
         }
-        if let Some(limit) = to.info.down_limit.filter(|_| !is_rushed && !state.has_priorities) {
+        let has_priorities = state.file_ids.values().any(|&file| state.files[file].rules.priority != 0);
+        if let Some(limit) = to.info.down_limit.filter(|_| !is_rushed && !has_priorities) {
             let down = &state.peers[state.peer_ids[&assignment.taker]].down;
             // Four times as long as a giver's; who is alone, for half a second.
             let most = most(limit, (4 * down.cover(&state.config)).max(self.config.alone_us));
