@@ -116,6 +116,11 @@ impl Friends {
         met.find(other, self.len()).map_or_else(Met::default, |place| met.met(place))
     }
 
+    /// Whether the two have met.
+    pub(super) fn knows(&self, other: Key<Peer>) -> bool {
+        self.met.as_ref().is_some_and(|met| met.find(other, self.len()).is_some())
+    }
+
     /// Whether one more stranger may be dialled.
     pub(super) fn may_dial(&self, now: Time) -> bool {
         self.made_up_for(now) > 0 || self.dialled < STRANGERS

@@ -80,7 +80,10 @@ impl Swarm {
         // Whom the giver dials, it brings the pieces to.
         let may_be_brought = t.info.reachable && g.info.puts && t.info.puts;
         if self.state.peers.len() <= FEW {
-            return match (g.info.reachable, may_be_brought) {
+            // But many may come and go.
+            let may_dial = |one: &Peer, other| one.friends.may_dial(now) || one.friends.met(other).out;
+            let taker_can = g.info.reachable && may_dial(t, giver);
+            return match (taker_can, may_be_brought && may_dial(g, taker)) {
                 (true, true) => Some(!turned),
                 (false, false) => None,
                 (taker_dials, _) => Some(taker_dials),
@@ -89,7 +92,7 @@ impl Swarm {
         let met = if asks == giver { g.friends.met(taker) } else { t.friends.met(giver) };
         let (giver_has, taker_has) = if asks == giver { (met.out, met.back) } else { (met.back, met.out) };
         let have_met = giver_has || taker_has;
-        let has_room = || g.friends.len() < friends::MOST && t.friends.len() < friends::MOST;
+        let has_room = || self.state.has_room_for(giver, taker) && self.state.has_room_for(taker, giver);
         if !have_met && !has_room() {
             return None;
         }
@@ -118,7 +121,8 @@ impl Swarm {
         }
         let friends = &state.peers[peer].friends;
         // Who knows so many that it may meet no stranger need not look at any.
-        let may_meet = friends.len() < friends::MOST || bag.len() < MANY;
+        let may_meet =
+            friends.len() < friends::MOST || bag.len() < MANY || state.peers[peer].needs.is_empty();
         let start = self.dice.below(friends.len());
         let looked_at = friends.len().min(SAMPLE).min(*work);
         *work -= looked_at;

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::{Alarm, Alarmed, Flight, Member, Peer, State};
 use crate::swarm::bits::{Pieces, mask, touched};
+use crate::swarm::friends;
 use crate::swarm::rates::{Link, Mark};
 use crate::swarm::slab::Key;
 use crate::swarm::types::*;
@@ -219,9 +220,33 @@ impl State {
     fn meet(&mut self, dials: Key<Peer>, other: Key<Peer>, now: Time) {
         // The origin may always be dialled.
         if !self.peers[dials].is_origin() && !self.peers[other].is_origin() {
+            for (one, other) in [(dials, other), (other, dials)] {
+                if let Some(spare) = self.spare_friend(one, other) {
+                    self.peers[one].friends.forget(spare);
+                    self.peers[spare].friends.forget(one);
+                }
+            }
             self.peers[dials].friends.meet(other, true, now);
             self.peers[other].friends.meet(dials, false, now);
         }
+    }
+
+    /// Whether a peer may get acquainted with another.
+    pub(in crate::swarm) fn has_room_for(&self, one: Key<Peer>, other: Key<Peer>) -> bool {
+        self.peers[one].friends.len() < friends::MOST || self.spare_friend(one, other).is_some()
+    }
+
+    /// Whose acquaintance a peer gives up for that of another, if it has to: neither of the two needs anything any more, so it is of no
+    /// use to them. Of some that are looked at; the same each time, until somebody is met.
+    fn spare_friend(&self, one: Key<Peer>, other: Key<Peer>) -> Option<Key<Peer>> {
+        const LOOK: usize = 4;
+        let Peer { friends, needs, .. } = &self.peers[one];
+        if friends.len() < friends::MOST || !needs.is_empty() || friends.knows(other) {
+            return None;
+        }
+        let start = other.number() as usize;
+        let some = (0..LOOK).map(|step| friends.at((start + step) % friends.len()));
+        some.into_iter().find(|&friend| self.peers[friend].needs.is_empty())
     }
 
     /// How long to wait for a sign of life of a transfer of `bytes`: the time all that is under way there needs, and

@@ -314,7 +314,14 @@ fn a_crowd_has_all_in_the_end() {
 
 /// Circles of acquaintances are never full where all others come and go: whoever stays could dial new ones all the time.
 #[test]
-fn in_a_crowd_that_comes_and_goes_nobody_dials_too_many() {
+fn among_many_and_few_who_come_and_go_nobody_dials_too_many() {
+    // Among no more than 32 the swarm looks at whom they have dialled in another way.
+    for residents in [32, 0] {
+        come_and_go(residents);
+    }
+}
+
+fn come_and_go(residents: u32) {
     let (mut world, mut dice) = (World::new(Config { seed: 1, ..Config::default() }), Dice::new(1));
     let stay = 0..3;
     world.add_file(0, 3000);
@@ -322,8 +329,7 @@ fn in_a_crowd_that_comes_and_goes_nobody_dials_too_many() {
         world.join(id, peer());
         world.request(id, 0);
     }
-    // Among fewer peers the swarm does not look at whom they have dialled.
-    for id in 10..42 {
+    for id in 10..10 + residents {
         world.join(id, peer());
     }
     for round in 1..60u32 {

@@ -1,7 +1,7 @@
 //! Whole downloads in the simulator, against what is possible at best. What takes longer than a moment without
 //! optimisation is in `tests/swarm_goals.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::swarm::sim::{
     FileSpec, Host, MBIT, MIB, Outcome, SECOND, Setup, Summary, run, run_with, scenario,
@@ -359,4 +359,24 @@ fn who_is_far_from_all_others_is_done_with_them() {
         assert!(far < 1.02 * unknown.makespan, "{seed}: {far} {}", unknown.makespan);
         assert!(known.makespan < 1.02 * unknown.makespan, "{seed}: {} {}", known.makespan, unknown.makespan);
     }
+}
+/// Where everybody knows as many as it may, and all have everything, an acquaintance with somebody who lacks something is worth
+/// more than one of those.
+#[test]
+fn who_comes_late_to_many_who_are_done_gets_it_from_as_many_as_it_may_know() {
+    let late = Host { arrives: 150 * SECOND, ..peer(10.0, 200.0) };
+    let setup = with_origin(20.0, &[vec![peer(10.0, 50.0); 80], vec![late]].concat(), 64 * MIB, 1);
+    let mut givers = BTreeSet::new();
+    let outcome = run_with(&setup, |_, command, _| {
+        if let Command::Start(start) = command
+            && start.taker == PeerId(81)
+        {
+            givers.insert(start.giver);
+        }
+    });
+    let late = &outcome.hosts[81];
+    let took = (late.done.unwrap() - late.arrived) as f64 / 1e6;
+    // As long as its line takes for it, and a little more; four would need 10 s.
+    let best = (64 * MIB) as f64 / (200.0 * MBIT);
+    assert!(took < 1.4 * best && givers.len() > 24, "{took} s, at best {best} s, {} givers", givers.len());
 }
