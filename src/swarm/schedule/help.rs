@@ -96,7 +96,7 @@ impl Swarm {
 
     /// How much longer a transfer will take, microseconds, as far as is known. The longer one is overdue, the longer it
     /// will take.
-    pub(super) fn left_us(&self, t: &Transfer, now: Time) -> u64 {
+    fn left_us(&self, t: &Transfer, now: Time) -> u64 {
         match t.expected.get() {
             Some(at) if at > now => at.since(now),
             Some(at) => now.since(at),

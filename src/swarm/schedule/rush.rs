@@ -49,23 +49,25 @@ impl Swarm {
             return false;
         };
         let t = &self.state.transfers[flight];
-        let age = now.since(t.started);
-        let (from, is_overdue) = (t.giver, t.expected.get().is_none_or(|at| at <= now));
+        // Before it should be here it may well come.
+        let late = match t.expected.get() {
+            Some(at) => now.since(at),
+            None => now.since(t.started),
+        };
+        let from = t.giver;
         // Version 2 cannot be told to stop.
         if ![from, to].iter().all(|&side| self.state.peers[side].info.runs) {
             return false;
         }
-        // Pieces of a run come one after the other.
-        let before = t.missing().take_while(|&missing| missing <= piece).count() as u64;
-        let pieces = if is_overdue { 1 } else { t.missing().count().max(1) as u64 };
-        let left = self.left_us(t, now) * if is_overdue { 1 } else { before } / pieces;
-        let Some((time, giver, _)) = self.quickest(taker, piece, Some(from), now, work) else { return false };
-        // If it is its own line that it waits for, nobody can bring it sooner. And whoever was asked gets as much time as the next one
-        // would need, or what two cannot bring quickly would be asked from one and the other in turns.
+        // If it is its own line that it waits for, nobody can bring it sooner.
         let peer = &self.state.peers[to];
         let queue = peer.down.queue_us(peer.info.down_limit).unwrap_or(0);
-        let time = time.max(queue).saturating_add(self.state.peers[giver].up.cover(&self.state.config));
-        if left < 2 * time || age < time {
+        if late < 2 * queue.max(self.state.config.margin_us) {
+            return false;
+        }
+        let Some((time, giver, _)) = self.quickest(taker, piece, Some(from), now, work) else { return false };
+        let cover = self.state.peers[giver].up.cover(&self.state.config);
+        if late < 2 * time.max(queue).saturating_add(cover) {
             return false;
         }
         self.call_off(flight, out);
