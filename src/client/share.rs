@@ -155,7 +155,8 @@ impl Offer {
             };
             let held = match offered {
                 Ok(held) => held,
-                Err(_) if self.shared.is_cancelled() => break ShareState::Ended,
+                // What fails because the client is ending has not failed.
+                Err(_) if self.shared.is_cancelled() || inner.is_closing() => break ShareState::Ended,
                 Err(error) => break ShareState::Failed(error),
             };
             self.enter(inner, ShareState::Offered);

@@ -180,8 +180,7 @@ impl Swarm {
     fn serve_taker(&mut self, taker: Key<Peer>, now: Time, out: &mut Vec<Command>) {
         let mut work = WORK;
         while let Some(reader) = self.state.peers[taker].urgent()
-            && ((std::env::var("NORESCUE").is_err() && self.rescue(reader, now, &mut work, out))
-                || self.rush(reader, now, &mut work, out))
+            && (self.rescue(reader, now, &mut work, out) || self.rush(reader, now, &mut work, out))
         {}
         loop {
             let peer = &self.state.peers[taker];
