@@ -23,25 +23,37 @@ fn skip() -> bool {
     skip
 }
 
-#[test]
-fn long_random_sequences_of_calls_break_nothing() {
+/// So many sequences of so many calls at random, each from nothing. `PDTP_SEED` has one long one played instead, from that seed.
+fn call_at_random(seed: u32, steps: u32, sequences: u32) {
     if skip() {
         return;
     }
     let served = make_tree(&[("file.bin", 3_000_000), ("small", 300), ("empty", 0), ("sub/x", 900_000)]);
     let server = Pdtpd::start(served.path(), &[] as &[&str]);
     let program = c::compile("cc", "tests/c/fuzz.c");
-    // Many short ones, each from nothing, and a few long ones.
-    let plans: Vec<[String; 3]> = match std::env::var("PDTP_SEED") {
-        Ok(seed) => vec![[seed, "3000".into(), "1".into()]],
-        Err(_) => [["1000", "150", "2000"], ["100", "3000", "20"]].map(|plan| plan.map(str::to_owned)).into(),
+    let plan = match std::env::var("PDTP_SEED") {
+        Ok(seed) => [seed, "3000".to_owned(), "1".to_owned()],
+        Err(_) => [seed, steps, sequences].map(|number| number.to_string()),
     };
-    for [seed, steps, sequences] in plans {
-        let dir = scratch();
-        let mut command = Command::new(program.path());
-        command.args([&seed, &steps, &sequences, &server.uri("/"), dir.path().to_str().unwrap()]);
-        Proc::spawn(command).finish(LONG_PATIENCE).expect(0);
-    }
+    let dir = scratch();
+    let mut command = Command::new(program.path());
+    command.args(plan).args([&server.uri("/"), dir.path().to_str().unwrap()]);
+    Proc::spawn(command).finish(LONG_PATIENCE).expect(0);
+}
+
+#[test]
+fn a_thousand_random_sequences_of_calls_break_nothing() {
+    call_at_random(1000, 150, 1000);
+}
+
+#[test]
+fn another_thousand_random_sequences_of_calls_break_nothing() {
+    call_at_random(2000, 150, 1000);
+}
+
+#[test]
+fn long_random_sequences_of_calls_break_nothing() {
+    call_at_random(100, 3000, 20);
 }
 
 #[test]
