@@ -42,12 +42,15 @@ impl Swarm {
         out: &mut Vec<Command>,
     ) -> bool {
         let m = &self.state.members[taker];
-        let Some(piece) = m.reader().map(|reader| reader.position()) else { return false };
         let to = m.peer;
+        // Where it was when it was last heard of it has probably got on from: to the first piece that is missing.
+        let piece = m.reader().and_then(|reader| {
+            let range = reader.at_once(now, self.state.files[m.file].piece_size);
+            first(&range, |index| !m.have.word(index))
+        });
+        let Some(piece) = piece else { return false };
         let flight = m.flights.iter().find(|flight| flight.pieces.contains(&piece));
-        let Some(flight) = flight.map(|flight| flight.transfer).filter(|_| !m.have.contains(piece)) else {
-            return false;
-        };
+        let Some(flight) = flight.map(|flight| flight.transfer) else { return false };
         let t = &self.state.transfers[flight];
         // Before it should be here it may well come.
         let late = match t.expected.get() {

@@ -292,6 +292,32 @@ fn what_a_reader_stands_still_without_is_taken_over_from_who_does_not_send_it() 
     assert_eq!(taken_over(&[PeerInfo { reachable: false, puts: false, ..peer() }]), None);
 }
 
+/// A reader says where it is once in a while; what it waits for is not there.
+#[test]
+fn what_a_reader_stands_still_without_is_found_behind_what_it_has() {
+    let mut world = world();
+    world.join(0, origin());
+    world.add_file(0, 400);
+    world.join(1, with_up(1_000_000));
+    world.provide(1, 0, 0..400);
+    world.join(9, PeerInfo { gives: false, ..peer() });
+    reads(&mut world, 9, 0, 0);
+    let stuck = |flight: &Flight| flight.assignment.giver == PeerId(1) && flight.assignment.pieces.start > 0;
+    let mut late = None;
+    for _ in 0..400 {
+        world.pass(10_000);
+        late = late.or_else(|| world.flights.iter().find(|(_, flight)| stuck(flight)).map(|(&id, _)| id));
+        // All else comes.
+        let others: Vec<_> = world.flights.keys().copied().filter(|&id| Some(id) != late).collect();
+        others.into_iter().for_each(|id| world.complete(id));
+        if late.is_some_and(|late| world.cancelled.contains(&late)) {
+            return;
+        }
+        assert!(late.is_none() || world.now < Time(3_000_000), "it was not taken over");
+    }
+    panic!("nothing was sent by peer 1");
+}
+
 /// It is not as if every piece that takes its time were asked for twice.
 #[test]
 fn what_comes_in_time_is_not_taken_over() {
