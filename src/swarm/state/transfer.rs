@@ -245,8 +245,8 @@ impl State {
             return None;
         }
         let start = other.number() as usize;
-        let some = (0..LOOK).map(|step| friends.at((start + step) % friends.len()));
-        some.into_iter().find(|&friend| self.peers[friend].needs.is_empty())
+        let mut some = (0..LOOK).map(|step| friends.at((start + step) % friends.len()));
+        some.find(|&friend| self.peers[friend].needs.is_empty())
     }
 
     /// How long to wait for a sign of life of a transfer of `bytes`: the time all that is under way there needs, and

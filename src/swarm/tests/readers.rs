@@ -297,11 +297,14 @@ fn what_a_reader_stands_still_without_is_taken_over_from_who_does_not_send_it() 
 fn what_a_reader_stands_still_without_is_found_behind_what_it_has() {
     let mut world = world();
     world.join(0, origin());
-    world.add_file(0, 400);
+    // So long that it is not over meanwhile.
+    world.add_file(0, 40_000);
     world.join(1, with_up(1_000_000));
-    world.provide(1, 0, 0..400);
+    world.provide(1, 0, 0..40_000);
     world.join(9, PeerInfo { gives: false, ..peer() });
-    reads(&mut world, 9, 0, 0);
+    let (peer, file) = (PeerId(9), FileId(0));
+    let window = Some(0..40_000);
+    world.send(Event::Request { peer, file, pieces: 0..u32::MAX, order: Order::Rarest, window });
     let stuck = |flight: &Flight| flight.assignment.giver == PeerId(1) && flight.assignment.pieces.start > 0;
     let mut late = None;
     for _ in 0..400 {
@@ -311,6 +314,11 @@ fn what_a_reader_stands_still_without_is_found_behind_what_it_has() {
         let others: Vec<_> = world.flights.keys().copied().filter(|&id| Some(id) != late).collect();
         others.into_iter().for_each(|id| world.complete(id));
         if late.is_some_and(|late| world.cancelled.contains(&late)) {
+            let has = &world.peers[&9].has[&0];
+            assert!(has.contains(&0) && has.len() < 30_000, "{}", has.len());
+            let run = &world.starts.iter().find(|start| Some(start.transfer) == late).unwrap().pieces;
+            let again = world.starts.iter().rfind(|start| run.contains(&start.pieces.start)).unwrap();
+            assert_eq!((again.giver, again.reason), (PeerId(0), Reason::Deadline), "{run:?}");
             return;
         }
         assert!(late.is_none() || world.now < Time(3_000_000), "it was not taken over");
