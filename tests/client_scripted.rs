@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use common::{PATIENCE, scratch, wait_until};
 use pdtp::client::{
-    ErrorKind, EventBody, EventMask, Overwrite, ReaderOptions, Request, Seeding, SessionState, Target,
+    ErrorKind, EventBody, EventMask, Flow, Overwrite, ReaderOptions, Request, Seeding, SessionState, Target,
+    Tuning,
 };
 use pdtp::content::{PieceHashes, hash_piece};
 use pdtp::wire::token::{self, Method, Secret, TokenScope};
@@ -378,6 +379,49 @@ fn what_a_reader_has_left_behind_is_called_off() {
     assert_eq!(reader.read(&mut some, Some(Duration::ZERO)).unwrap(), PIECE as usize);
     assert!(some == bytes[13 * PIECE as usize..][..PIECE as usize]);
     drop((reader, go_on));
+}
+
+/// Who knows where a stream stands can see what it waits for. Asking for more tells it, but here all was asked for at once.
+#[test]
+fn a_stream_that_has_asked_for_everything_goes_on_telling_where_it_is() {
+    const MIB: u64 = 1 << 20;
+    let served = Served::new(42, 160 * PIECE as usize);
+    let (honest, server) = (HttpPeer::honest(served.bytes.clone()), Server::start());
+    let client = client(|_| {});
+    let session = open(&client, &server);
+    let (sender, taken) = mpsc::channel();
+    let request = Request {
+        path: UrlPath::parse("/file").unwrap(),
+        target: Target::Stream(Box::new(move |_, bytes| {
+            sender.send(bytes.len()).unwrap();
+            Flow::Continue
+        })),
+        overwrite: Overwrite::default(),
+        recursive: false,
+        expect_root: None,
+        verify: None,
+        keys: Vec::new(),
+        tuning: Tuning { pace: 500_000, ..Tuning::default() },
+    };
+    let transfer = session.start(request, 0).unwrap();
+    let mut peer = server.welcome();
+    let first = until_request(&mut peer, &served);
+    assert_eq!((first.position, first.pace), (Some(0), Some(500_000)));
+    let here = 100 * u64::from(PIECE);
+    peer.send(served.transfer(1, honest.address, 0..here));
+    let told = until_request(&mut peer, &served);
+    assert!(told.position.is_some_and(|position| (MIB..=here).contains(&position)), "{told:?}");
+    assert_eq!(
+        (told.window, told.pace, told.order),
+        (first.window, first.pace, Some(wire::Order::Sequential))
+    );
+    assert!(
+        told.range.is_some_and(|range| range.max < Some(range.min + u64::from(PIECE))),
+        "nothing new: {told:?}"
+    );
+    peer.send(served.transfer(2, honest.address, here..served.all().end));
+    transfer.wait(WAIT).unwrap();
+    assert_eq!(taken.try_iter().sum::<usize>(), served.bytes.len());
 }
 
 #[test]

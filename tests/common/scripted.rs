@@ -341,7 +341,7 @@ pub fn until_request(peer: &mut Peer, served: &Served) -> wire::Request {
             Message::AskInfo(ask) => peer.send(served.tell_info(&ask)),
             Message::AskHashes(ask) => peer.send(served.tell_hashes(&ask)),
             Message::Request(request) => return request,
-            Message::Provide(_) | Message::Unprovide(_) | Message::Unrequest(_) => {}
+            Message::Provide(_) | Message::Unprovide(_) | Message::Unrequest(_) | Message::Progress(_) => {}
             message => panic!("unexpected {message:?}"),
         }
     }

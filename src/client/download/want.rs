@@ -104,10 +104,13 @@ impl Asked {
     /// All bytes before that one.
     pub(super) fn already(bytes: u64, held: &Held, want: &Want) -> Self {
         let bytes = bytes.min(held.layout.size());
-        let readers = match want {
+        let mut readers = match want {
             Want::Readers(source) => Asking::already(bytes, held, source.first_window),
             _ => Asking::default(),
         };
+        if matches!(want, Want::Stream { .. }) {
+            readers.told(0, STREAM_WINDOW);
+        }
         Self { until: held.layout.touched(0..bytes).end, is_partial: false, goal: bytes, readers }
     }
 
@@ -122,8 +125,12 @@ impl Asked {
         if let Want::Readers(source) = want {
             return self.readers.follow(conn, held, store, source).await;
         }
-        self.more(conn, held, store, want.scope(&held.layout, self.until)).await?;
-        self.readers.point(conn, held, store, held.source().as_deref()).await
+        let scope = want.scope(&held.layout, self.until);
+        self.more(conn, held, store, scope).await?;
+        let Some(position) = scope.position else {
+            return self.readers.point(conn, held, store, held.source().as_deref()).await;
+        };
+        self.readers.tell(conn, held, store, (position, STREAM_WINDOW, scope.pace), self.until).await
     }
 
     /// Asks for more, if there is more to be asked for now.
@@ -155,6 +162,9 @@ impl Asked {
                 early: None,
             };
             conn.send(request).await?;
+            if let Some(position) = position {
+                self.readers.told(position, STREAM_WINDOW);
+            }
             asked += 1;
             if asked == MAX_RANGES {
                 self.until = run.end;

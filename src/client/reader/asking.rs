@@ -64,7 +64,7 @@ impl Asking {
                     left = Some(missing.start);
                     break 'asking;
                 }
-                self.request(conn, held, missing, urgent).await?;
+                self.request(conn, held, missing, urgent, None).await?;
                 asked += 1;
             }
         }
@@ -108,13 +108,38 @@ impl Asking {
                 && let Some(missing) = missing_in(0..held.layout.count(), &store.pieces()).next()
             {
                 // Nobody reads any more.
-                self.request(conn, held, missing, None).await?;
+                self.request(conn, held, missing, None, None).await?;
             }
             return Ok(());
         };
         let (views, have) = (source.views(), store.pieces());
         let urgent = view::most_urgent(&views, &held.layout, &have);
         self.aim(conn, held, &have, urgent).await
+    }
+
+    /// The server has been told that somebody reads there.
+    pub(in crate::client) fn told(&mut self, position: u64, window: u64) {
+        self.aim = Some(View { position, window, waits: false });
+    }
+
+    /// Says where a stream is, and how fast it will go on, if the server does not know: pieces up to `until` were asked for.
+    /// Where all that it will ever need was asked for, nothing else would tell.
+    pub(in crate::client) async fn tell(
+        &mut self,
+        conn: &Conn,
+        held: &Held,
+        store: &PieceStore,
+        (position, window, pace): (u64, u64, Option<u64>),
+        until: u32,
+    ) -> Result<(), Gone> {
+        let at = held.layout.piece_at(position);
+        let view = View { position, window, waits: !store.has(at) };
+        // In version 2 nobody has a place.
+        if conn.old().is_some() || !view::is_news(self.aim, view) {
+            return Ok(());
+        }
+        let Some(missing) = (at..until).find(|&piece| !store.has(piece)) else { return Ok(()) };
+        self.request(conn, held, missing..missing + 1, Some(view), pace).await
     }
 
     async fn aim(
@@ -127,7 +152,7 @@ impl Asking {
         let Some(urgent) = urgent.filter(|&urgent| view::is_news(self.aim, urgent)) else { return Ok(()) };
         let from = held.layout.piece_at(urgent.position);
         let Some(missing) = missing_in(from..held.layout.count(), have).next() else { return Ok(()) };
-        self.request(conn, held, missing.start..missing.start + 1, Some(urgent)).await
+        self.request(conn, held, missing.start..missing.start + 1, Some(urgent), None).await
     }
 
     async fn request(
@@ -136,6 +161,7 @@ impl Asking {
         held: &Held,
         pieces: Range<u32>,
         aim: Option<View>,
+        pace: Option<u64>,
     ) -> Result<(), Gone> {
         // A window of nothing would be no reader at all.
         let least = u64::from(held.layout.piece_size().bytes());
@@ -147,7 +173,7 @@ impl Asking {
             order: aim.map(|_| Order::Sequential),
             position: aim.map(|aim| aim.position),
             window: aim.map(|aim| aim.window.max(least)),
-            pace: None,
+            pace,
             early: None,
         })
         .await
