@@ -48,7 +48,10 @@ impl Swarm {
             let range = reader.at_once(now, self.state.files[m.file].piece_size);
             first(&range, |index| !m.have.word(index))
         });
-        let Some(piece) = piece else { return false };
+        // Nobody is to be asked for what is on its way, but not wanted any more.
+        let Some(piece) = piece.filter(|piece| m.want.iter().any(|range| range.contains(piece))) else {
+            return false;
+        };
         let flight = m.flights.iter().find(|flight| flight.pieces.contains(&piece));
         let Some(flight) = flight.map(|flight| flight.transfer) else { return false };
         let t = &self.state.transfers[flight];
@@ -64,6 +67,9 @@ impl Swarm {
         }
         // If it is its own line that it waits for, nobody can bring it sooner.
         let peer = &self.state.peers[to];
+        if peer.is_quiet() {
+            return false;
+        }
         let queue = peer.down.queue_us(peer.info.down_limit).unwrap_or(0);
         if late < 2 * queue.max(self.state.config.margin_us) {
             return false;

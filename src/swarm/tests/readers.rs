@@ -326,6 +326,28 @@ fn what_a_reader_stands_still_without_is_found_behind_what_it_has() {
     panic!("nothing was sent by peer 1");
 }
 
+/// Then it may come from where it is on its way, and from nobody else.
+#[test]
+fn what_is_not_wanted_any_more_is_not_asked_of_others() {
+    let mut world = world();
+    world.add_file(0, 400);
+    world.join(1, with_up(1_000_000));
+    world.provide(1, 0, 0..400);
+    world.join(9, PeerInfo { gives: false, ..peer() });
+    reads(&mut world, 9, 0, 0);
+    let late = *world.flights.iter().find(|(_, flight)| flight.assignment.pieces.contains(&0)).unwrap().0;
+    world.join(2, with_up(1_000_000));
+    world.provide(2, 0, 0..400);
+    world.send(Event::Unrequest { peer: PeerId(9), file: FileId(0), pieces: 0..1 });
+    for _ in 0..300 {
+        world.pass(10_000);
+        let others: Vec<_> = world.flights.keys().copied().filter(|&id| id != late).collect();
+        others.into_iter().for_each(|id| world.complete(id));
+    }
+    let asked = world.starts.iter().filter(|start| start.pieces.contains(&0)).count();
+    assert_eq!(asked, 1);
+}
+
 /// It is not as if every piece that takes its time were asked for twice.
 #[test]
 fn what_comes_in_time_is_not_taken_over() {
