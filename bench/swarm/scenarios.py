@@ -40,6 +40,8 @@ SCENARIOS = {s.name: s for s in (
     Scenario("leave", "half of the peers 2 up, half 18; each leaves when it is done", MIXED, leaves=True),
     Scenario("fail", "4 of 16 are lost on the way: two vanish without a word, two are killed", EQUAL,
              fails=((5, 2, "vanish"), (8, 5, "kill"), (11, 9, "vanish"), (14, 13, "kill"))),
+    Scenario("outage", "half of 16 vanish at once, without a word, after 8 s", EQUAL,
+             fails=tuple((8, index, "vanish") for index in range(0, 16, 2))),
     Scenario("fast", "16 peers of 10 up and 50 down, all at once, and an origin of 200", EQUAL, origin=200,
              rivals=("bittorrent", "http")),
     Scenario("ample", "16 peers of 4 up and 10 down, all at once, and an origin of 200, enough for all of them", ((4, 10),) * 16,

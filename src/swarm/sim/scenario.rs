@@ -84,6 +84,12 @@ pub const SCENARIOS: &[Scenario] = &[
         build: hostile,
     },
     Scenario {
+        name: "outage",
+        about: "16 peers, half of which vanish at once, without a word, after 8 s",
+        goal: "makespan 23.25 s, mean 22.6 s",
+        build: outage,
+    },
+    Scenario {
         name: "kraken",
         about: "2,600 hosts of 300 MB/s each way, 5 origins of as much, 3 GB, in one data centre (1 ms)",
         goal: "p50 10.5 s, p99 12 s, p99.9 13 s",
@@ -188,6 +194,12 @@ fn hostile(seed: u64) -> Setup {
         host.lies = index % 20 == 7;
         host.vanishes = (index % 10 == 3).then(|| dice.below(28 * SECOND as usize) as u64);
     }
+    usual(seed, 20.0, hosts)
+}
+
+fn outage(seed: u64) -> Setup {
+    let mut hosts = peers(16, 10.0);
+    hosts.iter_mut().step_by(2).for_each(|host| host.vanishes = Some(8 * SECOND));
     usual(seed, 20.0, hosts)
 }
 

@@ -289,8 +289,8 @@ impl Peer {
         self.info.is_quiet
     }
 
-    /// How long after the latest time for which something was expected of it, it is taken for gone, microseconds; it is pinged
-    /// when half of that has passed. Who was always punctual is missed soon.
+    /// How long something of it may be late, microseconds: a part of that passes before it is pinged, and half of it before one that
+    /// was pinged is taken for gone. Who was always punctual is missed soon.
     pub(in crate::swarm) fn patience(&self, config: &Config) -> u64 {
         let usual = config.silence_us;
         match self.up.latest().max(self.down.latest()) {

@@ -13,6 +13,8 @@ use crate::swarm::types::*;
 
 /// The time until one that does not answer is pinged again doubles at most this often.
 pub(in crate::swarm) const MAX_DOUBLINGS: u32 = 2;
+/// Of the patience with a peer, this part passes after something should have been heard of it before it is pinged.
+const HASTE: u64 = 4;
 /// Transfers under way at once. The lowest bits of a transfer's number say where it is kept, so that no map is needed; the
 /// others are counted up.
 pub(super) const MOST_TRANSFERS: usize = 1 << 24;
@@ -163,7 +165,8 @@ impl State {
         let given_up = now.plus(self.patience(giver, to, bytes));
         let expected = self.expected(giver, to, now);
         let patience = [giver, to].map(|peer| self.peers[peer].patience(&self.config));
-        let quiet = expected.map(|at| at.plus(at.since(now)).plus(patience[0].min(patience[1]) / 2));
+        let first = self.news_us(giver, to).or(expected.map(|at| at.since(now)));
+        let quiet = first.map(|us| now.plus(us.saturating_mul(2)).plus(patience[0].min(patience[1]) / HASTE));
         let alarm = quiet.map_or(given_up, |at| at.min(given_up));
         let latest = self.peers[giver].giving;
         let key = self.transfers.insert(Transfer {
@@ -214,6 +217,22 @@ impl State {
         let up = g.up.queue_us(g.info.up_limit)?;
         let down = t.down.queue_us(t.info.down_limit).unwrap_or(0);
         Some(now.plus(up.max(down).saturating_add(g.up.cover(&self.config))))
+    }
+
+    /// In how much time a piece of what a giver is sending to a taker should come, however many others share the two lines;
+    /// `None` while nothing is known of the giver's, or nobody tells of single pieces.
+    fn news_us(&self, giver: Key<Peer>, taker: Key<Peer>) -> Option<u64> {
+        if self.is_alone(giver) {
+            return None;
+        }
+        let (g, t) = (&self.peers[giver], &self.peers[taker]);
+        let each = |link: &Link, limit| {
+            let bytes = u64::from(link.unit) * u64::from(link.transfers.max(1));
+            (link.rate() > 0).then(|| bytes.saturating_mul(1_000_000) / link.rate_or(1, limit))
+        };
+        let up = each(&g.up, g.info.up_limit)?;
+        let down = each(&t.down, t.info.down_limit).unwrap_or(0);
+        Some(up.max(down).saturating_add(g.up.cover(&self.config)))
     }
 
     /// One peer dials another: from now on they know each other.
@@ -427,16 +446,23 @@ impl State {
         if t.deadline <= now {
             return Finding::Stalled;
         }
-        let is_late = |&peer: &Key<Peer>| {
+        let (giver, taker) = (t.giver, self.members[t.taker].peer);
+        let news = self.news_us(giver, taker);
+        let silence_of = |peer: Key<Peer>| {
             let p = &self.peers[peer];
             let usual = p.up.queue_us(p.info.up_limit).max(p.down.queue_us(p.info.down_limit)).unwrap_or(0);
-            let silence = (p.patience(&self.config) / 2).saturating_add(usual.saturating_mul(2));
-            // Version 2 knows no ping, and cannot be told to stop.
-            let can_answer = !p.is_origin() && p.info.runs && !p.is_quiet();
-            can_answer && now.since(p.heard.max(t.started)) >= silence
+            let silence = news.unwrap_or(usual).saturating_mul(2);
+            (p.patience(&self.config) / HASTE).saturating_add(silence)
         };
-        let late: SmallVec<_> = [t.giver, self.members[t.taker].peer].into_iter().filter(is_late).collect();
-        let again = now.plus(self.config.silence_us / 2).min(t.deadline);
+        let late_at = |peer: Key<Peer>| self.peers[peer].heard.max(t.started).plus(silence_of(peer));
+        // Version 2 knows no ping, and cannot be told to stop.
+        let is_late = |&peer: &Key<Peer>| {
+            let p = &self.peers[peer];
+            !p.is_origin() && p.info.runs && !p.is_quiet() && late_at(peer) <= now
+        };
+        let late: SmallVec<_> = [giver, taker].into_iter().filter(is_late).collect();
+        let soonest = late_at(giver).min(late_at(taker)).max(now.plus(self.config.silence_us / 8));
+        let again = soonest.min(t.deadline);
         self.transfers[transfer].alarm = again;
         if late.is_empty() { Finding::Fine } else { Finding::Quiet(late) }
     }
