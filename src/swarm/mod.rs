@@ -10,12 +10,13 @@
 //! ```
 //!
 //! Inside, from the bottom up: sets and storage (`bits`, `slab`, `dice`), what is learned of lines (`rates`) and
-//! readers (`reader`), of whom an origin serves (`spread`),
+//! readers (`reader`), of whom an origin serves (`spread`), of the lines of all together (`crowd`),
 //! of pairs (`pairs`), of who has met whom (`friends`) and of pieces (`rarity`), what the operator wants (`rules`), the bookkeeping of all there is (`state`), the decisions
 //! (`schedule`) and what events mean (`policy`).
 
 mod bits;
 mod cache;
+mod crowd;
 mod dice;
 mod friends;
 mod pairs;

@@ -278,6 +278,7 @@ impl Swarm {
                 self.state.verified(key, t.pieces.clone(), now);
                 self.state.peers[giver].up.learn_lag(total, ms.saturating_mul(1000));
                 self.state.peers[taker].down.learn_lag(total, ms.saturating_mul(1000));
+                self.state.learn_of_crowd(giver);
                 if let Some(late) = late {
                     self.state.peers[giver].up.learn_late(late);
                     self.state.peers[taker].down.learn_late(late);

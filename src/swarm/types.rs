@@ -249,7 +249,7 @@ pub struct Config {
     /// Smallest and largest number of bytes to have in flight per uplink.
     pub in_flight: Range<u64>,
     /// In-flight bytes cover this much more of a giver's time than messages take by what was learned, microseconds;
-    /// twice as much in a crowd.
+    /// twice as much in a crowd, and more if that is fast and far apart.
     pub margin_us: u64,
     /// What messages are assumed to take before anything was learned: see `rates`, microseconds.
     pub initial_lag_us: u64,
@@ -279,7 +279,7 @@ impl Default for Config {
             seed: 0,
             frugal: false,
             initial_up: 1024 * 1024,
-            in_flight: 128 * 1024..64 * 1024 * 1024,
+            in_flight: 128 * 1024..128 * 1024 * 1024,
             margin_us: 20_000,
             initial_lag_us: 20_000,
             alone_us: 500_000,

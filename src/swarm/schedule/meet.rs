@@ -34,7 +34,7 @@ impl Swarm {
         let has_room = match g.is_origin() {
             true if state.is_alone(giver) => t.can_receive_more_alone(&state.config),
             true => t.can_receive_more(&state.config) || self.may_be_filled(giver, taker),
-            false => t.can_receive_more_from_peers(&state.config),
+            false => t.can_receive_more_from_peers(&state.config) && !state.has_more_than_others(taker),
         };
         if !state.can_send_more(giver, now) || !has_room {
             return None;

@@ -135,8 +135,25 @@ impl State {
     }
 
     /// In a crowd a taker's line is shared with what comes from many others, and so a giver's must be filled further.
-    pub(super) fn set_margin(&mut self) {
-        self.config.margin_us = if self.is_crowd() { 2 * self.margin_us } else { self.margin_us };
+    pub(in crate::swarm) fn set_margin(&mut self) {
+        let in_crowd = 2 * self.margin_us + self.crowd.more_us();
+        self.config.margin_us = if self.is_crowd() { in_crowd } else { self.margin_us };
+    }
+
+    /// A peer's transfer went well, which says something of what lines are like here.
+    pub(in crate::swarm) fn learn_of_crowd(&mut self, giver: Key<Peer>) {
+        let Peer { up, info, .. } = &self.peers[giver];
+        if self.is_crowd() && !info.is_origin {
+            self.crowd.ended(up.rate(), up.lag_us(), up.unit);
+            self.set_margin();
+        }
+    }
+
+    /// Whether so much is under way to somebody in a crowd that it is for others to get what there is.
+    pub(in crate::swarm) fn has_more_than_others(&self, taker: Key<Peer>) -> bool {
+        let Peer { down, info, .. } = &self.peers[taker];
+        let queue_us = down.queue_us(info.down_limit).unwrap_or(0);
+        self.is_crowd() && self.crowd.has_more_than_others(down.in_flight, queue_us)
     }
 
     /// Whether a peer should send more, now.

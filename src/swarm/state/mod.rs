@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::bits::WORD;
 use super::cache::fetch;
+use super::crowd::Crowd;
 use super::friends::{self, Friends};
 use super::pairs::Pairs;
 use super::rarity::Rarity;
@@ -86,6 +87,7 @@ pub(super) struct State {
     together: Time,
     /// Bytes that somebody needs and that are not under way.
     pub(super) open: u64,
+    pub(super) crowd: Crowd,
 }
 
 impl State {
@@ -114,6 +116,7 @@ impl State {
             stats: SwarmStats::default(),
             together: Time::default(),
             open: 0,
+            crowd: Crowd::default(),
         }
     }
 

@@ -142,6 +142,10 @@ impl State {
         let [sent, received] = [&self.peers[giver].up, &self.peers[to].down].map(unheard);
         let giver_mark = self.peers[giver].up.begin(bytes, unit, now, head_start_us).beyond(sent);
         let taker_mark = self.peers[to].down.begin(bytes, unit, now, 0).beyond(received);
+        let down = &self.peers[to].down;
+        if let Some(queue_us) = down.queue_us(self.peers[to].info.down_limit) {
+            self.crowd.ordered(down.in_flight, queue_us);
+        }
         if taker_dials {
             self.meet(to, giver, now);
         } else {
