@@ -168,9 +168,8 @@ fn names_came_and_went_unseen() -> bool {
     }
     site.write(".hidden", "x");
     site.write("end", "x");
-    follower.until("the last", |f| {
-        f.files.get("/final") == Some(&root_of(b"9")) && f.files.contains_key("/end")
-    });
+    follower
+        .until("the last", |f| f.files.get("/final") == Some(&root_of(b"9")) && f.files.contains_key("/end"));
     wait_hashed(&hub);
     // It may be told twice of what it knows already.
     while follower.next(Duration::from_millis(300)).is_some() {}
