@@ -127,10 +127,14 @@ impl Asked {
         }
         let scope = want.scope(&held.layout, self.until);
         self.more(conn, held, store, scope).await?;
-        let Some(position) = scope.position else {
-            return self.readers.point(conn, held, store, held.source().as_deref()).await;
-        };
-        self.readers.tell(conn, held, store, (position, STREAM_WINDOW, scope.pace), self.until).await
+        // Of a stream and readers of the same file the readers are told of: a person may sit before them.
+        match (held.source(), scope.position) {
+            (None, Some(position)) => {
+                let place = (position, STREAM_WINDOW, scope.pace);
+                self.readers.tell(conn, held, store, place, self.until).await
+            }
+            (source, _) => self.readers.point(conn, held, store, source.as_deref()).await,
+        }
     }
 
     /// Asks for more, if there is more to be asked for now.

@@ -132,6 +132,8 @@ impl Asking {
         (position, window, pace): (u64, u64, Option<u64>),
         until: u32,
     ) -> Result<(), Gone> {
+        // No reader is left whose wishes would be all that counts.
+        held.set_wanted(None);
         let at = held.layout.piece_at(position);
         let view = View { position, window, waits: !store.has(at) };
         // In version 2 nobody has a place.
