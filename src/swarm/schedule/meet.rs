@@ -33,6 +33,7 @@ impl Swarm {
         let (g, t) = (&state.peers[giver], &state.peers[taker]);
         let has_room = match g.is_origin() {
             true if state.is_alone(giver) => t.can_receive_more_alone(&state.config),
+            true if state.has_rest_for_peers(taker) => false,
             true => t.can_receive_more(&state.config) || self.may_be_filled(giver, taker),
             false => t.can_receive_more_from_peers(&state.config) && !state.has_more_than_others(taker),
         };

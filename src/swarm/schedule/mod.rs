@@ -50,7 +50,7 @@ const ROUNDS: usize = 3;
 /// Takers looked at before an origin sends to one of them, of readers and of all: what it gives is what all others have to pass on.
 const ORIGIN_SAMPLE: usize = 16;
 /// Files of a taker compared before the origin sends it something.
-const ORIGIN_FILES: usize = 4;
+const ORIGIN_FILES: usize = 16;
 /// Candidate pairs looked at for one peer in one go.
 const WORK: usize = 256;
 /// Time between sweeps, microseconds: after something was started, and at most.

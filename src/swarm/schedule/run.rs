@@ -50,12 +50,11 @@ impl Swarm {
         let m = &self.state.members[taker];
         let file = &self.state.files[m.file];
         let is_spare = offer.is_none() && file.rarity.copies(piece) > 0;
-        if is_spare
-            && !is_soon
-            && file.rules.is_frugal(self.state.config.frugal)
-            && self.is_left_to_peers(piece, taker, now)
-        {
-            return None;
+        if is_spare && !is_soon {
+            let is_frugal = file.rules.is_frugal(self.state.config.frugal);
+            if self.state.is_kept_busy(m.peer) || is_frugal && self.is_left_to_peers(piece, taker, now) {
+                return None;
+            }
         }
         let run = self.run_from(begin, giver, offer, taker);
         let m = &self.state.members[taker];
@@ -145,9 +144,7 @@ impl Swarm {
         let state = &self.state;
         let m = &state.members[taker];
         let peer = if state.peers[giver].is_origin() { m.peer } else { giver };
-        let needy = state.needy.len() as u64;
-        let origins: u64 = state.origins.iter().map(|&origin| state.peers[origin].up.rate()).sum();
-        state.files[m.file].hungry.len() > 2 && origins < state.peers[peer].up.rate().saturating_mul(needy)
+        state.files[m.file].hungry.len() > 2 && state.peers_carry_more(peer)
     }
 
     /// How many pieces one transfer may bring.

@@ -126,6 +126,12 @@ pub const SCENARIOS: &[Scenario] = &[
         goal: "1.2 T*",
         build: |seed| Setup { files: vec![FileSpec::of(16 << 10); 10_000], ..equal_with(seed, 16, 1024) },
     },
+    Scenario {
+        name: "office",
+        about: "5,000 files of 80 KiB to 6 peers of 1 Gbit/s, origin 400 Mbit/s, in one building (1 ms)",
+        goal: "1.2 T*",
+        build: office,
+    },
 ];
 
 fn peers(count: usize, up: f64) -> Vec<Host> {
@@ -150,6 +156,14 @@ fn frugal(seed: u64) -> Setup {
 fn equal_with(seed: u64, count: usize, at_once: usize) -> Setup {
     let wants = Wants::Files { at_once };
     usual(seed, 20.0, peers(count, 10.0).into_iter().map(|host| Host { wants, ..host }).collect())
+}
+
+fn office(seed: u64) -> Setup {
+    let origin = Host { delay: 500, ..Host::origin(400.0 * MBIT) };
+    let wants = Wants::Files { at_once: 512 };
+    let peer = Host { delay: 500, wants, ..Host::peer(1000.0 * MBIT, 1000.0 * MBIT) };
+    let hosts = [vec![origin], vec![peer; 6]].concat();
+    Setup::new(seed, hosts, vec![FileSpec::of(80 << 10); 5000])
 }
 
 fn halves(seed: u64) -> Setup {

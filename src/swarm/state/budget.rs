@@ -79,6 +79,28 @@ impl State {
             && u64::from(peer.unusual().from_origins) >= self.most_for_one(origin, peer.down.rate())
     }
 
+    /// Whether so many transfers to somebody are an origin's that the rest is for peers. Of small files an origin has many under
+    /// way, and a line that is full makes each of them last: with nothing left to it, no peer could give what it has, and all
+    /// would wait for the origin.
+    pub(in crate::swarm) fn has_rest_for_peers(&self, taker: Key<Peer>) -> bool {
+        let most = self.config.max_transfers_per_peer.div_ceil(2);
+        self.stats.peers > FEW && u32::from(self.peers[taker].unusual().origins_transfers) >= most
+    }
+
+    /// Whether somebody has so many transfers that what peers can send it is not to come from an origin as well: where most comes
+    /// from peers, they wait for its own line, or for what it does with what comes, as it does with many small files.
+    pub(in crate::swarm) fn is_kept_busy(&self, taker: Key<Peer>) -> bool {
+        let most = self.config.max_transfers_per_peer.div_ceil(2);
+        u32::from(self.peers[taker].down.transfers) >= most && self.peers_carry_more(taker)
+    }
+
+    /// Whether peers could send more than origins can, as far as the line of one of them tells.
+    pub(in crate::swarm) fn peers_carry_more(&self, peer: Key<Peer>) -> bool {
+        let needy = self.needy.len() as u64;
+        let origins: u64 = self.origins.iter().map(|&origin| self.peers[origin].up.rate()).sum();
+        needy > FEW && origins < self.peers[peer].up.rate().saturating_mul(needy)
+    }
+
     /// How many bytes it should be sending now ([`up_budget`](Self::up_budget)). The last pieces are for whoever is free first:
     /// what is told to one long before it can be sent is not there for another that runs dry meanwhile.
     fn up_budget_now(&self, peer: Key<Peer>) -> u64 {

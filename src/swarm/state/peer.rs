@@ -88,8 +88,9 @@ pub(in crate::swarm) struct Unusual {
     pub(in crate::swarm) accused: u16,
     /// How often in a row it could not be dialled.
     pub(in crate::swarm) undialled: u16,
-    /// Bytes under way from origins.
+    /// Bytes under way from origins, and in how many transfers.
     pub(in crate::swarm) from_origins: u32,
+    pub(in crate::swarm) origins_transfers: u16,
     /// Since when origins have left to peers what it lacks, and it has got nothing from any.
     left_since: Alarmed,
 }
@@ -105,6 +106,7 @@ impl Unusual {
         accused: 0,
         undialled: 0,
         from_origins: 0,
+        origins_transfers: 0,
         left_since: Alarmed::NEVER,
     };
 
@@ -114,7 +116,7 @@ impl Unusual {
             && self.urgent.is_none()
             && !self.reads.is_taken()
             && [self.wrong, self.accused, self.undialled, self.silences.into()] == [0; 4]
-            && self.from_origins == 0
+            && (self.from_origins, self.origins_transfers) == (0, 0)
             && !self.left_since.is_set()
     }
 }
@@ -246,14 +248,25 @@ impl Peer {
         self.unusual.as_ref()?.urgent
     }
 
-    /// So many bytes more are under way to it from origins.
+    /// So many bytes more are under way to it from origins, in one transfer.
     pub(super) fn promised_by_origins(&mut self, bytes: u32) {
-        self.unusually(|unusual| unusual.from_origins = unusual.from_origins.saturating_add(bytes));
+        self.unusually(|unusual| {
+            unusual.from_origins = unusual.from_origins.saturating_add(bytes);
+            unusual.origins_transfers += 1;
+        });
     }
 
-    /// So many of them have come, or will not come.
-    pub(super) fn no_more_from_origins(&mut self, bytes: u32) {
+    /// So many of them have come.
+    pub(super) fn has_come_from_origins(&mut self, bytes: u32) {
         self.unusually(|unusual| unusual.from_origins = unusual.from_origins.saturating_sub(bytes));
+    }
+
+    /// A transfer from an origin has ended, and so many bytes of it will not come.
+    pub(super) fn end_from_origins(&mut self, lost: u32) {
+        self.unusually(|unusual| {
+            unusual.from_origins = unusual.from_origins.saturating_sub(lost);
+            unusual.origins_transfers -= 1;
+        });
     }
 
     /// Since when origins have left to peers what it lacks, and it has got nothing from any: since now, if that is new.

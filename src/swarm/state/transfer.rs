@@ -340,7 +340,7 @@ impl State {
             self.stats.wasted_bytes += bytes;
         }
         match self.peers[giver].is_origin() {
-            true => self.peers[taker].no_more_from_origins(bytes as u32),
+            true => self.peers[taker].has_come_from_origins(bytes as u32),
             false => self.peers[taker].is_not_left(),
         }
         t.deadline = t.deadline.max(now.plus(self.config.stall_us));
@@ -393,7 +393,7 @@ impl State {
         }
         let lost = u64::from(t.bytes - t.bytes_done);
         if self.peers[giver].is_origin() {
-            self.peers[taker].no_more_from_origins(lost as u32);
+            self.peers[taker].end_from_origins(lost as u32);
         }
         let promised = if t.counts == Counts::Yes { lost } else { 0 };
         self.peers[giver].up.end(promised);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::world::{PIECE, World, origin, peer};
+use super::world::{Flight, PIECE, World, origin, peer};
 use crate::swarm::*;
 
 fn world() -> World {
@@ -757,6 +757,63 @@ fn givers_leave_room_for_the_origin() {
     world.join(0, origin());
     world.send(Event::Tick);
     assert!(world.flights.values().any(|flight| flight.assignment.giver == PeerId(0)));
+}
+
+/// Small files from a slow origin to so many peers with fast lines: for each transfer that begins, it, and how many of its taker's
+/// were under way with it, from the origin and in all.
+fn small_files(takers: u32) -> Vec<(Assignment, usize, usize)> {
+    let mut world = World::new(Config { max_transfers_per_peer: 8, ..Config::default() });
+    world.join(0, origin());
+    for file in 0..300 {
+        world.send(Event::FileAdded { file: FileId(file), size: 1 << 14, piece_size: 1 << 14 });
+    }
+    for id in 1..=takers {
+        world.join(id, peer());
+        (0..300).for_each(|file| world.request(id, file));
+    }
+    let mut begun = Vec::new();
+    let mut seen = 0;
+    while !world.flights.is_empty() {
+        for start in &world.starts[seen..] {
+            let its = |flight: &&Flight| {
+                flight.assignment.taker == start.taker && flight.assignment.transfer <= start.transfer
+            };
+            let of = |giver: Option<PeerId>| {
+                let flights = world.flights.values().filter(its);
+                flights.filter(|flight| giver.is_none_or(|giver| flight.assignment.giver == giver)).count()
+            };
+            begun.push((start.clone(), of(Some(PeerId(0))), of(None)));
+        }
+        seen = world.starts.len();
+        let first = |is_origins| {
+            let mut flights = world.flights.values().map(|flight| &flight.assignment);
+            flights.find(|a| (a.giver == PeerId(0)) == is_origins).map(|a| a.transfer)
+        };
+        let turn = seen.is_multiple_of(8);
+        let transfer = first(turn).or_else(|| first(!turn)).expect("one is under way");
+        world.now = world.now.plus(200);
+        world.complete(transfer);
+    }
+    assert!((1..=takers).all(|id| (0..300).all(|file| world.has(id, file) == 1)));
+    begun
+}
+
+/// Or they could never give what they have, however fast they are, and all would wait for the origin.
+#[test]
+fn an_origin_leaves_transfers_to_peers() {
+    let most = |takers| small_files(takers).iter().map(|&(_, origins, _)| origins).max();
+    assert_eq!(most(2), Some(8));
+    assert_eq!(most(6), Some(4));
+}
+
+#[test]
+fn who_is_kept_busy_by_peers_gets_only_from_them_what_they_have() {
+    let begun = small_files(6);
+    assert!(begun.iter().any(|&(_, _, all)| all > 4));
+    // At first, nothing is known of their lines.
+    let later = &begun[begun.len() / 4..];
+    let spare = later.iter().filter(|(start, _, all)| start.reason == Reason::Spare && *all > 4).count();
+    assert_eq!(spare, 0, "of {}", later.len());
 }
 
 #[test]
