@@ -237,6 +237,7 @@ async fn fetch(peer: SocketAddr, source: &Source, flows: u32, run: u32) {
                     token: None,
                     proof: None,
                     reason: None,
+                    wait: None,
                 };
                 pool.get(&errand, run.clone(), sink.clone(), &limiter, |_| {}).await.expect("the pieces");
             }

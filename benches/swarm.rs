@@ -93,6 +93,7 @@ impl Busy {
             reachable: true,
             gives: true,
             puts: true,
+            ahead: true,
             runs: true,
             up_limit: None,
             down_limit: None,

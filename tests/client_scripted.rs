@@ -847,6 +847,88 @@ fn pieces_are_given_for_a_token_and_for_nothing_else() {
     assert_eq!(status, 404);
 }
 
+/// A GET of a peer, and how long it would wait.
+fn get(peer: &Peer, served: &Served, transfer: u64, pieces: std::ops::Range<u64>, wait: &str) -> String {
+    let (path, root) = (UrlPath::parse("/file").unwrap(), served.hashes.root());
+    let size = u64::from(PIECE);
+    let (min, max) = (pieces.start * size, pieces.end * size - 1);
+    let scope =
+        TokenScope { method: Method::Get, path: &path, root: &root, min, max, connector: "me", transfer };
+    let token = token::make_token(&peer.secret, &scope, 4_000_000_000);
+    format!(
+        "GET /file HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nX-PDTP-Peer-Id: me\r\n\
+         X-PDTP-Token: {token}\r\nX-PDTP-Transfer: {transfer}\r\nIf-Match: \"{root}\"\r\n\
+         Range: bytes={min}-{max}\r\n{wait}\r\n"
+    )
+}
+
+/// What a peer is about to have can be asked for before it is there, so that no time is lost between.
+#[test]
+fn a_request_for_what_is_on_its_way_waits_for_it() {
+    let served = Served::new(40, 6 * PIECE as usize);
+    let server = Server::start();
+    let (client, local) = (client(|config| config.seeding = Seeding::Always), scratch());
+    let session = open(&client, &server);
+    let transfer = start(&session, local.path());
+    let mut peer = server.welcome();
+    until_request(&mut peer, &served);
+    let port = peer.listen_port;
+
+    let (status, ..) = ask_client(port, &get(&peer, &served, 70, 1..2, ""));
+    assert_eq!(status, 404, "nobody is kept waiting who does not want to");
+    assert_eq!(completed(&mut peer, 70).error, Some(FailureKind::Gone));
+    let (status, ..) = ask_client(port, &get(&peer, &served, 71, 1..2, "Prefer: wait=0\r\n"));
+    assert_eq!(status, 404);
+    assert_eq!(completed(&mut peer, 71).error, Some(FailureKind::Gone));
+
+    let request = get(&peer, &served, 72, 1..3, "Prefer: respond-async, wait=30\r\n");
+    let waiting = std::thread::spawn(move || ask_client(port, &request));
+    // While it waits, the pieces come, in two parts.
+    let honest = HttpPeer::honest(served.bytes.clone());
+    let size = u64::from(PIECE);
+    for (id, pieces) in [(1, 0..2), (2, 2..4)] {
+        peer.send(served.transfer(id, honest.address, pieces.start * size..pieces.end * size));
+    }
+    let (status, head, body) = waiting.join().unwrap();
+    assert_eq!(status, 206, "{head}");
+    assert!(body == served.bytes[PIECE as usize..3 * PIECE as usize]);
+
+    // Who waits for what will not come is told when that is clear.
+    let request = get(&peer, &served, 73, 4..5, "Prefer: wait=50\r\n");
+    let waiting = std::thread::spawn(move || ask_client(port, &request));
+    transfer.cancel(true);
+    let (status, ..) = waiting.join().unwrap();
+    assert!([403, 404].contains(&status), "{status}");
+}
+
+/// Who is told to wait gives the other side the time.
+#[test]
+fn a_giver_that_does_not_have_it_yet_is_given_time() {
+    let served = Served::new(41, 3 * PIECE as usize);
+    let server = Server::start();
+    let (client, local) = (client(|config| config.connect_timeout = Duration::from_millis(300)), scratch());
+    let session = open(&client, &server);
+    let transfer = start(&session, local.path());
+    let mut peer = server.welcome();
+    assert!(peer.features.iter().any(|feature| feature == wire::FEATURE_WAIT));
+    until_request(&mut peer, &served);
+    let bytes = served.bytes.clone();
+    // It takes longer than anybody else is waited for.
+    let late = HttpPeer::new(move |mut stream, range| {
+        std::thread::sleep(Duration::from_millis(900));
+        let _ = stream.write_all(head(&bytes, &range, "proof").as_bytes());
+        let _ = stream.write_all(&bytes[range]);
+    });
+    peer.send(served.transfer(1, late.address, served.all()));
+    assert_eq!(completed(&mut peer, 1).error, Some(FailureKind::Timeout));
+    assert!(!late.heads().last().unwrap().contains("Prefer"));
+    peer.send(wire::Transfer { wait_s: Some(20), ..served.transfer(2, late.address, served.all()) });
+    assert_eq!(completed(&mut peer, 2).error, None);
+    assert!(late.heads().last().unwrap().contains("\r\nPrefer: wait=20\r\n"));
+    transfer.wait(WAIT).unwrap();
+    assert!(std::fs::read(local.path().join("file")).unwrap() == served.bytes);
+}
+
 #[test]
 fn a_giver_that_dials_is_taken_from_only_with_a_token_and_only_what_is_right() {
     let served = Served::new(13, 4 * PIECE as usize);

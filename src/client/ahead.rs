@@ -203,6 +203,7 @@ impl Early {
                 token: None,
                 proof: None,
                 reason: None,
+                wait: None,
             };
             link.inner.pool.begin(&errand, &said).await
         });

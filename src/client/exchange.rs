@@ -430,6 +430,7 @@ pub(super) fn accept(link: &Arc<Link>, conn: &Arc<Conn>, transfer: wire::Transfe
         proof: transfer.proof,
         // Who fetches knows why, and who gives need not.
         reason: transfer.reason.filter(|_| !exchange.received).map(wire::Reason::word),
+        wait: transfer.wait_s.map(|seconds| Duration::from_secs(seconds).min(wire::limits::MAX_WAIT)),
     };
     if exchange.received {
         // Who is to tell of pieces now and then only has nobody waiting for them.

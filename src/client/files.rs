@@ -90,6 +90,8 @@ pub(super) struct Held {
     early: Mutex<Option<Early>>,
     /// Something happened that the job should look at.
     pub(super) news: Notify,
+    /// A piece has come, for those who wait for one.
+    came: Notify,
     upset: Mutex<Option<Upset>>,
     /// Whoever reads it while it comes.
     source: Mutex<Weak<reader::Source>>,
@@ -136,6 +138,7 @@ impl Held {
             down,
             early: Mutex::default(),
             news: Notify::new(),
+            came: Notify::new(),
             upset: Mutex::default(),
             source: Mutex::default(),
             wanted: watch::Sender::new(None),
@@ -221,6 +224,7 @@ impl Held {
         self.credited.fetch_add(length, Ordering::AcqRel);
         self.numbers.received(length, from, Instant::now());
         self.news.notify_one();
+        self.came.notify_waiters();
         self.wake_readers();
         length
     }
@@ -324,6 +328,32 @@ impl Held {
     pub(super) async fn stopped(&self) {
         // The sender lives as long as `self`.
         let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+
+    /// Whether all of some pieces are here.
+    fn has(&self, pieces: &Range<u32>) -> bool {
+        // What is not open is complete.
+        self.store().is_none_or(|store| pieces.clone().all(|piece| store.has(piece)))
+    }
+
+    /// The same, within some time, as long as it is being received.
+    pub(super) async fn has_within(&self, pieces: &Range<u32>, time: Duration) -> bool {
+        let here = async {
+            loop {
+                let mut came = std::pin::pin!(self.came.notified());
+                // What comes after the look is not to be missed.
+                came.as_mut().enable();
+                if self.has(pieces) {
+                    return;
+                }
+                tokio::select! {
+                    () = came => {}
+                    () = self.stopped() => return,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(time, here).await;
+        self.has(pieces)
     }
 
     /// What it is verified against.

@@ -680,7 +680,7 @@ impl Link {
 
     async fn registration(self: &Arc<Self>, opening: Opening) -> Result<wire::Register, Error> {
         let config = self.inner.config();
-        let mut features = vec![wire::FEATURE_RUNS.to_owned()];
+        let mut features = vec![wire::FEATURE_RUNS.to_owned(), wire::FEATURE_WAIT.to_owned()];
         let mut listen_port = 0;
         if config.seeding != Seeding::Off {
             features.push(wire::FEATURE_GIVE.to_owned());

@@ -172,6 +172,8 @@ struct Wanted {
     peer_id: String,
     token: Option<String>,
     transfer: Option<u64>,
+    /// How long it would wait for it (RFC 7240, section 4.3).
+    wait: Option<Duration>,
     /// Why, says who brings something. It is for people to see, and need not be true.
     reason: Option<Reason>,
 }
@@ -228,9 +230,17 @@ impl Wanted {
             peer_id: peer_id.to_owned(),
             token: get(field::TOKEN).map(str::to_owned),
             transfer: get(field::TRANSFER).and_then(|id| id.parse().ok()),
+            wait: get("Prefer").and_then(preferred_wait),
             reason: get(field::REASON).and_then(|word| Reason::of_word(word.trim())),
         })
     }
+}
+
+/// The seconds of `wait=` among preferences, no more of them than are granted.
+fn preferred_wait(text: &str) -> Option<Duration> {
+    let seconds = text.split(',').find_map(|preference| preference.trim().strip_prefix("wait="))?;
+    let digits = seconds.trim().trim_matches('"');
+    Some(Duration::from_secs(digits.parse().ok()?).min(limits::MAX_WAIT))
 }
 
 /// `bytes=a-b`, or `bytes a-b/size`; both ends are always written between peers.
@@ -315,7 +325,15 @@ impl PeerService {
             link,
         };
         match wanted.method {
-            Method::Get => self.give(exchange, bytes, Some(proof), upload).await,
+            Method::Get => {
+                if let Some(wait) = wanted.wait {
+                    tokio::select! {
+                        _ = exchange.held.has_within(&exchange.pieces, wait) => {}
+                        () = self.inner.closing() => {}
+                    }
+                }
+                self.give(exchange, bytes, Some(proof), upload).await
+            }
             Method::Put => self.take(request, exchange, bytes, proof, upload).await,
         }
     }

@@ -60,6 +60,8 @@ pub struct Errand {
     pub proof: Option<String>,
     /// `transfer.reason`, if the acceptor would like to know.
     pub reason: Option<&'static str>,
+    /// How long the acceptor may take until it has what is asked for, beside the usual time: it is about to have it.
+    pub wait: Option<Duration>,
 }
 
 /// A GET that was sent before it was known what it would bring ([`Pool::begin`]).
@@ -142,8 +144,11 @@ impl Pool {
         if errand.bytes.is_empty() {
             return Ok(Received::default());
         }
-        let request = errand.head("GET", &[("Range", errand.range())]);
-        let answer = self.inner.ask(errand.peer, &request).await.map_err(|f| f.about(&subject))?;
+        let wait = errand.wait.map(|wait| ("Prefer", format!("wait={}", wait.as_secs())));
+        let fields: Vec<_> = [("Range", errand.range())].into_iter().chain(wait).collect();
+        let request = errand.head("GET", &fields);
+        let patience = self.inner.connect_timeout + errand.wait.unwrap_or_default();
+        let answer = self.inner.ask(errand.peer, &request, patience).await.map_err(|f| f.about(&subject))?;
         self.take_in(errand, answer, pieces, sink, limiter, on_piece).await
     }
 
@@ -179,7 +184,7 @@ impl Pool {
         let stream = Arc::clone(&link.stream);
         let answer = while_sending(&stream, self.inner.read_answer(&mut link, false));
         let answer = tokio::time::timeout(self.inner.connect_timeout, answer).await;
-        let head = answer.map_err(|_| self.inner.no_answer()).flatten();
+        let head = answer.map_err(|_| no_answer(self.inner.connect_timeout)).flatten();
         let head = head.map_err(|failure| failure.about(&errand.subject("GET")))?;
         self.take_in(&errand, (link, head, started), pieces, sink, limiter, on_piece).await
     }
@@ -328,6 +333,10 @@ impl Errand {
     }
 }
 
+fn no_answer(patience: Duration) -> Failure {
+    Failure::new(FailureKind::Timeout, format!("no answer within {patience:?}"))
+}
+
 /// A failure before it is told to the caller.
 #[derive(Debug)]
 struct Failure {
@@ -454,7 +463,12 @@ impl Inner {
     }
 
     /// Sends a request without body and waits for the head of the final answer.
-    async fn ask(&self, peer: SocketAddr, request: &[u8]) -> Result<(Link, ResponseHead, Instant), Failure> {
+    async fn ask(
+        &self,
+        peer: SocketAddr,
+        request: &[u8],
+        patience: Duration,
+    ) -> Result<(Link, ResponseHead, Instant), Failure> {
         let mut may_be_kept = true;
         loop {
             let (mut link, was_kept) = self.link_to(peer, may_be_kept).await?;
@@ -464,7 +478,7 @@ impl Inner {
                 out.write_all(request, false, &mut 0).await.map_err(stale_if_broken)?;
                 let stream = Arc::clone(&link.stream);
                 let answer = while_sending(&stream, self.read_answer(&mut link, false));
-                tokio::time::timeout(self.connect_timeout, answer).await.map_err(|_| self.no_answer())?
+                tokio::time::timeout(patience, answer).await.map_err(|_| no_answer(patience))?
             };
             match asked.await {
                 Ok(head) => return Ok((link, head, started)),
@@ -484,10 +498,6 @@ impl Inner {
             }
         }
         Err(Failure::refused("too many interim answers"))
-    }
-
-    fn no_answer(&self) -> Failure {
-        Failure::new(FailureKind::Timeout, format!("no answer within {:?}", self.connect_timeout))
     }
 
     async fn put(
@@ -515,8 +525,9 @@ impl Inner {
         if waits {
             let stream = Arc::clone(&link.stream);
             let answer = while_sending(&stream, self.read_answer(&mut link, true));
-            let head =
-                tokio::time::timeout(self.connect_timeout, answer).await.map_err(|_| self.no_answer())??;
+            let head = tokio::time::timeout(self.connect_timeout, answer)
+                .await
+                .map_err(|_| no_answer(self.connect_timeout))??;
             if head.status != 100 {
                 return Err(put_refusal(&head));
             }

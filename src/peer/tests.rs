@@ -234,6 +234,7 @@ fn errand(peer: SocketAddr, bytes: Range<u64>, size: u64) -> Errand {
         token: Some("token".to_owned()),
         proof: Some("proof".to_owned()),
         reason: None,
+        wait: None,
     }
 }
 

@@ -16,6 +16,8 @@ const GIVER_SAID_US: u64 = 2_000_000;
 const MAX_UNDIALLED: u16 = 3;
 /// The pause of a file that fails at the origin doubles at most this often.
 const MAX_PAUSES: u8 = 5;
+/// Files of a peer looked at for what was ordered for it before it was known that it can be dialled.
+const ORDERED: usize = 8;
 /// Who accuses more different givers than this is no longer believed.
 const MAX_ACCUSED: u16 = 4;
 
@@ -170,6 +172,12 @@ impl Swarm {
                 self.state.peers[key].info.reachable = ok;
                 self.state.peers[key].was_dialled();
                 self.touched.push(key);
+                // What it can pass on may have been ordered before that was known.
+                let some = self.state.peers[key].needs.iter().take(ORDERED);
+                let members = some.map(|member| &self.state.members[member]);
+                let flights = members.flat_map(|m| m.flights.iter().map(|flight| flight.transfer));
+                let coming: Vec<_> = flights.map(|key| (self.state.transfers[key].id, key)).collect();
+                self.state.coming.extend(coming);
             }
             Event::PeerLeft { peer } => self.leave(peer, out)?,
             Event::FileAdded { file, size, piece_size } => {
@@ -220,6 +228,7 @@ impl Swarm {
                 let (key, file, pieces) = self.part_of(peer, file, pieces)?;
                 let member = self.state.part_or_new(key, file);
                 pieces.for_each(|piece| self.state.gain(member, piece));
+                self.state.is_here(member, now);
                 self.changed(member);
             }
             Event::Unprovide { peer, file, pieces } => {
@@ -288,7 +297,7 @@ impl Swarm {
                     self.state.members[member].specially(|special| special.pauses = 0);
                 }
                 self.is_there(giver, now);
-                self.end(key);
+                self.end(key, out);
                 self.state.stats.succeeded += 1;
                 self.state.forget_pair(giver, taker);
                 self.state.peers[dialled].was_dialled();
@@ -313,7 +322,7 @@ impl Swarm {
         self.state.stats.wasted_bytes += bytes.min(t.bytes.into()).saturating_sub(t.bytes_done.into());
         self.state.stats.failed += 1;
         let missing: Vec<u32> = t.missing().collect();
-        self.end(key);
+        self.end(key, out);
         let still_wanted = self.state.part(taker, file).is_some_and(|member| {
             let want = &self.state.members[member].want;
             missing.iter().any(|&piece| want.contains(piece))
@@ -484,21 +493,32 @@ impl Swarm {
     }
 
     fn cancel(&mut self, transfers: Vec<Key<Transfer>>, out: &mut Vec<Command>) {
-        transfers.into_iter().for_each(|key| self.call_off(key, out));
+        for key in transfers {
+            // Some may have waited for others of them.
+            if self.state.transfers.get(key).is_some() {
+                self.call_off(key, out);
+            }
+        }
     }
 
     /// Takes a transfer back.
     pub(super) fn call_off(&mut self, key: Key<Transfer>, out: &mut Vec<Command>) {
         out.push(self.state.cancel_of(key));
         self.state.stats.failed += 1;
-        self.end(key);
+        self.end(key, out);
     }
 
     /// Ends a transfer and looks at both sides.
-    fn end(&mut self, key: Key<Transfer>) {
+    fn end(&mut self, key: Key<Transfer>, out: &mut Vec<Command>) {
         let t = &self.state.transfers[key];
-        self.touched.extend([t.giver, self.state.members[t.taker].peer]);
+        let m = &self.state.members[t.taker];
+        let (peer, file, pieces) = (m.peer, m.file, t.pieces.clone());
+        self.touched.extend([t.giver, peer]);
         self.state.end(key, &mut self.words);
+        // Who waits for what does not come is not to wait for it.
+        for key in self.state.in_vain(peer, file, &pieces) {
+            self.call_off(key, out);
+        }
     }
 
     /// Does what the time has come for.

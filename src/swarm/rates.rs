@@ -114,6 +114,11 @@ impl Link {
         Mark(self.passed)
     }
 
+    /// The odometer now.
+    pub(super) fn mark(&self) -> Mark {
+        Mark(self.passed)
+    }
+
     /// What has probably passed and is not known to have, when the latest news is so old, microseconds. Where news is rare, it
     /// would count for what begins now, and make the line look faster than it is.
     pub(super) fn unheard(&self, age_us: u64) -> u64 {

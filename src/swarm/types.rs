@@ -48,6 +48,9 @@ pub struct PeerInfo {
     /// Whether a giver may bring it pieces, and it may bring them to a taker (version 3). Others are always dialled by
     /// the taker, or dial the giver.
     pub puts: bool,
+    /// Whether a giver keeps a request for what it is about to have until it has it, and a taker says in a request that
+    /// it may.
+    pub ahead: bool,
     /// What it says it is willing to send, bytes a second.
     pub up_limit: Option<u64>,
     /// What it wants to receive at most, bytes a second.
@@ -232,6 +235,8 @@ pub struct Assignment {
     pub pieces: Range<u32>,
     /// Why.
     pub reason: Reason,
+    /// Whether the giver does not have it yet: it is on its way there, and is to be sent when it is there.
+    pub ahead: bool,
     /// How often the taker is to tell of pieces that are here, microseconds. `None`: as always, since others wait for them.
     pub news_us: Option<u64>,
 }

@@ -75,6 +75,10 @@ pub const MIN_BODY_BYTES: u64 = 30 * 1024;
 pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A `transfer`'s token is good for this long, to allow for waiting in line at a busy giver.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(300);
+/// For so long a giver keeps a request for what it is about to have (`transfer.wait_s`), and no longer than [`MAX_WAIT`].
+pub const WAIT: Duration = Duration::from_secs(30);
+/// The longest wait that is asked for or granted.
+pub const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Default interval of `ping` on an idle control connection; three missed mean dead.
 pub const KEEPALIVE: Duration = Duration::from_secs(30);
 

@@ -25,6 +25,7 @@ pub struct Peer {
     pub frames: FrameReader,
     pub id: String,
     pub listen_port: u16,
+    pub features: Vec<String>,
     pub secret: Secret,
 }
 
@@ -180,12 +181,14 @@ impl Server {
             frames: FrameReader::new(Dialect::Framed),
             id: String::new(),
             listen_port: 0,
+            features: Vec::new(),
             secret: self.secret.clone(),
         };
         let Message::Register(register) = peer.expect() else { panic!("register comes first") };
         assert_eq!(register.version, Some(3));
         assert_eq!(register.client_id.len(), 32);
         (peer.id, peer.listen_port) = (register.client_id, register.listen_port);
+        peer.features = register.features;
         peer
     }
 
@@ -229,6 +232,7 @@ impl Server {
 pub struct HttpPeer {
     pub address: SocketAddr,
     pub requests: Arc<AtomicUsize>,
+    pub heads: Arc<Mutex<Vec<String>>>,
     pub stop: Arc<AtomicBool>,
     pub thread: Option<JoinHandle<()>>,
 }
@@ -239,6 +243,8 @@ impl HttpPeer {
         let address = listener.local_addr().unwrap();
         let (requests, stop) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
         let (counter, stopped, behave) = (Arc::clone(&requests), Arc::clone(&stop), Arc::new(behave));
+        let heads = Arc::<Mutex<Vec<String>>>::default();
+        let noted = Arc::clone(&heads);
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if stopped.load(Ordering::SeqCst) {
@@ -246,17 +252,19 @@ impl HttpPeer {
                 }
                 let (mut stream, behave, counter) =
                     (stream.unwrap(), Arc::clone(&behave), Arc::clone(&counter));
+                let noted = Arc::clone(&noted);
                 std::thread::spawn(move || {
                     let Some(head) = read_head(&mut stream) else { return };
                     counter.fetch_add(1, Ordering::SeqCst);
                     let head = String::from_utf8(head).unwrap();
+                    noted.lock().unwrap().push(head.clone());
                     let range = head.lines().find_map(|line| line.strip_prefix("Range: bytes=")).unwrap();
                     let (min, max) = range.split_once('-').unwrap();
                     behave(stream, min.parse().unwrap()..max.parse::<usize>().unwrap() + 1);
                 });
             }
         });
-        Self { address, requests, stop, thread: Some(thread) }
+        Self { address, requests, heads, stop, thread: Some(thread) }
     }
 
     /// One that does what it should.
@@ -265,6 +273,11 @@ impl HttpPeer {
             let _ = stream.write_all(head(&bytes, &range, "proof").as_bytes());
             let _ = stream.write_all(&bytes[range]);
         })
+    }
+
+    /// The heads of all requests so far.
+    pub fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
     }
 
     pub fn requests(&self) -> usize {

@@ -269,6 +269,7 @@ impl Core {
                 gives: true,
                 runs: true,
                 puts: true,
+                ahead: true,
                 up_limit,
                 down_limit: None,
                 address: None,

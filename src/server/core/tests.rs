@@ -315,6 +315,30 @@ fn peers_give_what_they_got() {
     assert!(check_token(&secret, &scope, from_a.token.as_ref().unwrap(), rig.now.unix));
 }
 
+/// The first piece that somebody can pass on is to be asked for, and waited for, before it is there.
+#[test]
+fn who_can_wait_is_told_for_how_long() {
+    for (waits, expected) in [(false, None), (true, Some(30))] {
+        let mut rig = Rig::new(&[("f", 100 * PIECE)]);
+        for (conn, id) in [(A, "a"), (B, "b")] {
+            let mut register = v3(id);
+            register.features.extend(waits.then(|| wire::FEATURE_WAIT.to_owned()));
+            rig.connect(conn);
+            rig.say(conn, register);
+            rig.feed(Input::Probed { conn, ok: true });
+            rig.say(conn, request("f"));
+        }
+        let transfers = rig.transfers(B);
+        let from_a = transfers.iter().find(|t| t.peer_id == "a");
+        assert_eq!(from_a.and_then(|t| t.wait_s), expected);
+        assert_eq!(from_a.is_some(), waits, "{transfers:?}");
+        // It is what A is to fetch.
+        let first = rig.transfers(A).remove(0);
+        assert!(from_a.is_none_or(|t| t.range.min == first.range.min));
+        assert!(transfers.iter().filter(|t| t.peer_id != "a").all(|t| t.wait_s.is_none()));
+    }
+}
+
 #[test]
 fn version_2_hears_only_its_own_words() {
     let mut rig = Rig::new(&[("f", 3 * PIECE)]);

@@ -83,7 +83,7 @@ impl Core {
 
     /// Sends `transfer` to the side that dials. `None` when one of the sides cannot be told about.
     fn start(&mut self, assignment: &Assignment) -> Option<()> {
-        let Assignment { transfer, giver, taker, taker_dials, file, ref pieces, reason, news_us } =
+        let Assignment { transfer, giver, taker, taker_dials, file, ref pieces, reason, ahead, news_us } =
             *assignment;
         let version = self.files.version(file)?.clone();
         let bytes = version.hashes.layout().bytes_of_run(pieces.clone());
@@ -124,6 +124,7 @@ impl Core {
             message.reason = Some(reason);
             // Only who dials is told; who is dialled tells as often as always.
             message.progress_ms = news_us.filter(|_| taker_dials).map(|us| us / 1000);
+            message.wait_s = ahead.then_some(limits::WAIT.as_secs());
             if acceptor_is_v3 {
                 let root = version.root();
                 let scope = TokenScope {

@@ -36,7 +36,7 @@ impl Swarm {
         (0..members.len().min(ALL)).any(|step| {
             let other = &state.members[members.at((start + step) % members.len())];
             let g = &state.peers[other.peer];
-            let have_a_way = may_be_dialled(g) || may_be_dialled(t) && g.info.puts && t.info.puts;
+            let have_a_way = may_be_dialled(g) || may_be_dialled(t) && g.info.puts() && t.info.puts();
             let are_apart = || state.pairs.get(other.peer, to).is_some_and(|pair| pair.is_apart(now));
             let will_have = || other.want.iter().any(|range| range.contains(&piece));
             other.peer != to

@@ -90,7 +90,7 @@ impl Swarm {
             return true;
         };
         // Its last pieces come one by one, from whoever is quickest.
-        self.launch(giver, taker, dials, (piece..piece + 1, Reason::Endgame), now, out);
+        self.launch(giver, taker, dials, (piece..piece + 1, Reason::Endgame, 0), now, out);
         true
     }
 

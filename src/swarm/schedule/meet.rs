@@ -79,7 +79,7 @@ impl Swarm {
         }
         let turned = self.state.pairs.get(giver, taker).is_some_and(|pair| pair.turned);
         // Whom the giver dials, it brings the pieces to.
-        let may_be_brought = t.info.reachable && g.info.puts && t.info.puts;
+        let may_be_brought = t.info.reachable && g.info.puts() && t.info.puts();
         if self.state.peers.len() <= FEW {
             // But many may come and go.
             let may_dial = |one: &Peer, other| one.friends.may_dial(now) || one.friends.met(other).out;

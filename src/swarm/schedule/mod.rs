@@ -20,6 +20,7 @@
 //!
 //! Not responsible for bookkeeping (`state`) nor for what events mean (`policy`).
 
+mod ahead;
 mod claims;
 mod frugal;
 mod help;
@@ -29,14 +30,13 @@ mod rush;
 mod waiting;
 
 use std::cmp::Reverse;
-use std::ops::Range;
 
 use smallvec::SmallVec;
 
 use self::claims::{Claim, OriginClaim};
 use super::policy::Swarm;
 use super::slab::{Bag, Key};
-use super::state::{File, Member, Peer, State};
+use super::state::{Choice, File, Member, Peer, State};
 use super::types::*;
 
 /// Where there are no more candidates than this, all are looked at.
@@ -92,6 +92,7 @@ impl Swarm {
         } else {
             self.pump_origins(now, out);
         }
+        self.order_ahead(now, out);
         if self.state.needy.is_empty() {
             self.sweep_at = None;
         } else if self.sweep_at.is_none() {
@@ -195,6 +196,7 @@ impl Swarm {
                     work > 0 && self.take(member, now, &mut work, out)
                 });
             if !found {
+                self.take_ahead(taker, now, &mut work, out);
                 return;
             }
         }
@@ -332,11 +334,13 @@ impl Swarm {
         giver: Key<Peer>,
         taker: Key<Member>,
         dials: bool,
-        (pieces, reason): (Range<u32>, Reason),
+        choice: Choice,
         now: Time,
         out: &mut Vec<Command>,
     ) {
-        out.push(Command::Start(self.state.start(giver, taker, dials, pieces, reason, now)));
+        let (assignment, key) = self.state.start(giver, taker, dials, choice, now);
+        self.state.coming.push((assignment.transfer, key));
+        out.push(Command::Start(assignment));
         if self.sweep_gap > SWEEP_FAST {
             self.sweep_gap = SWEEP_FAST;
             self.sweep_at = Some(now.plus(SWEEP_FAST));

@@ -6,7 +6,7 @@ use crate::swarm::bits::{WORD, mask, touched};
 use crate::swarm::policy::Swarm;
 use crate::swarm::rules::Spent;
 use crate::swarm::slab::Key;
-use crate::swarm::state::{BLOCK, Member, Peer, RUN_ALONE_US};
+use crate::swarm::state::{BLOCK, Choice, Member, Peer, RUN_ALONE_US};
 use crate::swarm::types::*;
 
 /// What is missing of a file goes to a peer alone in one run if it is no more than this, bytes.
@@ -44,7 +44,7 @@ impl Swarm {
         offer: Option<Key<Member>>,
         taker: Key<Member>,
         now: Time,
-    ) -> Option<(Range<u32>, Reason)> {
+    ) -> Option<Choice> {
         let begin = self.first_piece(offer, taker, now)?;
         let Begin { piece, is_soon, .. } = begin;
         let m = &self.state.members[taker];
@@ -69,7 +69,7 @@ impl Swarm {
             () if is_spare => Reason::Spare,
             () => Reason::Rarest,
         };
-        Some((run, reason))
+        Some((run, reason, 0))
     }
 
     /// The piece with which a transfer is to begin.

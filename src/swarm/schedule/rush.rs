@@ -29,7 +29,7 @@ impl Swarm {
         self.state.need(taker, &mut self.words);
         let Some(piece) = first(&wanted, |index| self.words[index]) else { return false };
         let Some((_, giver, dials)) = self.quickest(taker, piece, None, now, work) else { return false };
-        self.launch(giver, taker, dials, (piece..piece + 1, Reason::Deadline), now, out);
+        self.launch(giver, taker, dials, (piece..piece + 1, Reason::Deadline, 0), now, out);
         true
     }
 
@@ -85,7 +85,7 @@ impl Swarm {
             self.state.keep_apart(from, to, FailureKind::Slow, now);
         }
         let Some(dials) = self.may_meet(giver, to, to, now) else { return true };
-        self.launch(giver, taker, dials, (piece..piece + 1, Reason::Deadline), now, out);
+        self.launch(giver, taker, dials, (piece..piece + 1, Reason::Deadline, 0), now, out);
         true
     }
 

@@ -130,6 +130,8 @@ struct World<'a, L> {
     states: Vec<State>,
     has: IdMap<(u32, u32), Pieces>,
     active: IdMap<TransferId, Active>,
+    /// Transfers that wait for a host to have a piece of a file.
+    waiting: IdMap<(u32, u32, u32), Vec<TransferId>>,
     /// Takers that are to finish and have not.
     unfinished: usize,
     sizes: Sizes,
@@ -201,6 +203,7 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
             states: hosts.iter().map(|_| State::default()).collect(),
             has: IdMap::default(),
             active: IdMap::default(),
+            waiting: IdMap::default(),
             unfinished: 0,
             sizes: Sizes::new(),
             outcome: Outcome { hosts: vec![HostOutcome::default(); hosts.len()], ..Outcome::default() },
@@ -372,9 +375,10 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
         self.outcome.hosts[id as usize].arrived = self.now;
         let info = PeerInfo {
             is_origin: host.is_origin,
-            reachable: host.is_dialable,
+            reachable: host.is_origin,
             gives: true,
             puts: true,
+            ahead: true,
             runs: true,
             up_limit: None,
             down_limit: None,
@@ -390,6 +394,8 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
         // A connection has to be made first.
         let dial = 2 * host.delay;
         self.tell(id, dial, Event::PeerJoined { peer, info });
+        // Which the server finds out by dialling it and asking who it is.
+        self.tell(id, dial + 4 * host.delay, Event::Reachable { peer, ok: host.is_dialable });
         for file in 0..if host.has_all { self.setup.files.len() as u32 } else { 0 } {
             self.has.insert((id, file), Pieces::full(self.file(file).pieces()));
             self.tell(id, dial, Event::Provide { peer, file: FileId(file), pieces: 0..u32::MAX });
@@ -583,6 +589,11 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
             self.plan(self.now + CUT, Happening::Cut(transfer));
             return;
         }
+        let Assignment { file, ref pieces, ahead, .. } = active.assignment;
+        if ahead && !self.has.get(&(from, file.0)).is_some_and(|has| has.contains(pieces.start)) {
+            self.waiting.entry((from, file.0, pieces.start)).or_default().push(transfer);
+            return;
+        }
         let mark = self.mark(active);
         let requested = self.now - self.between(from, to);
         let flow = self.network.begin(from, to, mark, self.now, transfer);
@@ -644,6 +655,9 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
         }
         if is_news {
             self.got(from.0, to.0, bytes, is_whole_file, hop);
+            for transfer in self.waiting.remove(&(to.0, file, piece)).unwrap_or_default() {
+                self.begin(transfer);
+            }
         }
     }
 

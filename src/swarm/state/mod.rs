@@ -34,7 +34,7 @@ pub(super) use self::member::{Flight, Member};
 pub(super) use self::peer::{Alarmed, NEW_US, Peer};
 #[cfg(test)]
 pub(super) use self::transfer::Counts;
-pub(super) use self::transfer::{Finding, MAX_DOUBLINGS, Transfer};
+pub(super) use self::transfer::{Choice, Finding, MAX_DOUBLINGS, Transfer};
 
 /// Who comes within this time after somebody came together with that one, microseconds.
 const TOGETHER_US: u64 = 1_000_000;
@@ -76,6 +76,8 @@ pub(super) struct State {
     pub(super) closing: Bag<Member>,
     pub(super) alarms: BTreeSet<(Time, Alarm)>,
     next_transfer: u64,
+    /// What was ordered during this event, or has begun after it had waited.
+    pub(super) coming: Vec<(TransferId, Key<Transfer>)>,
     /// Of the rates that files share.
     pub(super) spent: Spent,
     /// How many files there are of each importance but 0 of which somebody needs something.
@@ -110,6 +112,7 @@ impl State {
             closing: Bag::default(),
             alarms: BTreeSet::new(),
             next_transfer: 1,
+            coming: Vec::new(),
             spent: Spent::default(),
             special_files: BTreeMap::new(),
             has_rules: false,

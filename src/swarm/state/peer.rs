@@ -91,6 +91,8 @@ pub(in crate::swarm) struct Unusual {
     /// Bytes under way from origins, and in how many transfers.
     pub(in crate::swarm) from_origins: u32,
     pub(in crate::swarm) origins_transfers: u16,
+    /// Transfers in which it is to send what it does not have yet, as soon as it has it.
+    pub(super) waiting: u16,
     /// Since when origins have left to peers what it lacks, and it has got nothing from any.
     left_since: Alarmed,
 }
@@ -107,6 +109,7 @@ impl Unusual {
         undialled: 0,
         from_origins: 0,
         origins_transfers: 0,
+        waiting: 0,
         left_since: Alarmed::NEVER,
     };
 
@@ -116,7 +119,7 @@ impl Unusual {
             && self.urgent.is_none()
             && !self.reads.is_taken()
             && [self.wrong, self.accused, self.undialled, self.silences.into()] == [0; 4]
-            && (self.from_origins, self.origins_transfers) == (0, 0)
+            && (self.from_origins, self.origins_transfers, self.waiting) == (0, 0, 0)
             && !self.left_since.is_set()
     }
 }
@@ -131,7 +134,7 @@ pub(in crate::swarm) struct Info {
     pub(in crate::swarm) reachable: bool,
     pub(in crate::swarm) gives: bool,
     pub(in crate::swarm) runs: bool,
-    pub(in crate::swarm) puts: bool,
+    skills: Skills,
     pub(in crate::swarm) is_distrusted: bool,
     /// How reliable it was lately as a giver, from verified outcomes: 255 = every transfer went well.
     pub(super) trust: u8,
@@ -139,9 +142,39 @@ pub(in crate::swarm) struct Info {
     pub(super) is_quiet: bool,
 }
 
+/// See [`PeerInfo::puts`] and [`PeerInfo::ahead`]; in a byte, as there is room for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Skills {
+    None,
+    Puts,
+    Ahead,
+    Both,
+}
+
+impl Skills {
+    fn of(puts: bool, ahead: bool) -> Self {
+        match (puts, ahead) {
+            (false, false) => Self::None,
+            (true, false) => Self::Puts,
+            (false, true) => Self::Ahead,
+            (true, true) => Self::Both,
+        }
+    }
+}
+
+impl Info {
+    pub(in crate::swarm) fn puts(&self) -> bool {
+        matches!(self.skills, Skills::Puts | Skills::Both)
+    }
+
+    pub(in crate::swarm) fn ahead(&self) -> bool {
+        matches!(self.skills, Skills::Ahead | Skills::Both)
+    }
+}
+
 impl From<PeerInfo> for Info {
     fn from(info: PeerInfo) -> Self {
-        let PeerInfo { is_origin, reachable, gives, runs, puts, up_limit, down_limit, address } = info;
+        let PeerInfo { is_origin, reachable, gives, runs, puts, ahead, up_limit, down_limit, address } = info;
         let (up_limit, down_limit) = (up_limit.into(), down_limit.into());
         Self {
             up_limit,
@@ -151,7 +184,7 @@ impl From<PeerInfo> for Info {
             reachable,
             gives,
             runs,
-            puts,
+            skills: Skills::of(puts, ahead),
             is_distrusted: false,
             trust: u8::MAX / 2,
             is_quiet: false,

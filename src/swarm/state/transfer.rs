@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::{Alarm, Alarmed, Flight, Member, Peer, State};
+use super::{Alarm, Alarmed, File, Flight, Member, Peer, State};
 use crate::swarm::bits::{Pieces, mask, touched};
 use crate::swarm::friends;
 use crate::swarm::rates::{Link, Mark};
@@ -18,6 +18,9 @@ const HASTE: u64 = 4;
 /// Transfers under way at once. The lowest bits of a transfer's number say where it is kept, so that no map is needed; the
 /// others are counted up.
 pub(super) const MOST_TRANSFERS: usize = 1 << 24;
+
+/// The pieces to send, why, and how many givers, one after the other, they are to be waited for: 0 if the giver has them.
+pub(in crate::swarm) type Choice = (Range<u32>, Reason, u8);
 
 /// Pieces on their way.
 #[derive(Debug)]
@@ -45,6 +48,8 @@ pub(in crate::swarm) struct Transfer {
     /// Whether what was promised is counted as under way on both lines.
     pub(in crate::swarm) counts: Counts,
     pub(super) is_news_rare: bool,
+    /// How many givers, one after the other, it waits for to have it; 0: the giver has it.
+    pub(in crate::swarm) waits: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,10 +122,9 @@ impl State {
         giver: Key<Peer>,
         taker: Key<Member>,
         taker_dials: bool,
-        pieces: Range<u32>,
-        reason: Reason,
+        (pieces, reason, waits): Choice,
         now: Time,
-    ) -> Assignment {
+    ) -> (Assignment, Key<Transfer>) {
         let (to, file) = (self.members[taker].peer, self.members[taker].file);
         let bytes = self.files[file].bytes_of_run(&pieces);
         let number = u64::from(self.transfers.next().number());
@@ -132,11 +136,15 @@ impl State {
             file: self.files[file].id,
             pieces: pieces.clone(),
             reason,
+            ahead: waits > 0,
             news_us: (self.is_alone(giver) && pieces.len() > 1).then_some(self.config.alone_news_us),
         };
         self.next_transfer += 1;
         let unit = self.files[file].piece_size;
-        let head_start_us = self.head_start_us(giver, unit);
+        let head_start_us = if waits > 0 { 0 } else { self.head_start_us(giver, unit) };
+        if waits > 0 {
+            self.peers[giver].unusually(|unusual| unusual.waiting += 1);
+        }
         let age = now.since(self.peers[to].heard);
         let unheard = |link: &Link| if assignment.news_us.is_some() { link.unheard(age) } else { 0 };
         let [sent, received] = [&self.peers[giver].up, &self.peers[to].down].map(unheard);
@@ -167,11 +175,10 @@ impl State {
             pieces.clone().for_each(|piece| file.rarity.more(piece, file.pieces));
         }
         let given_up = now.plus(self.patience(giver, to, bytes));
-        let expected = self.expected(giver, to, now);
-        let patience = [giver, to].map(|peer| self.peers[peer].patience(&self.config));
-        let first = self.news_us(giver, to).or(expected.map(|at| at.since(now)));
-        let quiet = first.map(|us| now.plus(us.saturating_mul(2)).plus(patience[0].min(patience[1]) / HASTE));
-        let alarm = quiet.map_or(given_up, |at| at.min(given_up));
+        // What cannot have begun is not late.
+        let is_expected = waits == 0;
+        let expected = if is_expected { self.expected(giver, to, now) } else { None };
+        let alarm = if is_expected { self.first_look(giver, to, expected, given_up, now) } else { given_up };
         let latest = self.peers[giver].giving;
         let key = self.transfers.insert(Transfer {
             id: assignment.transfer,
@@ -191,6 +198,7 @@ impl State {
             taker_dials,
             counts: Counts::Yes,
             is_news_rare: assignment.news_us.is_some(),
+            waits,
         });
         if let Some(latest) = self.peers[giver].giving.replace(key) {
             self.transfers[latest].giving[0] = Some(key);
@@ -200,7 +208,66 @@ impl State {
         self.stats.started += 1;
         self.stats.active_transfers += 1;
         self.settle(taker);
-        assignment
+        (assignment, key)
+    }
+
+    /// When to look at a transfer that begins now: when something of it should have been heard, or it is to be given up.
+    fn first_look(
+        &self,
+        giver: Key<Peer>,
+        taker: Key<Peer>,
+        expected: Option<Time>,
+        given_up: Time,
+        now: Time,
+    ) -> Time {
+        let patience = [giver, taker].map(|peer| self.peers[peer].patience(&self.config));
+        let first = self.news_us(giver, taker).or(expected.map(|at| at.since(now)));
+        let quiet = first.map(|us| now.plus(us.saturating_mul(2)).plus(patience[0].min(patience[1]) / HASTE));
+        quiet.map_or(given_up, |at| at.min(given_up))
+    }
+
+    /// What a peer was to send as soon as it has it, it may have now.
+    pub(in crate::swarm) fn is_here(&mut self, member: Key<Member>, now: Time) {
+        let Member { peer, file, .. } = self.members[member];
+        if self.peers[peer].unusual().waiting == 0 {
+            return;
+        }
+        let have = &self.members[member].have;
+        let begins = |&key: &Key<Transfer>| {
+            let t = &self.transfers[key];
+            t.waits > 0 && self.members[t.taker].file == file && have.contains(t.pieces.start)
+        };
+        let begun: SmallVec<[_; 4]> = self.giving(peer).filter(begins).collect();
+        for key in begun {
+            self.peers[peer].unusually(|unusual| unusual.waiting -= 1);
+            let t = &self.transfers[key];
+            let (to, given_up) = (self.members[t.taker].peer, t.deadline);
+            let marks = [self.peers[peer].up.mark(), self.peers[to].down.mark()];
+            let expected = self.expected(peer, to, now);
+            let alarm = self.first_look(peer, to, expected, given_up, now);
+            let t = &mut self.transfers[key];
+            (t.waits, t.started, [t.giver_mark, t.taker_mark]) = (0, now, marks);
+            (t.expected, t.alarm) = (expected.map_or(Alarmed::NEVER, Alarmed), alarm);
+            self.coming.push((t.id, key));
+            self.watch(peer, alarm);
+        }
+    }
+
+    /// What cannot come any more from a peer that was to send it as soon as it has it: what of these pieces it has not got.
+    pub(in crate::swarm) fn in_vain(
+        &self,
+        peer: Key<Peer>,
+        file: Key<File>,
+        pieces: &Range<u32>,
+    ) -> SmallVec<[Key<Transfer>; 4]> {
+        if self.peers.get(peer).is_none_or(|peer| peer.unusual().waiting == 0) {
+            return SmallVec::new();
+        }
+        let is_it = |&key: &Key<Transfer>| {
+            let t = &self.transfers[key];
+            t.waits > 0 && self.members[t.taker].file == file && pieces.contains(&t.pieces.start)
+        };
+        self.giving(peer).filter(is_it).collect()
     }
 
     /// The transfers in which a peer sends, the latest first.
@@ -310,6 +377,9 @@ impl State {
             }
         }
         self.has_passed(transfer, together, now);
+        if is_news {
+            self.is_here(self.transfers[transfer].taker, now);
+        }
         is_news
     }
 
@@ -360,6 +430,12 @@ impl State {
             self.peers[taker].down.in_flight += bytes;
         }
         let (giver_mark, taker_mark, started) = (t.giver_mark, t.taker_mark, t.started);
+        if t.waits > 0 {
+            // The taker was heard of before the giver: it says nothing of the line.
+            self.peers[giver].up.set_aside(bytes, true, now);
+            self.peers[taker].down.set_aside(bytes, true, now);
+            return;
+        }
         let up_budget = self.up_budget(giver);
         self.peers[giver].up.passed(bytes, giver_mark, started, now, up_budget);
         // What comes says what the taker's line carries only if the givers could send more. Many slow ones would make
@@ -390,6 +466,9 @@ impl State {
         if m.shares {
             let file = &mut self.files[file];
             t.missing().for_each(|piece| file.rarity.fewer(piece));
+        }
+        if t.waits > 0 {
+            self.peers[giver].unusually(|unusual| unusual.waiting -= 1);
         }
         let lost = u64::from(t.bytes - t.bytes_done);
         if self.peers[giver].is_origin() {

@@ -86,6 +86,7 @@ impl Chaos {
             gives: self.chance(85),
             runs: self.chance(80),
             puts: self.chance(80),
+            ahead: self.chance(80),
             up_limit: self.chance(20).then(|| self.dice.below(1 << 22) as u64),
             down_limit: self.chance(20).then(|| self.dice.below(1 << 22) as u64),
             address: self.chance(50).then(|| [10, 0, self.dice.below(2) as u8, 1].into()),

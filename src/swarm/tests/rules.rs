@@ -59,7 +59,8 @@ fn the_origin_gives_different_pieces_to_different_takers() {
         world.request_pieces(id, 0, 0..64);
     }
     world.pass(SECOND / 2);
-    let mut pieces: Vec<u32> = world.starts.iter().take(20).flat_map(|a| a.pieces.clone()).collect();
+    let from_origin = world.starts.iter().filter(|start| start.giver == PeerId(0)).take(20);
+    let mut pieces: Vec<u32> = from_origin.flat_map(|a| a.pieces.clone()).collect();
     let count = pieces.len();
     pieces.sort_unstable();
     pieces.dedup();
@@ -438,6 +439,77 @@ fn a_file_that_changed_does_not_delay_other_files() {
     }
 }
 
+/// An origin that has told peer 1 to fetch its first piece, and then so many others came that want all.
+fn first_piece(first: PeerInfo, others: u32, other: &PeerInfo) -> World {
+    let mut world = world_with(64);
+    world.join(1, first);
+    world.request(1, 0);
+    for id in 2..2 + others {
+        world.join(id, other.clone());
+        world.request(id, 0);
+    }
+    world
+}
+
+fn ahead(world: &World) -> Vec<(u32, u32, u32)> {
+    let starts = world.starts.iter().filter(|start| start.ahead);
+    starts.map(|a| (a.giver.0, a.taker.0, a.pieces.start)).collect()
+}
+
+/// Or its line would stand idle while the news that it has it, the order and the request travel.
+#[test]
+fn what_somebody_can_pass_on_first_is_ordered_from_it_before_it_is_there() {
+    let mut world = first_piece(peer(), 1, &peer());
+    let first = world.starts[0].clone();
+    assert_eq!(ahead(&world)[0], (1, 2, first.pieces.start));
+    let waits = world.starts.iter().find(|start| start.ahead).unwrap().transfer;
+    world.now = world.now.plus(50_000);
+    world.complete(first.transfer);
+    assert!(world.cancelled.is_empty());
+    // What passes from then on says what the line carries.
+    world.now = world.now.plus(100_000);
+    world.complete(waits);
+    let rate = world.swarm.peer_stats(PeerId(1)).unwrap().up_rate;
+    assert_eq!(rate, u64::from(PIECE) * 10);
+}
+
+#[test]
+fn who_waits_for_what_does_not_come_is_told_so_at_once() {
+    let mut world = first_piece(peer(), 1, &peer());
+    let (first, waits) = (world.starts[0].transfer, world.starts.iter().find(|start| start.ahead).unwrap());
+    let waits = waits.transfer;
+    world.end(first, Err(FailureKind::Timeout));
+    assert_eq!(world.cancelled, [waits]);
+    // One that leaves, with all that wait for it, one after the other.
+    let mut world = first_piece(peer(), 6, &peer());
+    let waiting = |world: &World| world.flights.values().filter(|flight| flight.assignment.ahead).count();
+    assert!(waiting(&world) > 1);
+    world.send(Event::FileRemoved { file: FileId(0) });
+    assert!(world.flights.is_empty());
+}
+
+#[test]
+fn only_who_knows_how_waits_and_no_more_than_three_in_a_row() {
+    let cannot = PeerInfo { ahead: false, ..peer() };
+    assert_eq!(ahead(&first_piece(cannot.clone(), 3, &cannot)), []);
+    assert_eq!(ahead(&first_piece(peer(), 3, &cannot)), []);
+    assert_eq!(ahead(&first_piece(PeerInfo { reachable: false, ..peer() }, 1, &peer())), []);
+    let mut world = first_piece(PeerInfo { reachable: false, ..peer() }, 1, &peer());
+    world.send(Event::Reachable { peer: PeerId(1), ok: true });
+    assert_eq!(ahead(&world)[0], (1, 2, 0), "that it can be dialled may be known a little later");
+    let orders = ahead(&first_piece(peer(), 20, &peer()));
+    let waits_for = |&(giver, _, piece): &(u32, u32, u32)| {
+        orders.iter().find(|&&(_, taker, other)| (taker, other) == (giver, piece)).copied()
+    };
+    let depth = |order| std::iter::successors(Some(order), waits_for).count();
+    assert_eq!(orders.iter().map(|&order| depth(order)).max(), Some(3));
+    // Each has one piece to begin with.
+    let mut givers: Vec<_> = orders.iter().map(|order| order.0).collect();
+    givers.sort_unstable();
+    givers.dedup();
+    assert_eq!(givers.len(), orders.len());
+}
+
 #[test]
 fn who_failed_lately_gets_one_transfer_at_a_time() {
     let mut world = one_for_four();
@@ -453,7 +525,8 @@ fn who_failed_lately_gets_one_transfer_at_a_time() {
         }
     });
     world.pass(3_000_000);
-    assert_eq!(world.flights.len(), 1);
+    let of_it = world.flights.values().filter(|flight| flight.assignment.giver == PeerId(1));
+    assert_eq!(of_it.count(), 1);
     // Until it has shown that it can.
     for _ in 0..3 {
         world.now = world.now.plus(1000);
@@ -682,7 +755,7 @@ fn what_somebody_waits_for_is_passed_on_as_soon_as_it_is_there() {
     world.join(3, peer());
     world.request(3, 1);
     let run = first_run(&mut world);
-    world.join(2, peer());
+    world.join(2, PeerInfo { ahead: false, ..peer() });
     let piece = run.pieces.start;
     world.request_pieces(2, 0, piece..piece + 1);
     let Some(first) = world.flights.values().find(|flight| flight.assignment.taker == PeerId(2)).cloned()

@@ -60,6 +60,7 @@ pub(in crate::swarm) fn peer() -> PeerInfo {
         gives: true,
         runs: true,
         puts: true,
+        ahead: true,
         up_limit: None,
         down_limit: None,
         address: None,
@@ -317,8 +318,18 @@ impl World {
         assert!(pieces.len() == 1 || (from.info.runs && to.info.runs), "a run for one who knows none");
         if !from.info.is_origin {
             assert!(from.info.gives && !from.distrusted && !self.no_peers.contains(&file.0));
-            let has = from.has.get(&file.0).expect("it has something");
-            assert!(pieces.clone().all(|piece| has.contains(&piece)), "it has not got all of {pieces:?}");
+            let has = |piece: &u32| from.has.get(&file.0).is_some_and(|has| has.contains(piece));
+            let is_coming = |piece: &u32| {
+                let mut flights = self.flights.values().map(|flight| &flight.assignment);
+                flights.any(|a| a.taker == giver && a.file == file && a.pieces.contains(piece))
+            };
+            match assignment.ahead {
+                true => {
+                    assert!(taker_dials && pieces.len() == 1 && from.info.ahead && to.info.ahead);
+                    assert!(pieces.clone().all(|piece| !has(&piece) && is_coming(&piece)), "{pieces:?}");
+                }
+                false => assert!(pieces.clone().all(|p| has(&p)), "it has not got all of {pieces:?}"),
+            }
         }
         let wants = to.wants.get(&file.0).expect("it wants something");
         assert!(pieces.clone().all(|piece| wants.contains(&piece)), "{pieces:?} is not wanted");

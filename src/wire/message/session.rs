@@ -36,6 +36,9 @@ pub struct Register {
 pub const FEATURE_GIVE: &str = "give";
 /// `register.features`: the client answers to runs of several pieces with `progress`.
 pub const FEATURE_RUNS: &str = "runs";
+/// `register.features`: the client knows `transfer.wait_s`, and keeps a request for a piece that is on its way to it until it can
+/// answer it.
+pub const FEATURE_WAIT: &str = "wait";
 
 /// `registered.features`: files are cut into pieces of other sizes than powers of two.
 pub const FEATURE_PIECES: &str = "pieces";

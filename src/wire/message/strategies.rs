@@ -314,11 +314,11 @@ fn transfer() -> BoxedStrategy<Message> {
     let range = any::<(u64, u64)>().prop_map(|(a, b)| ByteRange::new(a.min(b), a.max(b)));
     let usual = ("[0-9a-f.:]{1,20}", of(text()), any::<u16>(), method, url(), range, text());
     let words = (of("[!-~]{0,80}"), of("[!-~]{0,80}"), of(reason()), any::<bool>(), any::<Option<u64>>());
-    let more = (any::<Option<u64>>(), of(digest()));
+    let more = (any::<Option<u64>>(), of(digest()), any::<Option<u64>>());
     message((usual, more, words).prop_map(
         |(
             (host, peer, port, method, url, range, peer_id),
-            (id, root),
+            (id, root, wait_s),
             (token, proof, reason, early, progress_ms),
         )| {
             Transfer {
@@ -336,6 +336,7 @@ fn transfer() -> BoxedStrategy<Message> {
                 reason,
                 early,
                 progress_ms,
+                wait_s,
             }
         },
     ))

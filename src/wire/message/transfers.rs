@@ -126,6 +126,10 @@ pub struct Transfer {
     /// How often the taker is to tell of pieces ([`Progress`]), milliseconds; absent: as often as is usual.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress_ms: Option<u64>,
+    /// The giver does not have it yet, but is about to: for so many seconds it is to be given time (`Prefer: wait=`). Absent: it
+    /// has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_s: Option<u64>,
 }
 
 /// `transfer.reason`.
