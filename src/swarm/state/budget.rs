@@ -2,7 +2,7 @@
 
 use super::transfer::MOST_TRANSFERS;
 use super::{Alarm, Peer, State};
-use crate::swarm::rates::{LAGS, Link};
+use crate::swarm::rates::{LAGS, Limit, Link};
 use crate::swarm::slab::Key;
 use crate::swarm::spread::Spread;
 use crate::swarm::types::*;
@@ -28,9 +28,9 @@ const HEAD_START_US: u64 = 8_000;
 
 /// What has come to one who is alone is told block by block, if its runs are as long as that: so many bytes may have come, and
 /// not be known to have.
-pub(super) fn unheard_alone(line: &Link) -> u64 {
+pub(super) fn unheard_alone(line: &Link, limit: Limit) -> u64 {
     let block = u64::from(BLOCK) * u64::from(line.unit);
-    let is_by_blocks = line.rate().saturating_mul(RUN_ALONE_US) / 1_000_000 >= 2 * block;
+    let is_by_blocks = line.rate_or(0, limit).saturating_mul(RUN_ALONE_US) / 1_000_000 >= 2 * block;
     if is_by_blocks { block } else { 0 }
 }
 
@@ -45,7 +45,7 @@ impl State {
         // Of what line nothing is known, two pieces: it grows fast.
         let mut budget = peer.up.budget(0, peer.info.up_limit, cover, config);
         if self.is_alone(key) {
-            budget += unheard_alone(&peer.up);
+            budget += unheard_alone(&peer.up, peer.info.up_limit);
         }
         if !peer.is_origin() {
             return budget;
@@ -249,5 +249,22 @@ impl State {
             && self.peers[giver].is_origin()
             && (1..=self.config.max_run_bytes).contains(&self.peers[giver].up.rate())
             && self.readers.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs to one that wants no more than a megabyte a second are too short for whole blocks, however fast its line is.
+    #[test]
+    fn what_may_have_come_unheard_is_no_more_than_is_wanted() {
+        let mut line = Link::default();
+        let piece = 1 << 16;
+        let mark = line.begin(4_000_000, piece, Time(0), 0);
+        line.passed(4_000_000, mark, Time(0), Time(1_000_000), u64::MAX);
+        assert_eq!(line.rate(), 4_000_000);
+        assert_eq!(unheard_alone(&line, Limit::NONE), u64::from(BLOCK * piece));
+        assert_eq!(unheard_alone(&line, Some(1_000_000).into()), 0);
     }
 }

@@ -365,7 +365,7 @@ impl Peer {
     /// The same for one that is alone with an origin, from which it is to have as much under way as that would send.
     pub(in crate::swarm) fn can_receive_more_alone(&self, config: &Config) -> bool {
         let budget = self.down.budget(0, self.info.down_limit, config.alone_us, config);
-        let budget = budget + unheard_alone(&self.down);
+        let budget = budget + unheard_alone(&self.down, self.info.down_limit);
         self.down.in_flight < budget.max(self.down_budget(config)) && self.can_receive_one_more(config)
     }
 
