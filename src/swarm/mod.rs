@@ -10,13 +10,14 @@
 //! ```
 //!
 //! Inside, from the bottom up: sets and storage (`bits`, `slab`, `dice`), what is learned of lines (`rates`) and
-//! readers (`reader`), of whom an origin serves (`spread`), of the lines of all together (`crowd`),
+//! readers (`reader`), of whom an origin serves and how much at once (`spread`, `deeper`), of the lines of all together (`crowd`),
 //! of pairs (`pairs`), of who has met whom (`friends`) and of pieces (`rarity`), what the operator wants (`rules`), the bookkeeping of all there is (`state`), the decisions
 //! (`schedule`) and what events mean (`policy`).
 
 mod bits;
 mod cache;
 mod crowd;
+mod deeper;
 mod dice;
 mod friends;
 mod pairs;

@@ -53,10 +53,15 @@ impl Rarity {
 
     /// Whether there are pieces that nobody has, of `len`.
     pub(super) fn has_unseen(&self, len: u32) -> bool {
+        self.unseen(len) > 0
+    }
+
+    /// How many of `len` pieces nobody has.
+    pub(super) fn unseen(&self, len: u32) -> u32 {
         match self.planes.first() {
-            Some(plane) => plane.ones > 0,
-            None if self.copies.is_empty() => len > 0,
-            None => self.copies.contains(&0),
+            Some(plane) => plane.ones,
+            None if self.copies.is_empty() => len,
+            None => self.copies.iter().filter(|&&copies| copies == 0).count() as u32,
         }
     }
 
@@ -191,6 +196,7 @@ mod tests {
         let all = |index| super::super::bits::mask(&(0..len), index);
         for piece in 0..len {
             assert_eq!(rarity.rarest(len, all, &mut dice), Some(piece));
+            assert_eq!(rarity.unseen(len), len - piece);
             rarity.more(piece, len);
             // What others may have has no say.
             assert_eq!(

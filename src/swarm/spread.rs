@@ -11,8 +11,13 @@
 //! Where that is so, more is to be under way than keeps a line busy until the next order: each of many takers needs longer for its
 //! part, as it receives from others, too. What is under way in vain, because the line is full, does little harm then.
 //!
+//! While it sends what nobody has yet, it is tried out whether twice as much under way brings more even where one after the other is
+//! served (`deeper`), but not with the first and the last pieces of a file: each comes later for it, which costs time
+//! when nobody has much to pass on, and when all wait for the last ones.
+//!
 //! Not responsible for who they are.
 
+use super::deeper::Deeper;
 use super::types::Time;
 
 /// How long something is tried out, microseconds; what comes through in the second half of it counts.
@@ -34,6 +39,8 @@ const MOST_MANY_US: u64 = 32_000_000;
 const DEEP: u64 = 8;
 const DEEP_TRIAL: u64 = 4;
 const DEEP_NEW: u64 = 2;
+/// The first and the last pieces of a file are this part of it each.
+const END: u64 = 8;
 /// More comes through if it is this many quarters of what came through before.
 const GAIN: u64 = 5;
 /// One cannot receive this many halves of what is learned of its line, which is never learned downwards.
@@ -50,10 +57,11 @@ pub(super) struct Spread {
     many_us: u64,
     /// What the fastest of those who were to be served lately receives, bytes a second.
     fastest: u64,
-    /// Whether something was to be sent that nobody has yet.
-    has_new: bool,
+    /// What was to be sent that nobody has yet.
+    news: News,
     /// Whether it is known to be right to serve many.
     is_proven: bool,
+    deeper: Deeper,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +77,27 @@ enum Phase {
     Many,
 }
 
+/// What is to be sent of a file that nobody has yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    None,
+    /// Its first or its last pieces.
+    Ends,
+    Middle,
+}
+
+impl News {
+    /// So many of a file's pieces.
+    pub(super) fn of(unseen: u32, pieces: u32) -> Self {
+        let (unseen, pieces) = (END * u64::from(unseen), u64::from(pieces));
+        match unseen {
+            0 => Self::None,
+            _ if (pieces..=(END - 1) * pieces).contains(&unseen) => Self::Middle,
+            _ => Self::Ends,
+        }
+    }
+}
+
 impl Spread {
     pub(super) fn new() -> Self {
         Self {
@@ -78,8 +107,9 @@ impl Spread {
             few_us: FEW_US,
             many_us: MANY_US,
             fastest: 0,
-            has_new: false,
+            news: News::None,
             is_proven: false,
+            deeper: Deeper::new(),
         }
     }
 
@@ -90,15 +120,17 @@ impl Spread {
 
     /// How many times as much as keeps the line busy until the next order is to be under way.
     pub(super) fn depth(&self) -> u64 {
+        let as_usual = if self.news == News::Middle && self.deeper.is_on() { DEEP_NEW } else { 1 };
+        let has_new = self.news != News::None;
         match self.phase {
-            Phase::Few | Phase::First(_) => 1,
+            Phase::Few | Phase::First(_) => as_usual,
             Phase::More(..) => DEEP_TRIAL,
             // From less than one of them receives, it is hardly the takers who keep it.
-            Phase::Trial(few) if self.has_new && few <= self.fastest => 1,
-            Phase::Trial(_) if self.has_new => DEEP_NEW,
+            Phase::Trial(few) if has_new && few <= self.fastest => as_usual,
+            Phase::Trial(_) if has_new => DEEP_NEW,
             Phase::Trial(_) => DEEP_TRIAL,
-            Phase::Many if !self.is_proven => 1,
-            Phase::Many if self.has_new => DEEP_NEW,
+            Phase::Many if !self.is_proven => as_usual,
+            Phase::Many if has_new => DEEP_NEW,
             Phase::Many => DEEP,
         }
     }
@@ -108,15 +140,19 @@ impl Spread {
         self.fastest
     }
 
-    /// Those who are to be served receive so much, bytes a second, as far as was learned; and whether some of it is new.
-    pub(super) fn meets(&mut self, rates: impl Iterator<Item = u64>, has_new: bool) {
-        (self.fastest, self.has_new) = (rates.max().unwrap_or_default(), has_new);
+    /// Those who are to be served receive so much, bytes a second, as far as was learned; and what is new to them.
+    pub(super) fn meets(&mut self, rates: impl Iterator<Item = u64>, news: News) {
+        (self.fastest, self.news) = (rates.max().unwrap_or_default(), news);
     }
 
     /// To be called while there is somebody to be served, with all the bytes that have come through, and those of a piece.
     pub(super) fn step(&mut self, given: u64, piece: u64, now: Time) {
         if given == 0 {
             (self.phase, self.until) = (Phase::First(now.plus(FIRST_US)), now.plus(MORE_US));
+        }
+        match (self.news, self.phase) {
+            (News::Middle, Phase::Few) => self.deeper.step(given, piece, now),
+            _ => self.deeper.pause(),
         }
         let counts = match self.phase {
             Phase::First(_) | Phase::More(..) => MORE_US / 2,
@@ -175,7 +211,7 @@ mod tests {
         let (mut spread, mut given) = (Spread::new(), 0);
         let times = (0..120_000_u64).map(|ms| {
             given += if spread.is_on() { many } else { 100 };
-            spread.meets([50_000, 1_000_000].into_iter(), false);
+            spread.meets([50_000, 1_000_000].into_iter(), News::None);
             spread.step(given, 100, Time(ms * 1000));
             u64::from(spread.is_on())
         });
@@ -195,25 +231,53 @@ mod tests {
     fn where_many_are_right_more_is_under_way() {
         let (mut spread, mut given) = (Spread::new(), 0);
         assert_eq!(spread.depth(), 1, "nothing is known");
-        let mut depth_after = |many: u64, has_new: bool, seconds: u64| {
+        let mut depth_after = |many: u64, news: News, seconds: u64| {
             let from = spread.until.0 / 1000;
             for ms in from..from + seconds * 1000 {
                 given += if spread.is_on() { many } else { 100 };
-                spread.meets([90_000].into_iter(), has_new);
+                spread.meets([90_000].into_iter(), news);
                 spread.step(given, 100, Time(ms * 1000));
             }
             spread.depth()
         };
-        assert_eq!(depth_after(1000, false, 10), DEEP);
-        assert_eq!(depth_after(1000, true, 10), DEEP_NEW);
-        assert_eq!(depth_after(100, false, 60), 1, "one line could not take more");
+        assert_eq!(depth_after(1000, News::None, 10), DEEP);
+        assert_eq!(depth_after(1000, News::Ends, 10), DEEP_NEW);
+        assert_eq!(depth_after(100, News::None, 60), 1, "one line could not take more");
+    }
+
+    /// How much of the second of two minutes more is under way, when that brings so many percent of what came before, and serving
+    /// many brings nothing.
+    fn share_of_deep(more: u64, news: News) -> u64 {
+        let (mut spread, mut given) = (Spread::new(), 0);
+        let times = (0..120_000_u64).map(|ms| {
+            spread.meets([150_000].into_iter(), news);
+            spread.step(given, 100, Time(ms * 1000));
+            given += if spread.depth() > 1 { more } else { 100 };
+            u64::from(ms >= 60_000 && spread.depth() > 1)
+        });
+        times.sum::<u64>() / 600
+    }
+
+    #[test]
+    fn in_the_middle_of_a_file_it_is_found_out_whether_more_under_way_brings_more() {
+        assert!(share_of_deep(115, News::Middle) > 90, "{}", share_of_deep(115, News::Middle));
+        assert!(share_of_deep(100, News::Middle) < 20, "{}", share_of_deep(100, News::Middle));
+        assert_eq!(share_of_deep(115, News::Ends), 0, "somebody waits for it");
+    }
+
+    #[test]
+    fn the_first_and_the_last_pieces_are_the_ends_of_a_file() {
+        let news = [0, 1, 99, 100, 400, 700, 701, 800].map(|unseen| News::of(unseen, 800));
+        use News::{Ends, Middle};
+        assert_eq!(news, [News::None, Ends, Ends, Middle, Middle, Middle, Ends, Ends]);
+        assert_eq!(News::of(1, 1), Ends);
     }
 
     /// For each millisecond of the first so many: how much is under way when more of it brings so many percent of what came before.
     fn depths_at_first(milliseconds: u64, more: u64) -> Vec<u64> {
         let (mut spread, mut given) = (Spread::new(), 0);
         let depths = (0..milliseconds).map(|ms| {
-            spread.meets([30_000, 10_000].into_iter(), true);
+            spread.meets([30_000, 10_000].into_iter(), News::Ends);
             spread.step(given, 100, Time(ms * 1000));
             given += if spread.depth() > 1 { more } else { 100 };
             spread.depth()
@@ -240,7 +304,7 @@ mod tests {
     fn where_it_is_clear_nothing_is_tried_out() {
         let mut spread = Spread::new();
         for ms in 0..60_000 {
-            spread.meets([50_000, 20_000].into_iter(), false);
+            spread.meets([50_000, 20_000].into_iter(), News::None);
             spread.step(ms * 100, 100, Time(ms * 1000));
             assert!(spread.is_on());
         }

@@ -36,6 +36,7 @@ use smallvec::SmallVec;
 use self::claims::{Claim, OriginClaim};
 use super::policy::Swarm;
 use super::slab::{Bag, Key};
+use super::spread::News;
 use super::state::{Choice, File, Member, Peer, State};
 use super::types::*;
 
@@ -289,7 +290,11 @@ impl Swarm {
         takers.sort_unstable();
         let rates = takers.iter().map(|&(_, taker)| self.state.peers[taker].down.rate());
         if let Some(index) = self.state.origins.iter().position(|&key| key == origin) {
-            self.state.spreads[index].meets(rates, takers.iter().any(|(claim, _)| !claim.3));
+            let is_new = takers.iter().find(|(claim, _)| !claim.3);
+            let file = is_new.and_then(|&(_, taker)| self.state.peers[taker].needs.first());
+            let file = file.map(|member| &self.state.files[self.state.members[member].file]);
+            let news = file.map_or(News::None, |file| News::of(file.rarity.unseen(file.pieces), file.pieces));
+            self.state.spreads[index].meets(rates, news);
         }
         takers.into_iter().any(|(_, taker)| {
             let Some(member) = self.rarest_need(taker, now) else { return false };

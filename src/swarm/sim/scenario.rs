@@ -132,6 +132,12 @@ pub const SCENARIOS: &[Scenario] = &[
         goal: "1.2 T*",
         build: office,
     },
+    Scenario {
+        name: "lan",
+        about: "16 peers and an origin of 100 Mbit/s each way, 256 MiB",
+        goal: "mean 1.17 T*",
+        build: lan,
+    },
 ];
 
 fn peers(count: usize, up: f64) -> Vec<Host> {
@@ -164,6 +170,12 @@ fn office(seed: u64) -> Setup {
     let peer = Host { delay: 500, wants, ..Host::peer(1000.0 * MBIT, 1000.0 * MBIT) };
     let hosts = [vec![origin], vec![peer; 6]].concat();
     Setup::new(seed, hosts, vec![FileSpec::of(80 << 10); 5000])
+}
+
+fn lan(seed: u64) -> Setup {
+    let peer = Host::peer(100.0 * MBIT, 100.0 * MBIT);
+    let hosts = [vec![Host::origin(100.0 * MBIT)], vec![peer; 16]].concat();
+    Setup::new(seed, hosts, vec![FileSpec::of(256 * MIB)])
 }
 
 fn halves(seed: u64) -> Setup {
