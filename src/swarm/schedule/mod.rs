@@ -206,8 +206,6 @@ impl Swarm {
     /// Starts a transfer to `taker` from whichever peer has most room and is nearest, if there is one. Where there are many
     /// that have something, only those are asked that found nobody to give it to: the others are busy.
     fn take(&mut self, taker: Key<Member>, now: Time, work: &mut usize, out: &mut Vec<Command>) -> bool {
-        /// How full a giver's line is, in parts of its budget; differences below that do not matter.
-        const STEPS: u64 = 4;
         let (to, file) = (self.state.members[taker].peer, self.state.members[taker].file);
         if !self.state.files[file].rules.peers {
             return false;
@@ -222,10 +220,8 @@ impl Swarm {
             if !self.state.can_send_more(giver, now) {
                 self.state.set_idle(offer, false);
             } else if let Some(dials) = self.can_meet(giver, to, to, now) {
-                let peer = &self.state.peers[giver];
-                let load = peer.up.in_flight * STEPS / self.state.up_budget(giver).max(1);
                 let turn = self.dice.next() as u32;
-                givers.push((load, self.distance(giver, to), turn, offer, dials));
+                givers.push((self.state.load(giver), self.distance(giver, to), turn, offer, dials));
             }
         }
         if givers.is_empty() {

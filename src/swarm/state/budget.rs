@@ -171,11 +171,26 @@ impl State {
         }
     }
 
+    /// How busy a giver is, for who looks for one: more in one step than in those below. Usually that is how much of what it should have
+    /// is under way. Where lines carry more than a piece while messages travel, much should be, and what is learned of each line
+    /// by chance makes more of a difference than what is under way: all have equally much there.
+    pub(in crate::swarm) fn load(&self, giver: Key<Peer>) -> u64 {
+        /// In parts of its budget; differences below that do not matter.
+        const STEPS: u64 = 4;
+        let up = &self.peers[giver].up;
+        match self.is_crowd() && self.crowd.is_far() {
+            true => up.in_flight / u64::from(up.unit.max(1)),
+            false => up.in_flight * STEPS / self.up_budget(giver).max(1),
+        }
+    }
+
     /// Whether so much is under way to somebody in a crowd that it is for others to get what there is.
     pub(in crate::swarm) fn has_more_than_others(&self, taker: Key<Peer>) -> bool {
-        let Peer { down, info, .. } = &self.peers[taker];
-        let queue_us = down.queue_us(info.down_limit).unwrap_or(0);
-        self.is_crowd() && self.crowd.has_more_than_others(down.in_flight, queue_us)
+        if !self.is_crowd() || !self.crowd.is_far() {
+            return false;
+        }
+        let from_peers = self.peers[taker].from_peers();
+        from_peers.is_some_and(|(bytes, queue_us)| self.crowd.has_more_than_others(bytes, queue_us))
     }
 
     /// Whether a peer should send more, now.

@@ -231,6 +231,14 @@ impl Peer {
         (bytes * 1e6 / now.since(self.joined).max(NEW_US) as f64) as i64
     }
 
+    /// How much is under way to it from peers, and how long its line needs for that, microseconds; `None` while nothing is known of
+    /// its line.
+    pub(super) fn from_peers(&self) -> Option<(u64, u64)> {
+        let queue_us = self.down.queue_us(self.info.down_limit)?;
+        let bytes = self.down.in_flight.saturating_sub(u64::from(self.unusual().from_origins));
+        Some((bytes, queue_us.saturating_mul(bytes) / self.down.in_flight.max(1)))
+    }
+
     /// Whether nothing is under way to it, not counting some bytes; where most comes from peers, no more than two pieces and what its
     /// line carries while messages travel, or who gives little would have its line idle between two transfers, and all of its file
     /// still to get when others are done and go.

@@ -150,10 +150,6 @@ impl State {
         let [sent, received] = [&self.peers[giver].up, &self.peers[to].down].map(unheard);
         let giver_mark = self.peers[giver].up.begin(bytes, unit, now, head_start_us).beyond(sent);
         let taker_mark = self.peers[to].down.begin(bytes, unit, now, 0).beyond(received);
-        let down = &self.peers[to].down;
-        if let Some(queue_us) = down.queue_us(self.peers[to].info.down_limit) {
-            self.crowd.ordered(down.in_flight, queue_us);
-        }
         if taker_dials {
             self.meet(to, giver, now);
         } else {
@@ -166,6 +162,9 @@ impl State {
             let to = &mut self.peers[to];
             (to.fresh, to.fresh_at) = ((to.fresh(now) + bytes) as f32, now);
             to.promised_by_origins(u32::try_from(bytes).unwrap_or(u32::MAX));
+        }
+        if let Some((bytes, queue_us)) = self.peers[to].from_peers() {
+            self.crowd.ordered(bytes, queue_us);
         }
         self.set_open(taker, self.members[taker].open - pieces.len() as u32);
         let m = &mut self.members[taker];
