@@ -97,6 +97,18 @@ fn a_data_centre() {
     }
 }
 
+/// The same hosts 20 ms apart, and from the server. What changes of less than 2% are not passed on saves most of the time, and changes less than
+/// another seed does.
+#[test]
+fn data_centres_far_apart() {
+    let mut setup = scenario("kraken").expect("a known scenario").setup(1);
+    setup.hosts.iter_mut().filter(|host| !host.is_origin).for_each(|host| host.delay = 10_000);
+    setup.tolerance = 0.02;
+    let summary = run(&setup).summary(&setup);
+    println!("kraken 20 ms apart: {summary:?}");
+    assert!(summary.p50 <= 10.5 && summary.p99 <= 12.0 && summary.p999 <= 13.0, "{summary:?}");
+}
+
 /// Everybody, from its own coming; what one's own line takes is less than T* here.
 #[test]
 fn a_crowd_that_comes_within_a_minute() {

@@ -17,14 +17,16 @@ use crate::swarm::slab::Key;
 use crate::swarm::state::{Flight, Member, Peer};
 use crate::swarm::types::*;
 
-/// Most givers that a transfer waits for, one after the other.
+/// Most givers that a transfer waits for, one after the other; and in a crowd, where there are many rows, and many other pieces.
 const DEPTH: u8 = 3;
+const DEPTH_IN_CROWD: u8 = 6;
 
 impl Swarm {
     /// Orders what those to whom something was ordered during this event can pass on.
     pub(super) fn order_ahead(&mut self, now: Time, out: &mut Vec<Command>) {
         while let Some((id, key)) = self.state.coming.pop() {
-            let Some(t) = self.state.transfers.get(key).filter(|t| t.id == id && t.waits < DEPTH) else {
+            let Some(t) = self.state.transfers.get(key).filter(|t| t.id == id && t.waits < self.most_waits())
+            else {
                 continue;
             };
             let (piece, member, waits) = (t.missing().next(), t.taker, t.waits + 1);
@@ -32,6 +34,10 @@ impl Swarm {
                 self.pass_on(member, piece, waits, now, out);
             }
         }
+    }
+
+    fn most_waits(&self) -> u8 {
+        if self.state.is_crowd() { DEPTH_IN_CROWD } else { DEPTH }
     }
 
     /// Orders a piece that is on its way to somebody from there, for whoever has the best claim.
@@ -70,7 +76,9 @@ impl Swarm {
                 Some((t.waits + 1, t.missing().next()?))
             });
             let best = coming
-                .filter(|&(waits, piece)| waits <= DEPTH && self.may_wait_for(piece, m.peer, taker, to, now))
+                .filter(|&(waits, piece)| {
+                    waits <= self.most_waits() && self.may_wait_for(piece, m.peer, taker, to, now)
+                })
                 .min();
             if let Some((waits, piece)) = best {
                 let giver = m.peer;

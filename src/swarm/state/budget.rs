@@ -19,6 +19,9 @@ const ORIGIN_TRANSFERS: u32 = 16;
 const SQUEEZE: u64 = 2;
 /// So many peers are a crowd.
 const CROWD: u64 = 100;
+/// An origin of which nothing is known begins with so many pieces more where there is a crowd: from as many the swarm grows, and the
+/// first news of one is a long time where it doubles every 30 ms.
+const FIRST_IN_CROWD: u64 = 4;
 /// So few peers count as alone with an origin.
 const FEW: u64 = 2;
 /// So many pieces for each peer are the last ones.
@@ -49,6 +52,9 @@ impl State {
         }
         if !peer.is_origin() {
             return budget;
+        }
+        if peer.up.rate() == 0 && self.is_crowd() {
+            budget += FIRST_IN_CROWD * u64::from(peer.up.unit);
         }
         let (depth, fastest) = self.depth(key);
         // What the takers could receive meanwhile is enough.
