@@ -195,7 +195,7 @@ impl State {
         if !self.is_crowd() || !self.crowd.is_far() {
             return false;
         }
-        let from_peers = self.peers[taker].from_peers();
+        let from_peers = self.peers[taker].coming_from_peers();
         from_peers.is_some_and(|(bytes, queue_us)| self.crowd.has_more_than_others(bytes, queue_us))
     }
 

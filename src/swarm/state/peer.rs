@@ -233,7 +233,7 @@ impl Peer {
 
     /// How much is under way to it from peers, and how long its line needs for that, microseconds; `None` while nothing is known of
     /// its line.
-    pub(super) fn from_peers(&self) -> Option<(u64, u64)> {
+    pub(super) fn coming_from_peers(&self) -> Option<(u64, u64)> {
         let queue_us = self.down.queue_us(self.info.down_limit)?;
         let bytes = self.down.in_flight.saturating_sub(u64::from(self.unusual().from_origins));
         Some((bytes, queue_us.saturating_mul(bytes) / self.down.in_flight.max(1)))

@@ -163,7 +163,7 @@ impl State {
             (to.fresh, to.fresh_at) = ((to.fresh(now) + bytes) as f32, now);
             to.promised_by_origins(u32::try_from(bytes).unwrap_or(u32::MAX));
         }
-        if let Some((bytes, queue_us)) = self.peers[to].from_peers() {
+        if let Some((bytes, queue_us)) = self.peers[to].coming_from_peers() {
             self.crowd.ordered(bytes, queue_us);
         }
         self.set_open(taker, self.members[taker].open - pieces.len() as u32);
