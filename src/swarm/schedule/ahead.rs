@@ -36,6 +36,7 @@ impl Swarm {
         }
     }
 
+    /// Most givers that a transfer waits for, one after the other.
     fn most_waits(&self) -> u8 {
         if self.state.is_crowd() { DEPTH_IN_CROWD } else { DEPTH }
     }
