@@ -102,7 +102,7 @@ fn a_data_centre() {
 #[test]
 fn data_centres_far_apart() {
     let mut setup = scenario("kraken").expect("a known scenario").setup(1);
-    setup.hosts.iter_mut().filter(|host| !host.is_origin).for_each(|host| host.delay = 10_000);
+    setup.put_apart(20_000);
     setup.tolerance = 0.02;
     let summary = run(&setup).summary(&setup);
     println!("kraken 20 ms apart: {summary:?}");

@@ -132,11 +132,7 @@ fn play(cli: &Cli, seed: u64) -> Result<(String, Summary), Problem> {
         }
     };
     if let Some(rtt) = cli.rtt {
-        setup
-            .hosts
-            .iter_mut()
-            .filter(|host| !host.is_origin)
-            .for_each(|host| host.delay = (rtt * 500.0) as u64);
+        setup.put_apart((rtt * 1000.0) as u64);
     }
     for (host, at) in setup.hosts.iter_mut().filter(|host| !host.is_origin).zip(0..) {
         let at: u64 = at;

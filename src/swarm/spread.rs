@@ -59,8 +59,7 @@ pub(super) struct Spread {
     fastest: u64,
     /// What was to be sent that nobody has yet.
     news: News,
-    /// Whether it is known to be right to serve many.
-    is_proven: bool,
+    /// Whether twice as much is to be under way in the middle of a file, where it is not known that many are to be served.
     deeper: Deeper,
 }
 
@@ -108,7 +107,6 @@ impl Spread {
             many_us: MANY_US,
             fastest: 0,
             news: News::None,
-            is_proven: false,
             deeper: Deeper::new(),
         }
     }
@@ -120,17 +118,16 @@ impl Spread {
 
     /// How many times as much as keeps the line busy until the next order is to be under way.
     pub(super) fn depth(&self) -> u64 {
-        let as_usual = if self.news == News::Middle && self.deeper.is_on() { DEEP_NEW } else { 1 };
+        let of_few = if self.news == News::Middle && self.deeper.is_on() { DEEP_NEW } else { 1 };
         let has_new = self.news != News::None;
         match self.phase {
-            Phase::Few | Phase::First(_) => as_usual,
+            Phase::First(_) => 1,
+            Phase::Few => of_few,
             Phase::More(..) => DEEP_TRIAL,
             // From less than one of them receives, it is hardly the takers who keep it.
-            Phase::Trial(few) if has_new && few <= self.fastest => as_usual,
-            Phase::Trial(_) if has_new => DEEP_NEW,
+            Phase::Trial(few) if has_new && few <= self.fastest => of_few,
+            Phase::Trial(_) | Phase::Many if has_new => DEEP_NEW,
             Phase::Trial(_) => DEEP_TRIAL,
-            Phase::Many if !self.is_proven => as_usual,
-            Phase::Many if has_new => DEEP_NEW,
             Phase::Many => DEEP,
         }
     }
@@ -172,7 +169,6 @@ impl Spread {
             Phase::First(end) if now.plus(MORE_US) < end && is_too_much => (Phase::More(rate, end), MORE_US),
             Phase::First(end) if now < end => (Phase::First(end), MORE_US),
             Phase::More(before, _) if rate.saturating_mul(4) >= before.saturating_mul(GAIN) => {
-                self.is_proven = true;
                 (Phase::Many, TRIAL_US)
             }
             Phase::More(_, end) => (Phase::First(end), MORE_US),
@@ -180,7 +176,6 @@ impl Spread {
             Phase::Trial(few) if rate.saturating_mul(4) >= few.saturating_mul(GAIN) => {
                 let time = self.many_us;
                 (self.few_us, self.many_us) = (FEW_US, (time * 2).min(MOST_MANY_US));
-                self.is_proven = true;
                 (Phase::Many, time)
             }
             Phase::Trial(_) => {
@@ -188,15 +183,9 @@ impl Spread {
                 (self.few_us, self.many_us) = ((time * 4).min(MOST_FEW_US), MANY_US);
                 (Phase::Few, time)
             }
-            Phase::First(_) | Phase::Many if is_too_much => {
-                self.is_proven = true;
-                (Phase::Many, TRIAL_US)
-            }
+            Phase::First(_) | Phase::Many if is_too_much => (Phase::Many, TRIAL_US),
             // What few carry may be something else by now.
-            Phase::First(_) | Phase::Many => {
-                self.is_proven = false;
-                (Phase::Few, TRIAL_US)
-            }
+            Phase::First(_) | Phase::Many => (Phase::Few, TRIAL_US),
         };
         (self.phase, self.until, self.mark) = (phase, now.plus(time), None);
     }

@@ -165,6 +165,11 @@ impl Setup {
         }
     }
 
+    /// Puts all but origins, which are with the server, so far apart from each other and from the server: a round trip, microseconds.
+    pub fn put_apart(&mut self, round_trip: u64) {
+        self.hosts.iter_mut().filter(|host| !host.is_origin).for_each(|host| host.delay = round_trip / 2);
+    }
+
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size).sum()
