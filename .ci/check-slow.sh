@@ -18,5 +18,5 @@ PDTP_SEEDS=500..5400 cargo test --locked --lib -- swarm::tests::properties swarm
 PDTP_SEEDS=500..540 cargo test --locked --lib -- swarm::tests::chaos::nothing_breaks_in_a swarm::tests::chaos::a_crowd
 
 printf '\n== the simulator, and the goals of the scheduler\n'
-cargo clippy --locked --features sim --lib --bin pdtp-sim --test swarm_goals -- -D warnings
-cargo test --locked --profile sim --features sim --test swarm_goals -- --nocapture
+cargo clippy --locked --features sim --lib --bin pdtp-sim --test swarm_goals --test sim_program -- -D warnings
+cargo test --locked --profile sim --features sim --bin pdtp-sim --test sim_program --test swarm_goals -- --nocapture

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Parser;
-use pdtp::swarm::sim::{self, FileSpec, Host, MBIT, MIB, SCENARIOS, Setup, Summary};
+use clap::{Args, Parser};
+use pdtp::swarm::sim::{self, Mix, SCENARIOS, Summary};
 
 /// Simulates downloads, with the very scheduler that pdtpd runs.
 #[derive(Debug, Parser)]
 #[command(name = "pdtp-sim", version, max_term_width = 100)]
 struct Cli {
     /// A named scenario (see --list)
-    #[arg(long, short, conflicts_with_all = ["peers", "up", "down", "origin", "size"])]
+    #[arg(long, short, conflicts_with = "MixArgs")]
     scenario: Option<String>,
     /// Lists the scenarios and their goals
     #[arg(long)]
@@ -25,33 +25,26 @@ struct Cli {
     /// Runs so many seeds, from --seed on
     #[arg(long, default_value_t = 1)]
     runs: u64,
-    /// Number of peers
-    #[arg(long, default_value_t = 16)]
-    peers: usize,
-    /// Uplink of each, Mbit/s
-    #[arg(long, default_value_t = 10.0)]
-    up: f64,
-    /// Downlink of each, Mbit/s
-    #[arg(long, default_value_t = 50.0)]
-    down: f64,
-    /// Uplink of the origin, Mbit/s
-    #[arg(long, default_value_t = 20.0)]
-    origin: f64,
+    #[command(flatten)]
+    mix: MixArgs,
     /// Networks that the peers are spread over, one after the other, as /24s; 0: the server knows nothing of networks
     #[arg(long, default_value_t = 0)]
     networks: u16,
-    /// Size of the file, MiB
-    #[arg(long, default_value_t = 32)]
-    size: u64,
     /// Round trip of every host to the server, ms (default: the scenario's)
-    #[arg(long)]
+    #[arg(long, value_name = "MS")]
     rtt: Option<f64>,
+    /// Round trip between any two peers, ms (default: as far as one of them is from the server)
+    #[arg(long, value_name = "MS")]
+    peer_rtt: Option<f64>,
+    /// Round trip between two peers of one of the --networks, ms (default: as between any two)
+    #[arg(long, value_name = "MS", requires = "networks")]
+    near_rtt: Option<f64>,
     /// Changes of rates by less than this part are not passed on to other lines; 0: all are (default: 0.02 with more than
     /// 2,000 hosts, else, and for kraken, a millionth)
     #[arg(long, value_name = "PART")]
     tolerance: Option<f64>,
     /// How much time of a giver's line is kept in flight beyond the round trips, ms (default: the scheduler's)
-    #[arg(long)]
+    #[arg(long, value_name = "MS")]
     margin: Option<f64>,
     /// Writes one line per host here: when it came, had all and began to read, bytes got and given, stalls. With --runs
     /// one file for each seed: out.csv becomes out.1.csv, out.2.csv, …
@@ -67,6 +60,83 @@ struct Cli {
     /// Draws who had all when, and who sent how much, as SVG; with --runs one file for each seed, as with --csv
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
+}
+
+/// Instead of a scenario: equal peers, of which some have troubles
+#[derive(Debug, Args)]
+struct MixArgs {
+    /// Number of peers
+    #[arg(long, default_value_t = 16)]
+    peers: usize,
+    /// Uplink of each, Mbit/s
+    #[arg(long, default_value_t = 10.0)]
+    up: f64,
+    /// Downlink of each, Mbit/s
+    #[arg(long, default_value_t = 50.0)]
+    down: f64,
+    /// Number of origins
+    #[arg(long, default_value_t = 1)]
+    origins: usize,
+    /// Uplink of each origin, Mbit/s
+    #[arg(long, default_value_t = 20.0)]
+    origin: f64,
+    /// Size of the file, MiB
+    #[arg(long, default_value_t = 32)]
+    size: u64,
+    /// Peers come one after the other, so many seconds apart
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    every: f64,
+    /// Each leaves when it has all
+    #[arg(long)]
+    leave: bool,
+    /// Percent of the peers that cannot be dialled
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    undialable: f64,
+    /// Percent that send wrong bytes
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    wrong: f64,
+    /// Percent that vanish without a word, at some time while one copy could be sent over an uplink
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    vanish: f64,
+    /// Percent whose uplinks carry a tenth from such a time on
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    slow: f64,
+}
+
+impl MixArgs {
+    fn mix(&self) -> Result<Mix, String> {
+        let &Self { peers, up, down, origins, origin, size, every, leave, undialable, wrong, vanish, slow } =
+            self;
+        let rates = [("--up", up), ("--down", down), ("--origin", origin)];
+        if let Some((name, rate)) = rates.into_iter().find(|(_, rate)| !(rate.is_finite() && *rate > 0.0)) {
+            return Err(format!("{name} {rate}: nothing would ever come"));
+        }
+        if peers == 0 || origins == 0 || size == 0 {
+            return Err("there must be a peer, an origin and something to get".into());
+        }
+        if !(0.0..1e6).contains(&every) {
+            return Err(format!("--every {every}: not a time"));
+        }
+        let shares = [undialable, wrong + vanish + slow];
+        let is_share = |share: &f64| (0.0..=100.0).contains(share);
+        if !shares.iter().all(is_share) || ![wrong, vanish, slow].iter().all(is_share) {
+            return Err(
+                "shares of the peers are from 0 to 100 percent, and nobody has two troubles at once".into()
+            );
+        }
+        Ok(Mix { peers, up, down, origins, origin, size, every, leave, undialable, wrong, vanish, slow })
+    }
+}
+
+/// Says which seed it was if the simulation breaks off.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("pdtp-sim: broke off; --seed {} repeats it", self.0);
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -126,9 +196,8 @@ fn play(cli: &Cli, seed: u64) -> Result<(String, Summary), Problem> {
             (name.clone(), scenario.setup(seed))
         }
         None => {
-            let peers = vec![Host::peer(cli.up * MBIT, cli.down * MBIT); cli.peers];
-            let hosts = [vec![Host::origin(cli.origin * MBIT)], peers].concat();
-            (format!("{} peers", cli.peers), Setup::new(seed, hosts, vec![FileSpec::of(cli.size * MIB)]))
+            let mix = cli.mix.mix()?;
+            (format!("{} peers", mix.peers), mix.setup(seed))
         }
     };
     if let Some(rtt) = cli.rtt {
@@ -138,6 +207,9 @@ fn play(cli: &Cli, seed: u64) -> Result<(String, Summary), Problem> {
         let at: u64 = at;
         host.network = at.checked_rem(cli.networks.into()).map(|network| network as u16);
     }
+    let one_way = |rtt: f64| (rtt * 500.0) as u64;
+    setup.peers_apart = cli.peer_rtt.map(one_way);
+    setup.neighbours_apart = cli.near_rtt.map(one_way);
     if let Some(margin) = cli.margin {
         setup.config.margin_us = (margin * 1000.0) as u64;
     }
@@ -145,7 +217,10 @@ fn play(cli: &Cli, seed: u64) -> Result<(String, Summary), Problem> {
         setup.tolerance = tolerance;
     }
     let began = Instant::now();
-    let outcome = sim::run(&setup);
+    let outcome = {
+        let _seed = Seed(seed);
+        sim::run(&setup)
+    };
     let took = began.elapsed();
     let summary = outcome.summary(&setup);
     if cli.json {
@@ -161,7 +236,7 @@ fn play(cli: &Cli, seed: u64) -> Result<(String, Summary), Problem> {
         std::fs::write(of_run(path, seed, cli.runs), outcome.csv())?;
     }
     if let Some(path) = &cli.plot {
-        sim::plot(&outcome, &format!("{name}, seed {seed}"), &of_run(path, seed, cli.runs))?;
+        sim::plot(&outcome, &setup, &format!("{name}, seed {seed}"), &of_run(path, seed, cli.runs))?;
     }
     Ok((name, summary))
 }

@@ -10,6 +10,7 @@
 //! Not part of the library: compiled for tests and with the feature `sim`, for the program `pdtp-sim`.
 
 mod agenda;
+mod mix;
 mod network;
 #[cfg(feature = "sim")]
 mod plot;
@@ -18,6 +19,7 @@ mod run;
 mod scenario;
 mod setup;
 
+pub use mix::Mix;
 #[cfg(feature = "sim")]
 pub use plot::plot;
 pub use report::{HostOutcome, Outcome, Sample, Summary, best, best_in_pieces};

@@ -5,27 +5,31 @@ use std::path::Path;
 use plotters::prelude::*;
 
 use super::report::Outcome;
+use super::setup::Setup;
 
 type Problem = Box<dyn std::error::Error>;
 
 /// Writes an SVG file with two charts.
-pub fn plot(outcome: &Outcome, title: &str, path: &Path) -> Result<(), Problem> {
+pub fn plot(outcome: &Outcome, setup: &Setup, title: &str, path: &Path) -> Result<(), Problem> {
     let root = SVGBackend::new(path, (900, 900)).into_drawing_area();
     root.fill(&WHITE)?;
     let root = root.titled(title, ("sans-serif", 22))?;
     let (upper, lower) = root.split_vertically(430);
-    completions(outcome, &upper)?;
+    completions(outcome, setup, &upper)?;
     senders(outcome, &lower)?;
     root.present()?;
     Ok(())
 }
 
+/// Of those who were to finish; who never did is missing from the curve's end.
 fn completions(
     outcome: &Outcome,
+    setup: &Setup,
     area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
 ) -> Result<(), Problem> {
+    let of = || outcome.hosts.iter().zip(&setup.hosts).filter(|(_, host)| host.is_to_finish());
     let mut times: Vec<f64> =
-        outcome.hosts.iter().filter_map(|host| Some((host.done? - host.arrived) as f64 / 1e6)).collect();
+        of().filter_map(|(host, _)| Some((host.done? - host.arrived) as f64 / 1e6)).collect();
     times.sort_by(f64::total_cmp);
     let longest = times.last().copied().unwrap_or(1.0).max(1e-6);
     let mut chart = ChartBuilder::on(area)
@@ -34,7 +38,7 @@ fn completions(
         .y_label_area_size(60)
         .build_cartesian_2d(0.0..longest * 1.05, 0.0..1.0)?;
     chart.configure_mesh().x_desc("seconds after coming").y_desc("part that has all").draw()?;
-    let count = times.len().max(1) as f64;
+    let count = of().count().max(1) as f64;
     let steps = times
         .iter()
         .enumerate()

@@ -287,8 +287,7 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
 
     /// One way between two hosts.
     fn between(&self, one: u32, other: u32) -> u64 {
-        (self.host(one).delay + self.host(other).delay)
-            / if self.host(one).is_origin || self.host(other).is_origin { 1 } else { 2 }
+        self.setup.between(self.host(one), self.host(other))
     }
 
     /// A host writes to the server.

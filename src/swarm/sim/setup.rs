@@ -21,7 +21,7 @@ pub struct Host {
     pub up: f64,
     /// What its downlink carries.
     pub down: f64,
-    /// One way to the server. Between two hosts it takes the mean of theirs.
+    /// One way to the server. Between two hosts it takes the mean of theirs, if the [`Setup`] does not say otherwise.
     pub delay: u64,
     /// When it comes.
     pub arrives: u64,
@@ -146,6 +146,10 @@ pub struct Setup {
     pub hosts: Vec<Host>,
     /// All files.
     pub files: Vec<FileSpec>,
+    /// One way between any two peers, microseconds.
+    pub peers_apart: Option<u64>,
+    /// One way between two peers of one [network](Host::network), microseconds.
+    pub neighbours_apart: Option<u64>,
     /// Changes of flow rates smaller than this fraction are not passed on.
     pub tolerance: f64,
     /// When to stop even if somebody lacks something, microseconds.
@@ -160,6 +164,8 @@ impl Setup {
             config: Config { seed, ..Config::default() },
             hosts,
             files,
+            peers_apart: None,
+            neighbours_apart: None,
             tolerance,
             until: 100_000 * SECOND,
         }
@@ -170,8 +176,40 @@ impl Setup {
         self.hosts.iter_mut().filter(|host| !host.is_origin).for_each(|host| host.delay = round_trip / 2);
     }
 
+    /// One way between two hosts, microseconds.
+    pub(super) fn between(&self, one: &Host, other: &Host) -> u64 {
+        let sum = one.delay + other.delay;
+        if one.is_origin || other.is_origin {
+            return sum;
+        }
+        let are_neighbours = one.network.is_some() && one.network == other.network;
+        let near = self.neighbours_apart.filter(|_| are_neighbours);
+        near.or(self.peers_apart).unwrap_or(sum / 2)
+    }
+
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_can_be_nearer_to_each_other_than_to_the_server() {
+        let peer = |network| Host { network, delay: 10_000, ..Host::peer(1.0, 1.0) };
+        let (one, other, far) = (peer(Some(1)), peer(Some(1)), peer(Some(2)));
+        let mut setup = Setup::new(0, vec![], vec![]);
+        assert_eq!(setup.between(&one, &other), 10_000);
+        setup.peers_apart = Some(5_000);
+        assert_eq!(setup.between(&one, &other), 5_000);
+        setup.neighbours_apart = Some(500);
+        assert_eq!(setup.between(&one, &other), 500);
+        assert_eq!(setup.between(&one, &far), 5_000);
+        // Who is nowhere has no neighbours.
+        assert_eq!(setup.between(&peer(None), &peer(None)), 5_000);
+        assert_eq!(setup.between(&Host::origin(1.0), &one), 10_000);
     }
 }
