@@ -20,7 +20,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_CLIENTS = 64 };
+enum { MAX_CLIENTS = 64, MAX_REASONS = 16 };
+
+/* Why the server had what was received sent, and how much of it. The texts are the library's, and stay. */
+static struct {
+    const char *text;
+    uint64_t bytes;
+} reasons[MAX_REASONS];
 
 struct member {
     pdtp_client *client;
@@ -66,6 +72,19 @@ static void count(struct member *to, const char *from, uint64_t bytes)
     given->bytes += bytes;
 }
 
+static void count_reason(const char *text, uint64_t bytes)
+{
+    int i;
+
+    for (i = 0; text && i < MAX_REASONS; i++) {
+        if (!reasons[i].text || strcmp(reasons[i].text, text) == 0) {
+            reasons[i].text = text;
+            reasons[i].bytes += bytes;
+            return;
+        }
+    }
+}
+
 static void on_event(const pdtp_event *event, void *user_data)
 {
     struct member *member = user_data;
@@ -75,6 +94,9 @@ static void on_event(const pdtp_event *event, void *user_data)
         const pdtp_peer_event *peer = pdtp_event_peer(event);
         if (peer->received && !peer->is_origin) {
             count(member, peer->peer, peer->bytes);
+        }
+        if (peer->received) {
+            count_reason(peer->reason_text, peer->bytes);
         }
         break;
     }
@@ -191,6 +213,9 @@ static void print_table(const struct member *members, int n)
            origin / mib, peers / mib);
     if (size > 0) {
         printf("origin bytes / file bytes: %.2f\n", origin / size);
+    }
+    for (i = 0; i < MAX_REASONS && reasons[i].text; i++) {
+        printf("%9.1f MiB because %s\n", (double)reasons[i].bytes / mib, reasons[i].text);
     }
 }
 

@@ -1721,6 +1721,8 @@ typedef struct {
     int is_origin;
     /** 1 if the bytes came to this client, 0 if they went from it. */
     int received;
+    /** `reason` for people, to go on after "because"; static. NULL if untold, as it is of what was given. */
+    const char *reason_text;
 } pdtp_peer_event;
 
 /** Of PDTP_EVENT_NOTICE. */

@@ -362,8 +362,32 @@ fn example_swarm_shares() {
     let out = dir.path().join("out");
     let text = example("swarm").run(&["-n", "3", &server.uri("/"), out.to_str().unwrap()]).expect(0).text();
     assert!(text.contains("3 clients") && text.contains("origin bytes / file bytes"), "{text}");
+    assert!(text.contains("MiB because nobody else has it yet"), "{text}");
     for member in ["1", "2", "3"] {
         assert_same_tree(served.path(), &out.join(member));
+    }
+}
+
+#[test]
+fn events_say_in_words_why_something_comes_and_why_nothing_does() {
+    let served = make_tree(&[("file.bin", FILE_SIZE), ("few/a", FILE_SIZE)]);
+    let dir = scratch();
+    let config = dir.path().join("pdtpd.toml");
+    std::fs::write(&config, "[directory.\"/few\"]\nmax-peers = 1\n").unwrap();
+    let server = Pdtpd::start(served.path(), &["--limit-up", "2M", "--config", config.to_str().unwrap()]);
+    let [uri, full] = ["/file.bin", "/few/a"].map(|path| server.uri(path));
+    let out = dir.path().to_str().unwrap();
+    let said = compile("cc", "tests/c/why.c").run(&[uri.as_str(), &full, out]).expect(0).text();
+    for line in [
+        "came origin because nobody else has it yet",
+        "came rarest because few have it",
+        "waits 6 because as many are downloading as the server allows at once; it is your turn when one is done",
+    ] {
+        assert!(said.lines().any(|said| said == line), "{line}: {said}");
+    }
+    for name in ["one", "other", "full one", "full other"] {
+        let of = if name.starts_with("full") { "few/a" } else { "file.bin" };
+        assert_same_file(&served.path().join(of), &dir.path().join(name));
     }
 }
 

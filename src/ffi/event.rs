@@ -205,6 +205,8 @@ pub struct pdtp_peer_event {
     pub is_origin: c_int,
     /// 1 if the bytes came to this client, 0 if they went from it.
     pub received: c_int,
+    /// `reason` for people, to go on after "because"; static. NULL if untold, as it is of what was given.
+    pub reason_text: *const c_char,
 }
 
 /// Of PDTP_EVENT_NOTICE.
@@ -438,6 +440,7 @@ pub(super) fn convert(event: Event) -> <pdtp_event as Handle>::Data {
                 piece_count: exchange.pieces.1,
                 is_origin: c_int::from(exchange.is_origin),
                 received: c_int::from(exchange.received),
+                reason_text: exchange.reason.map_or(ptr::null(), |reason| reason.c_text().as_ptr()),
             };
             (PDTP_EVENT_PEER, transfer, View::Peer { seen, _strings: strings })
         }

@@ -143,6 +143,21 @@ pub struct pdtp_progress {
     pub reading_entries: u64,
 }
 
+/// What C calls it.
+fn wait_reason(reason: WaitReason) -> pdtp_wait_reason {
+    use pdtp_wait_reason::*;
+    match reason {
+        WaitReason::OriginBusy => PDTP_WAIT_ORIGIN_BUSY,
+        WaitReason::NoProvider => PDTP_WAIT_NO_PROVIDER,
+        WaitReason::YourLimit => PDTP_WAIT_YOUR_LIMIT,
+        WaitReason::Full => PDTP_WAIT_FULL,
+        WaitReason::Unreachable => PDTP_WAIT_UNREACHABLE,
+        WaitReason::ServerRate => PDTP_WAIT_SERVER_RATE,
+        WaitReason::PeersBusy => PDTP_WAIT_PEERS_BUSY,
+        WaitReason::Changed => PDTP_WAIT_CHANGED,
+    }
+}
+
 impl From<&Progress> for pdtp_progress {
     fn from(now: &Progress) -> Self {
         use pdtp_wait_reason::*;
@@ -152,28 +167,7 @@ impl From<&Progress> for pdtp_progress {
                 (PDTP_WAIT_READING, Some(c"the server is reading the directory"))
             }
             None => (PDTP_WAIT_NONE, None),
-            Some(WaitReason::OriginBusy) => (PDTP_WAIT_ORIGIN_BUSY, Some(c"the server's uplink is full")),
-            Some(WaitReason::NoProvider) => {
-                (PDTP_WAIT_NO_PROVIDER, Some(c"nobody who is connected has what is missing"))
-            }
-            Some(WaitReason::YourLimit) => (PDTP_WAIT_YOUR_LIMIT, Some(c"your own limit is reached")),
-            Some(WaitReason::Full) => (
-                PDTP_WAIT_FULL,
-                Some(c"as many are downloading as the server allows at once; wait for your turn"),
-            ),
-            Some(WaitReason::Unreachable) => {
-                (PDTP_WAIT_UNREACHABLE, Some(c"those who have what is missing cannot be reached from here"))
-            }
-            Some(WaitReason::ServerRate) => {
-                (PDTP_WAIT_SERVER_RATE, Some(c"as much as the server sends of this directory is being sent"))
-            }
-            Some(WaitReason::PeersBusy) => {
-                (PDTP_WAIT_PEERS_BUSY, Some(c"others have it and are busy, and the server leaves it to them"))
-            }
-            Some(WaitReason::Changed) => (
-                PDTP_WAIT_CHANGED,
-                Some(c"the server's file is no longer what it was, and is looked at again"),
-            ),
+            Some(reason) => (wait_reason(reason), Some(reason.c_text())),
         };
         let (hashing_done, hashing_total) = now.hashing.unwrap_or_default();
         let (checking_done, checking_total) = now.checking.unwrap_or_default();

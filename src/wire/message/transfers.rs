@@ -1,5 +1,7 @@
 //! Messages that move bytes: who wants and has what, who sends what to whom, and how it went.
 
+use std::ffi::CStr;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::wire::json::{is_false, known_word, null_is_absent, word};
@@ -187,17 +189,27 @@ impl Reason {
 
     /// In words, to go on after "because".
     pub fn text(self) -> &'static str {
+        words(self.c_text())
+    }
+
+    /// The same for C.
+    pub fn c_text(self) -> &'static CStr {
         match self {
-            Self::Origin => "nobody else has it yet",
-            Self::Rarest => "few have it",
-            Self::Deadline => "a reader needs it soon",
-            Self::Locality => "the one who gives it is near",
-            Self::Endgame => "it is among the last that are missing",
-            Self::Repair => "it did not come the first time",
-            Self::Spare => "the server had room to send it",
-            Self::ServerOnly => "only the server gives this file",
+            Self::Origin => c"nobody else has it yet",
+            Self::Rarest => c"few have it",
+            Self::Deadline => c"a reader needs it soon",
+            Self::Locality => c"the one who gives it is near",
+            Self::Endgame => c"it is among the last that are missing",
+            Self::Repair => c"it did not come the first time",
+            Self::Spare => c"the server had room to send it",
+            Self::ServerOnly => c"only the server gives this file",
         }
     }
+}
+
+/// Of our own text, which is ASCII.
+fn words(text: &'static CStr) -> &'static str {
+    text.to_str().unwrap_or_default()
 }
 
 /// client: a stranger asks me for this. Is it meant to?
@@ -380,17 +392,22 @@ fn wait_reason<'de, D: Deserializer<'de>>(d: D) -> Result<WaitReason, D::Error> 
 impl WaitReason {
     /// In words, to go on after "waiting: ".
     pub fn text(self) -> &'static str {
+        words(self.c_text())
+    }
+
+    /// The same for C.
+    pub fn c_text(self) -> &'static CStr {
         match self {
-            Self::OriginBusy => "the server's uplink is busy with others",
-            Self::NoProvider => "nobody connected has what is missing",
-            Self::YourLimit => "your own limit is reached",
-            Self::Unreachable => "those who have it cannot be reached from here",
+            Self::OriginBusy => c"the server's uplink is busy with others",
+            Self::NoProvider => c"nobody connected has what is missing",
+            Self::YourLimit => c"your own limit is reached",
+            Self::Unreachable => c"those who have it cannot be reached from here",
             Self::Full => {
-                "as many are downloading as the server allows at once; it is your turn when one is done"
+                c"as many are downloading as the server allows at once; it is your turn when one is done"
             }
-            Self::ServerRate => "as much as the server sends of this directory is being sent",
-            Self::PeersBusy => "others have it and are busy, and the server leaves it to them",
-            Self::Changed => "the server's file is no longer what it was, and is looked at again",
+            Self::ServerRate => c"as much as the server sends of this directory is being sent",
+            Self::PeersBusy => c"others have it and are busy, and the server leaves it to them",
+            Self::Changed => c"the server's file is no longer what it was, and is looked at again",
         }
     }
 }
