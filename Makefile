@@ -5,7 +5,7 @@
 #   make check-slow     what takes longer: valgrind, sanitizers, large files, floods, a package built and used
 #   make smoke          half a minute: the C examples with the library that `make` has built, against its server
 #   make demo           a server and several C programs share a real directory
-#   make bench          throughput, with nginx and curl beside, a small swarm with BitTorrent, and 2,000 clients at once
+#   make bench          throughput, with nginx and curl beside, small swarms with BitTorrent, and 2,000 clients at once
 #   make bench-swarm    swarms on shaped links, for docs/benchmarks/
 #   make header         include/pdtp.h, the list of symbols and the one of the ABI anew, from src/ffi
 #   make install        PREFIX=/usr/local DESTDIR=, and LIBDIR= and the others below
@@ -168,7 +168,7 @@ bench: bins
 	python3 bench/swarm --short
 	$(CARGO) run $(CARGOFLAGS) --release --example pdtp-load -- 2000
 
-# Shaped links, all scenarios and rivals, 3 runs each (needs root; half an hour of a machine with nothing else to do), and
+# Shaped links, all scenarios and rivals, 3 runs each (needs root; an hour of a machine with nothing else to do), and
 # 20,000 clients: what docs/benchmarks/ holds.
 bench-swarm: bins
 	python3 bench/swarm --docs

@@ -46,7 +46,7 @@ SCENARIOS = {s.name: s for s in (
              rivals=("bittorrent", "http")),
     Scenario("ample", "16 peers of 4 up and 10 down, all at once, and an origin of 200, enough for all of them", ((4, 10),) * 16,
              origin=200, rivals=("bittorrent", "http")),
-    Scenario("alone", "one peer", EQUAL[:1], rivals=("http",)),
-    Scenario("pair", "two peers", EQUAL[:2], rivals=("http",)),
+    Scenario("alone", "one peer", EQUAL[:1], rivals=("http", "bittorrent")),
+    Scenario("pair", "two peers", EQUAL[:2], rivals=("http", "bittorrent")),
     Scenario("short", "4 peers of 10 up and 50 down, 8 MiB", EQUAL[:4], size=8 * MIB, rivals=("bittorrent", "http")),
 )}
