@@ -371,6 +371,15 @@ fn the_server_says_why_something_comes() {
         peer["reason"].is_string() && peer["because"].as_str().is_some_and(|text| text.contains(' ')),
         "{peer}"
     );
+    // And to people. Nobody is left who has it.
+    let target = here.path().join("another");
+    let run = pdtp(&["get", "-v", &uri, "-o", target.to_str().unwrap()]).expect(0);
+    let told = run.stderr.lines().find(|line| line.contains("from the origin: piece"));
+    assert!(
+        told.is_some_and(|line| line.ends_with(", because nobody else has it yet")),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]

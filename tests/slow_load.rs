@@ -5,6 +5,8 @@ pub mod common;
 
 #[path = "../bench/load/clients.rs"]
 mod clients;
+#[path = "../bench/load/relay.rs"]
+mod relay;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -62,4 +64,40 @@ fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Who tell each other of what they have need few words for it, too.
+#[test]
+fn control_connections_of_peers_take_a_thousandth_of_what_they_move() {
+    if std::env::var_os("PDTP_SLOW").is_none() {
+        eprintln!("SKIPPED: gigabytes are only moved with PDTP_SLOW=1");
+        return;
+    }
+    const SIZE: usize = 256 << 20;
+    let (served, here) = (make_tree(&[("large", SIZE)]), scratch());
+    let server = Pdtpd::start(served.path(), &["--piece-size", "4M", "--limit-up", "50M"]);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (relay, control) = runtime.block_on(relay::start(([127, 0, 0, 1], server.port()).into())).unwrap();
+    let uri = format!("pdtp://{relay}/large");
+    pdtp(&["stat", &uri]).expect(0);
+    let before = control.load(Relaxed);
+    let copy = |number: usize| here.path().join(number.to_string());
+    let clients: Vec<_> = (0..4)
+        .map(|number| pdtp_start(&["get", "--json", "-o", copy(number).to_str().unwrap(), &uri]))
+        .collect();
+    let [mut from_origin, mut from_peers] = [0, 0];
+    for client in clients {
+        let events = client.finish(PATIENCE).expect(0).json();
+        let done = events.iter().find(|event| event["event"] == "done").expect("the last word");
+        from_origin += done["from_origin"].as_u64().unwrap();
+        from_peers += done["from_peers"].as_u64().unwrap();
+    }
+    assert!(from_peers > from_origin, "{from_peers} from peers, {from_origin} from the origin");
+    let words = control.load(Relaxed) - before;
+    let parts = words as f64 / (from_origin + from_peers) as f64;
+    eprintln!("{:.2} MB on control connections for each GB", parts * 1000.0);
+    assert!(words > 10_000 && parts <= 0.001, "{words} bytes on control connections");
+    for number in 0..4 {
+        assert!(std::fs::read(served.path().join("large")).unwrap() == std::fs::read(copy(number)).unwrap());
+    }
 }

@@ -6,12 +6,14 @@
 //!
 //! Starts `pdtpd`, has 20,000 clients on addresses of 127.0.0.0/8 connect, register, download a file of 16 KiB, check it
 //! and hold on, and tells what that cost the server: memory for each client, processor time for each download. Then
-//! four clients download 1 GiB in pieces of 4 MiB from it, and the bytes of their control connections are counted.
+//! four clients download 1 GiB in pieces of 4 MiB from it, and the bytes of their control connections are counted. At last
+//! four `pdtp get` do the same from a `pdtpd` with little to send, so that most of it comes from each other.
 //! The clients are spread over several processes, and where one `pdtpd` may not have descriptors for all of them, there are
 //! as many `pdtpd` as that takes (or as `--servers` says, if that is more), which serve the same directory. What they cost is
 //! added up. Ends with 1 if a goal is missed.
 
 mod clients;
+mod relay;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -206,11 +208,15 @@ fn raise_descriptor_limit() -> u64 {
 const WARM: usize = 200;
 /// Downloads at once, each of which has a connection more.
 const AT_ONCE: usize = 128;
+/// What a server sends, bytes a second, where most is to come from peers: much less than they could take.
+const LITTLE_TO_SEND: &str = "50M";
 /// What is judged: the number in the report, what it is, and the most that it may be.
-const GOALS: [(&str, &str, Option<f64>); 3] = [
+const GOALS: [(&str, &str, Option<f64>); 5] = [
     ("pdtpd_kib_per_client", "KiB of pdtpd for each client", Some(16.0)),
     ("pdtpd_cpu_us_per_download", "µs of pdtpd's processor time for each download", None),
     ("control_mb_per_gb", "MB on control connections for each GB of payload, pieces of 4 MiB", Some(1.0)),
+    ("control_mb_per_gb_among_peers", "the same where peers give each other most of it", Some(1.0)),
+    ("origin_copies_among_peers", "copies from the origin, of four, where they do", None),
 ];
 
 /// What to do.
@@ -317,6 +323,55 @@ impl Plan {
     }
 }
 
+/// In memory, where there is such a thing.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in(if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "." })
+        .expect("a scratch directory")
+}
+
+impl Plan {
+    /// The same with the real client, and most of it from each other.
+    async fn among_peers(&self, served: &Path, report: &mut serde_json::Value) {
+        const CLIENTS: u64 = 4;
+        let pdtp = self.program.with_file_name("pdtp");
+        let server =
+            Server::start(&self.program, served, &["--piece-size", "4M", "--limit-up", LITTLE_TO_SEND]);
+        let (relay, control) = relay::start(server.address).await.expect("a relay");
+        let uri = format!("pdtp://{relay}/large");
+        let run = |words: &[&str]| {
+            let child = Command::new(&pdtp).args(words).stdout(Stdio::piped()).spawn();
+            let child = child.unwrap_or_else(|error| panic!("{}: {error}", pdtp.display()));
+            // The relay goes on meanwhile.
+            tokio::task::spawn_blocking(move || child.wait_with_output().expect("it ends"))
+        };
+        // It is hashed once, whoever comes.
+        assert!(run(&["stat", &uri]).await.expect("pdtp stat").status.success());
+        let before = control.load(Relaxed);
+        let copies = scratch();
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| {
+                let copy = copies.path().join(number.to_string());
+                run(&["get", "--json", "-o", copy.to_str().expect("a path of ours"), &uri])
+            })
+            .collect();
+        let (mut from_origin, mut from_peers) = (0, 0);
+        for client in clients {
+            let out = client.await.expect("pdtp get");
+            let text = String::from_utf8_lossy(&out.stdout);
+            let mut events =
+                text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+            let done = events.find(|event| event["event"] == "done").expect("each gets all of it");
+            let number = |name: &str| done[name].as_u64().unwrap_or_else(|| panic!("no {name} in {done}"));
+            from_origin += number("from_origin");
+            from_peers += number("from_peers");
+        }
+        let size = (256 * MIB) as f64;
+        let gb = (from_origin + from_peers) as f64 / 1e9;
+        report["control_mb_per_gb_among_peers"] = ((control.load(Relaxed) - before) as f64 / 1e6 / gb).into();
+        report["origin_copies_among_peers"] = (from_origin as f64 / size).into();
+    }
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "--worker") {
@@ -324,8 +379,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let plan = Plan::of(arguments);
-    let served = tempfile::tempdir_in(if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "." })
-        .expect("a scratch directory");
+    let served = scratch();
     fs::write(served.path().join("small"), vec![7; 16 * 1024]).expect("write");
     let large: Vec<u8> = (0..256 * MIB).map(|at| (at / 4096) as u8 ^ (at as u8)).collect();
     fs::write(served.path().join("large"), large).expect("write");
@@ -333,6 +387,7 @@ fn main() -> ExitCode {
     let report = runtime.block_on(async {
         let mut report = plan.crowd(served.path()).await;
         plan.large(served.path(), &mut report).await;
+        plan.among_peers(served.path(), &mut report).await;
         report
     });
     let number = |key: &str| report[key].as_f64().unwrap_or(f64::NAN);
