@@ -375,11 +375,7 @@ fn the_server_says_why_something_comes() {
     let target = here.path().join("another");
     let run = pdtp(&["get", "-v", &uri, "-o", target.to_str().unwrap()]).expect(0);
     let told = run.stderr.lines().find(|line| line.contains("from the origin: piece"));
-    assert!(
-        told.is_some_and(|line| line.ends_with(", because nobody else has it yet")),
-        "{}",
-        run.stderr
-    );
+    assert!(told.is_some_and(|line| line.ends_with(", because nobody else has it yet")), "{}", run.stderr);
 }
 
 #[test]
