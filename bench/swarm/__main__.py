@@ -39,7 +39,7 @@ DEFAULT = ["equal", "fast", "ample", "differ", "arrive", "leave", "fail", "outag
 # The settings of BitTorrent that are tried. The best of each scenario is what ours is compared with.
 BITTORRENT = ["tuned", "default", "tuned-4", "tuned-all", "tuned-super", "tuned-all-super"]
 BITTORRENT_SHORT = ["tuned", "tuned-super"]
-# Where nothing but this is to be seen, one run shows it.
+# What `make bench` runs: a small swarm, and the cases that swarms are mocked for.
 SHORT = ["short", "alone", "pair"]
 
 

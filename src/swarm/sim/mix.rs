@@ -1,6 +1,6 @@
 //! A setup described by a few numbers: equal peers, of which some have troubles.
 
-use super::setup::{FileSpec, Host, MBIT, MIB, SECOND, Setup, Wants};
+use super::setup::{FileSpec, Host, MBIT, MIB, SECOND, Setup};
 use crate::swarm::dice::Dice;
 
 /// What a line that becomes slow is divided by.
@@ -61,7 +61,7 @@ impl Mix {
             let host = &hosts[index];
             hosts[index].changes = Some((some_time(host), host.up / SLOWER, host.down));
         }
-        let origins = vec![Host { wants: Wants::Nothing, ..Host::origin(self.origin * MBIT) }; self.origins];
+        let origins = vec![Host::origin(self.origin * MBIT); self.origins];
         Setup::new(seed, [origins, hosts].concat(), vec![FileSpec::of(self.size * MIB)])
     }
 
