@@ -1721,7 +1721,7 @@ typedef struct {
     int is_origin;
     /** 1 if the bytes came to this client, 0 if they went from it. */
     int received;
-    /** `reason` for people, to go on after "because"; static. NULL if untold, as it is of what was given. */
+    /** `reason` for people, to go on after "because"; static. NULL if untold: to one that was dialled to give. */
     const char *reason_text;
 } pdtp_peer_event;
 

@@ -28,7 +28,7 @@ async fn relay(client: TcpStream, server: SocketAddr, bytes: &AtomicU64) -> io::
     if client.peek(&mut first).await? == 0 {
         return Ok(());
     }
-    // A frame begins with its length, which is less than a letter's code times 256; a request of HTTP with a letter.
+    // The first frame is short, so that its length, two bytes, begins with a zero; a request of HTTP begins with a letter.
     let is_control = !first[0].is_ascii_alphabetic();
     let server = TcpStream::connect(server).await?;
     server.set_nodelay(true)?;

@@ -205,7 +205,7 @@ pub struct pdtp_peer_event {
     pub is_origin: c_int,
     /// 1 if the bytes came to this client, 0 if they went from it.
     pub received: c_int,
-    /// `reason` for people, to go on after "because"; static. NULL if untold, as it is of what was given.
+    /// `reason` for people, to go on after "because"; static. NULL if untold: to one that was dialled to give.
     pub reason_text: *const c_char,
 }
 
