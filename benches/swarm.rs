@@ -94,6 +94,7 @@ impl Busy {
             gives: true,
             puts: true,
             ahead: true,
+            stays: true,
             runs: true,
             up_limit: None,
             down_limit: None,

@@ -432,6 +432,23 @@ fn a_stream_that_has_asked_for_everything_goes_on_telling_where_it_is() {
     assert_eq!(taken.try_iter().sum::<usize>(), served.bytes.len());
 }
 
+/// From that the server knows how long it can count on somebody.
+#[test]
+fn who_goes_on_giving_says_so() {
+    for (seeding, says) in [
+        (Seeding::Off, [false, false]),
+        (Seeding::Downloading, [true, false]),
+        (Seeding::Always, [true, true]),
+    ] {
+        let server = Server::start();
+        let client = client(|config| config.seeding = seeding);
+        let _session = open(&client, &server);
+        let features = server.welcome().features;
+        let said = [wire::FEATURE_GIVE, wire::FEATURE_STAY].map(|word| features.iter().any(|it| it == word));
+        assert_eq!(said, says, "{seeding:?}");
+    }
+}
+
 #[test]
 fn what_goes_on_while_the_server_is_away_is_told_when_it_is_back() {
     let served = Served::new(7, 6 * PIECE as usize);

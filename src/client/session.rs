@@ -684,6 +684,9 @@ impl Link {
         let mut listen_port = 0;
         if config.seeding != Seeding::Off {
             features.push(wire::FEATURE_GIVE.to_owned());
+            if config.seeding == Seeding::Always {
+                features.push(wire::FEATURE_STAY.to_owned());
+            }
             match self.inner.listen().await {
                 Ok(port) => listen_port = port,
                 Err(error) => {

@@ -233,13 +233,14 @@ impl Report<'_> {
 }
 
 fn client_json(client: &ClientStatus) -> Value {
-    let PeerStats { given, taken, up_rate, down_rate, giving, taking, wrong } = client.part;
+    let PeerStats { given, taken, up_rate, down_rate, giving, taking, wrong, stays } = client.part;
     json!({
         "id": client.id,
         "address": client.address,
         "agent": client.agent,
         "version": client.version,
         "reachable": client.reachable,
+        "stays": stays,
         "connected_s": client.connected_s,
         "files": client.files,
         "given": given,

@@ -20,6 +20,7 @@ mod crowd;
 mod deeper;
 mod dice;
 mod friends;
+mod lately;
 mod pairs;
 mod places;
 mod policy;

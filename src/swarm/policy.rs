@@ -99,6 +99,7 @@ impl Swarm {
             giving: peer.up.transfers.into(),
             taking: peer.down.transfers.into(),
             wrong: peer.unusual().wrong.into(),
+            stays: peer.info.stays(),
         })
     }
 

@@ -51,6 +51,8 @@ pub struct PeerInfo {
     /// Whether a giver keeps a request for what it is about to have until it has it, and a taker says in a request that
     /// it may.
     pub ahead: bool,
+    /// Whether it goes on giving what it has when it lacks nothing any more.
+    pub stays: bool,
     /// What it says it is willing to send, bytes a second.
     pub up_limit: Option<u64>,
     /// What it wants to receive at most, bytes a second.
@@ -337,4 +339,6 @@ pub struct PeerStats {
     pub taking: u32,
     /// Wrong pieces it sent.
     pub wrong: u32,
+    /// See [`PeerInfo::stays`].
+    pub stays: bool,
 }

@@ -38,6 +38,33 @@ fn clients_that_download_together_help_each_other() {
     assert!(origin <= 3 * SIZE as u64, "the origin sent {origin} bytes of {SIZE}: {done:?}");
 }
 
+/// Whoever goes when it has all takes its uplink along, which the server is to reckon with.
+#[test]
+fn the_server_knows_who_goes_on_giving() {
+    let served = make_tree(&[("big", SIZE)]);
+    let (server, here) = (Pdtpd::start(served.path(), &ORIGIN), scratch());
+    let start = |name: &str, more: &[&str]| {
+        let (uri, target) = (server.uri("/big"), here.path().join(name));
+        let mut args = vec!["get", "-q", &uri, "-o", target.to_str().unwrap(), "--limit-down", "1M"];
+        args.extend(more);
+        pdtp_start(&args)
+    };
+    let stays = || -> Vec<bool> {
+        let status = server.status();
+        status["clients"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|client| client["stays"].as_bool().unwrap())
+            .collect()
+    };
+    let _goes = start("goes", &[]);
+    wait_until("one is here", PATIENCE, || stays() == [false]);
+    let _stays = start("stays", &["--seed-for", "1h"]);
+    wait_until("another one is here", PATIENCE, || stays().len() == 2);
+    assert_eq!(stays().iter().filter(|&&stays| stays).count(), 1);
+}
+
 #[test]
 fn who_stays_after_the_end_gives_to_the_next() {
     let served = make_tree(&[("big", SIZE)]);

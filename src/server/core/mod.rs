@@ -270,6 +270,7 @@ impl Core {
                 runs: true,
                 puts: true,
                 ahead: true,
+                stays: true,
                 up_limit,
                 down_limit: None,
                 address: None,

@@ -170,7 +170,7 @@ impl Core {
         // Version 2 has no word for it: every client of it gives.
         let (gives, runs) =
             if is_v3 { (has(wire::FEATURE_GIVE), has(wire::FEATURE_RUNS)) } else { (true, false) };
-        let has_wait = has(wire::FEATURE_WAIT);
+        let (has_wait, stays) = (has(wire::FEATURE_WAIT), has(wire::FEATURE_STAY));
         let secret = Secret(self.random_bytes());
         let session_id = self.random_hex();
         let Some(peer) = self.new_peer(conn) else {
@@ -231,6 +231,7 @@ impl Core {
                 // Of version 2, nobody counts what was brought (DistribuStream 0.1.0 stores it and says that it failed).
                 puts: is_v3,
                 ahead: is_v3 && has_wait,
+                stays: is_v3 && stays,
                 up_limit: register.up_limit,
                 down_limit: register.down_limit,
                 address: Some(address),

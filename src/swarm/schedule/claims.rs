@@ -6,13 +6,12 @@ use super::FILES;
 use crate::swarm::bits::{mask, touched};
 use crate::swarm::policy::Swarm;
 use crate::swarm::slab::Key;
-use crate::swarm::state::{Member, NEW_US, Peer};
+use crate::swarm::state::{Member, Peer};
 use crate::swarm::types::*;
 
 /// Why a taker should come before others, smaller first: the operator says so; a reader waits; little is under way, or nothing at all
-/// where it is not peers from whom most comes; it took clearly less than others in comparison to what it gave; it is near the giver; it
-/// took less.
-pub(super) type Claim = (Reverse<i32>, bool, bool, i64, u8, i64);
+/// (see [`Peer::is_poor`]); it took less lately in comparison to what it gave, or not much more and is nearer to the giver.
+pub(super) type Claim = (Reverse<i32>, bool, bool, i64);
 
 /// The same for what an origin sends: the operator says so; a reader waits; nothing at all is under way, or less from the
 /// origin than it can take; something nobody has is needed, and it got less of that in comparison to its uplink; or, where
@@ -20,11 +19,9 @@ pub(super) type Claim = (Reverse<i32>, bool, bool, i64, u8, i64);
 /// (in a crowd, more).
 pub(super) type OriginClaim = (Reverse<i32>, bool, (bool, bool), bool, (Reverse<Time>, bool), i64);
 
-/// Who took this part of a file more than another comes after it even where it is nearer: whoever is far from all others is never
-/// farther behind them than that.
-const NEARNESS: u64 = 16;
-/// Nor farther than this at the giver's rate, seconds.
-const NEARNESS_S: u64 = 4;
+/// Who is nearer by one step may have got as much more as the giver sends in this time, microseconds, and still come first: whoever is far
+/// from all others is never farther behind them than that.
+const NEARNESS_US: u64 = 250_000;
 
 impl Swarm {
     pub(super) fn priority_of(&self, member: Key<Member>) -> i32 {
@@ -41,18 +38,16 @@ impl Swarm {
         some.max().unwrap_or_default()
     }
 
+    /// `by_peers`: whether the file comes from peers for the most part.
     pub(super) fn claim(&self, member: Key<Member>, giver: Key<Peer>, by_peers: bool, now: Time) -> Claim {
         let m = &self.state.members[member];
         let (peer, file) = (&self.state.peers[m.peer], &self.state.files[m.file]);
-        let priority = Reverse(file.rules.priority);
-        let balance = peer.balance(now);
         let g = &self.state.peers[giver];
-        let most = g.up.rate_or(self.state.config.initial_up, g.info.up_limit).saturating_mul(NEARNESS_S);
-        let step = (file.size / NEARNESS).min(most) / (NEW_US / 1_000_000);
-        // To a power of two: this is asked of every candidate.
-        let roughly = balance >> step.max(1).ilog2();
-        let distance = self.distance(giver, m.peer);
-        (priority, !self.needs_soon(member, now), !peer.is_poor(by_peers, 0), roughly, distance, balance)
+        let step = g.up.rate_or(self.state.config.initial_up, g.info.up_limit).saturating_mul(NEARNESS_US)
+            / 1_000_000;
+        let away = step as i64 * i64::from(self.distance(giver, m.peer));
+        let (waits, is_poor) = (self.needs_soon(member, now), peer.is_poor(by_peers, 0));
+        (Reverse(file.rules.priority), !waits, !is_poor, peer.balance(now) + away)
     }
 
     /// How far two peers seem to be apart: see [`Place`](crate::swarm::places::Place).
@@ -80,7 +75,8 @@ impl Swarm {
             // So that what is new spreads as fast as lines allow, everybody gets as much of it as it can pass on.
             _ => {
                 let rate = peer.up.rate_or(state.config.initial_up / 4, peer.info.up_limit);
-                let claim = (u128::from(peer.fresh(now)) * 1_000_000 / u128::from(rate)) as i64;
+                let claim =
+                    (u128::from(peer.lately.got_from_origins(now)) * 1_000_000 / u128::from(rate)) as i64;
                 ((Reverse(Time::default()), false), claim)
             }
         };

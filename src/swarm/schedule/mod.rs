@@ -158,18 +158,20 @@ impl Swarm {
             return false;
         }
         let by_peers = self.is_carried_by_peers(giver, offer);
-        let mut takers: Found<(Claim, Key<Member>, bool)> = Found::new();
+        let mut takers: Found<(Claim, u8, Key<Member>, bool)> = Found::new();
         for taker in self.candidates(giver, file, |file| &file.hungry, |member| member.open > 0, work) {
-            if let Some(dials) = self.can_meet(giver, self.state.members[taker].peer, giver, now) {
-                takers.push((self.claim(taker, giver, by_peers, now), taker, dials));
+            let to = self.state.members[taker].peer;
+            if let Some(dials) = self.can_meet(giver, to, giver, now) {
+                let distance = self.distance(giver, to);
+                takers.push((self.claim(taker, giver, by_peers, now), distance, taker, dials));
             }
         }
-        if let Some(&(_, taker, _)) = takers.iter().min() {
+        if let Some(&(_, _, taker, _)) = takers.iter().min() {
             self.state.fetch_needs(taker);
         }
         takers.sort_unstable();
-        let farthest = takers.iter().map(|((.., distance, _), ..)| *distance).max();
-        takers.into_iter().any(|((.., distance, _), taker, dials)| {
+        let farthest = takers.iter().map(|&(_, distance, ..)| distance).max();
+        takers.into_iter().any(|(_, distance, taker, dials)| {
             self.state.need(taker, &mut self.words);
             let Some(mut choice) = self.choose(giver, Some(offer), taker, now) else { return false };
             choice.1 = for_nearness(choice.1, distance, farthest);

@@ -378,6 +378,7 @@ impl<'a, L: FnMut(&Swarm, &Command, Time)> World<'a, L> {
             gives: true,
             puts: true,
             ahead: true,
+            stays: !host.leaves_when_done,
             runs: true,
             up_limit: None,
             down_limit: None,

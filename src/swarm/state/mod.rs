@@ -19,6 +19,7 @@ use super::bits::WORD;
 use super::cache::fetch;
 use super::crowd::Crowd;
 use super::friends::{self, Friends};
+use super::lately::Lately;
 use super::pairs::Pairs;
 use super::rarity::Rarity;
 use super::rates::Link;
@@ -31,7 +32,7 @@ use crate::wire::limits::MAX_PIECES;
 pub(super) use self::budget::{BLOCK, RUN_ALONE_US};
 pub(super) use self::file::File;
 pub(super) use self::member::{Flight, Member};
-pub(super) use self::peer::{Alarmed, NEW_US, Peer};
+pub(super) use self::peer::{Alarmed, Peer};
 #[cfg(test)]
 pub(super) use self::transfer::Counts;
 pub(super) use self::transfer::{Choice, Finding, MAX_DOUBLINGS, Transfer};
@@ -207,8 +208,7 @@ impl State {
             heard: now,
             feed: Alarmed::NEVER,
             watch: Alarmed::NEVER,
-            fresh: 0.0,
-            fresh_at: Time::default(),
+            lately: Lately::default(),
         });
         self.peer_ids.insert(id, key);
         if is_origin {
@@ -371,16 +371,5 @@ mod tests {
         let peer = size_of::<Option<Peer>>() + friends::SIZE;
         assert!(peer + size_of::<Option<Member>>() + id <= 512);
         assert!(size_of::<Option<Transfer>>() + size_of::<Flight>() <= 112);
-    }
-
-    /// Or newcomers would get all that is new until they had caught up.
-    #[test]
-    fn what_came_from_origins_is_forgotten_by_half_and_half() {
-        let mut state = State::new(Config::default());
-        let info = crate::swarm::tests::ordinary_peer();
-        let key = state.add_peer(PeerId(1), info, Time(0)).unwrap();
-        (state.peers[key].fresh, state.peers[key].fresh_at) = (1e6, Time(0));
-        let left = [0, 2, 4, 6, 8, 400].map(|s| state.peers[key].fresh(Time(s * 1_000_000)));
-        assert_eq!(left, [1_000_000, 750_000, 500_000, 375_000, 250_000, 0]);
     }
 }

@@ -3,6 +3,7 @@
 use super::budget::unheard_alone;
 use super::{Member, Transfer};
 use crate::swarm::friends::Friends;
+use crate::swarm::lately::Lately;
 use crate::swarm::places::Place;
 use crate::swarm::rates::{Limit, Link};
 use crate::swarm::slab::{Bag, Key, Keys, Seat};
@@ -22,10 +23,6 @@ const TAKER_PIECES_S: u64 = 8;
 const DOUBTFUL: u8 = 64;
 /// Pieces, see [`Peer::is_poor`].
 const LITTLE: u64 = 2;
-/// See [`Peer::balance`], microseconds.
-pub(in crate::swarm) const NEW_US: u64 = 30_000_000;
-/// See [`Peer::fresh`], microseconds.
-const FRESH_US: u64 = 4_000_000;
 
 /// Many peers are looked at for each assignment, in no order, and few of them are in the cache. What is asked of one that
 /// could take something is in its first two lines of 64 bytes, and what is asked of one that could give something in the
@@ -54,9 +51,7 @@ pub(in crate::swarm) struct Peer {
 
     /// When something was last heard of it: from itself, or that what it sent has come.
     pub(in crate::swarm) heard: Time,
-    /// Bytes that it lately got, or was promised, from origins, and when that was right: see [`Peer::fresh`].
-    pub(super) fresh_at: Time,
-    pub(super) fresh: f32,
+    pub(in crate::swarm) lately: Lately,
     /// The latest of the transfers in which it sends: see [`State::giving`](super::State::giving).
     pub(super) giving: Option<Key<Transfer>>,
     /// Where something is wanted, not had and not under way.
@@ -134,7 +129,7 @@ pub(in crate::swarm) struct Info {
     pub(in crate::swarm) reachable: bool,
     pub(in crate::swarm) gives: bool,
     pub(in crate::swarm) runs: bool,
-    skills: Skills,
+    habits: Habits,
     pub(in crate::swarm) is_distrusted: bool,
     /// How reliable it was lately as a giver, from verified outcomes: 255 = every transfer went well.
     pub(super) trust: u8,
@@ -142,39 +137,43 @@ pub(in crate::swarm) struct Info {
     pub(super) is_quiet: bool,
 }
 
-/// See [`PeerInfo::puts`] and [`PeerInfo::ahead`]; in a byte, as there is room for one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Skills {
-    None,
-    Puts,
-    Ahead,
-    Both,
-}
+/// See [`PeerInfo::puts`], [`PeerInfo::ahead`] and [`PeerInfo::stays`]: a bit for each, as there is room for a byte.
+#[derive(Debug, Clone, Copy)]
+struct Habits(u8);
 
-impl Skills {
-    fn of(puts: bool, ahead: bool) -> Self {
-        match (puts, ahead) {
-            (false, false) => Self::None,
-            (true, false) => Self::Puts,
-            (false, true) => Self::Ahead,
-            (true, true) => Self::Both,
-        }
+impl Habits {
+    const PUTS: u8 = 1;
+    const AHEAD: u8 = 2;
+    const STAYS: u8 = 4;
+
+    fn of(info: &PeerInfo) -> Self {
+        let bits = [(info.puts, Self::PUTS), (info.ahead, Self::AHEAD), (info.stays, Self::STAYS)];
+        Self(bits.into_iter().filter(|(has, _)| *has).map(|(_, bit)| bit).sum())
+    }
+
+    fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
     }
 }
 
 impl Info {
     pub(in crate::swarm) fn puts(&self) -> bool {
-        matches!(self.skills, Skills::Puts | Skills::Both)
+        self.habits.has(Habits::PUTS)
     }
 
     pub(in crate::swarm) fn ahead(&self) -> bool {
-        matches!(self.skills, Skills::Ahead | Skills::Both)
+        self.habits.has(Habits::AHEAD)
+    }
+
+    pub(in crate::swarm) fn stays(&self) -> bool {
+        self.habits.has(Habits::STAYS)
     }
 }
 
 impl From<PeerInfo> for Info {
     fn from(info: PeerInfo) -> Self {
-        let PeerInfo { is_origin, reachable, gives, runs, puts, ahead, up_limit, down_limit, address } = info;
+        let habits = Habits::of(&info);
+        let PeerInfo { is_origin, reachable, gives, runs, up_limit, down_limit, address, .. } = info;
         let (up_limit, down_limit) = (up_limit.into(), down_limit.into());
         Self {
             up_limit,
@@ -184,7 +183,7 @@ impl From<PeerInfo> for Info {
             reachable,
             gives,
             runs,
-            skills: Skills::of(puts, ahead),
+            habits,
             is_distrusted: false,
             trust: u8::MAX / 2,
             is_quiet: false,
@@ -223,12 +222,11 @@ impl Peer {
         self.info.gives && !self.info.is_distrusted
     }
 
-    /// What it took, or was promised, more than it gave, in bytes for each second since it came, or for [`NEW_US`]. For those who
-    /// come together that is the ledger. Who comes late to those who have been here for long does not take precedence over them until it
-    /// has caught up; but it does over those who came shortly before, with whom it is to be done.
+    /// What it took lately, or is promised, more than it gave, bytes: the ledger. What it gave counts only if it goes on giving when it
+    /// lacks nothing any more. Who gives most would else be done first and take its uplink along, and who has a thin one would be left to
+    /// the origin.
     pub(in crate::swarm) fn balance(&self, now: Time) -> i64 {
-        let bytes = (self.taken + self.down.in_flight) as f64 - self.given as f64;
-        (bytes * 1e6 / now.since(self.joined).max(NEW_US) as f64) as i64
+        self.down.in_flight as i64 + self.lately.taken(now)
     }
 
     /// How much is under way to it from peers, and how long its line needs for that, microseconds; `None` while nothing is known of
@@ -239,20 +237,14 @@ impl Peer {
         Some((bytes, queue_us.saturating_mul(bytes) / self.down.in_flight.max(1)))
     }
 
-    /// Whether nothing is under way to it, not counting some bytes; where most comes from peers, no more than two pieces and what its
-    /// line carries while messages travel, or who gives little would have its line idle between two transfers, and all of its file
-    /// still to get when others are done and go.
+    /// Whether nothing is under way to it, not counting some bytes; where most comes from peers, no more than two pieces and what its line
+    /// carries while messages travel, or who gives little would have its line idle between two transfers, and much of its file still to
+    /// get when others are done. Who goes then does not need that: what it gives does not count, so it gets no less than others.
     pub(in crate::swarm) fn is_poor(&self, by_peers: bool, but: u64) -> bool {
         let under_way = self.down.in_flight.saturating_sub(but);
         let meanwhile = self.down.rate().saturating_mul(self.down.lag_us()) / 1_000_000;
-        under_way == 0 || by_peers && under_way <= LITTLE * u64::from(self.down.unit) + meanwhile
-    }
-
-    /// Bytes that it lately got, or was promised, from origins: half of them are forgotten every [`FRESH_US`].
-    pub(in crate::swarm) fn fresh(&self, now: Time) -> u64 {
-        let age = now.since(self.fresh_at);
-        let halved = (self.fresh as u64).checked_shr((age / FRESH_US).min(64) as u32).unwrap_or(0);
-        halved - halved / 2 * (age % FRESH_US / 1000) / (FRESH_US / 1000)
+        under_way == 0
+            || by_peers && self.info.stays() && under_way <= LITTLE * u64::from(self.down.unit) + meanwhile
     }
 
     /// How many bytes it should be receiving.

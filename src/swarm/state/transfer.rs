@@ -160,7 +160,7 @@ impl State {
                 self.spent.spend(shared, bytes, now);
             }
             let to = &mut self.peers[to];
-            (to.fresh, to.fresh_at) = ((to.fresh(now) + bytes) as f32, now);
+            to.lately.promised_by_origins(bytes, now);
             to.promised_by_origins(u32::try_from(bytes).unwrap_or(u32::MAX));
         }
         if let Some((bytes, queue_us)) = self.peers[to].coming_from_peers() {
@@ -394,8 +394,14 @@ impl State {
         t.bytes_done += bytes as u32;
         let (giver, taker) = (t.giver, m.peer);
         if m.have.insert(piece) {
-            self.peers[giver].given += bytes;
-            self.peers[taker].taken += bytes;
+            let g = &mut self.peers[giver];
+            g.given += bytes;
+            if g.info.stays() {
+                g.lately.give(bytes, now);
+            }
+            let to = &mut self.peers[taker];
+            to.taken += bytes;
+            to.lately.take(bytes, now);
             if self.peers[giver].is_origin() {
                 self.stats.origin_bytes += bytes;
             } else {

@@ -87,6 +87,7 @@ impl Chaos {
             runs: self.chance(80),
             puts: self.chance(80),
             ahead: self.chance(80),
+            stays: self.chance(50),
             up_limit: self.chance(20).then(|| self.dice.below(1 << 22) as u64),
             down_limit: self.chance(20).then(|| self.dice.below(1 << 22) as u64),
             address: self.chance(50).then(|| [10, 0, self.dice.below(2) as u8, 1].into()),

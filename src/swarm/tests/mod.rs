@@ -14,8 +14,6 @@ mod world;
 
 use std::ops::Range;
 
-pub(super) use world::peer as ordinary_peer;
-
 /// The seeds to play: `usual` ones, or those asked for.
 fn seeds(usual: Range<u64>) -> Range<u64> {
     std::env::var("PDTP_SEEDS").map_or(usual, |text| {

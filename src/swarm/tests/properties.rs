@@ -5,7 +5,7 @@ use super::{for_all, seeds};
 use crate::swarm::dice::Dice;
 use crate::swarm::schedule::GO_ON_US;
 use crate::swarm::slab::{Bag, Key};
-use crate::swarm::state::{Counts, Member, NEW_US, Peer};
+use crate::swarm::state::{Counts, Member, Peer};
 use crate::swarm::*;
 
 /// A few peers with random lines and habits, who come and go; [`World`] checks every assignment.
@@ -36,7 +36,8 @@ impl Crowd {
     fn come(&mut self, id: u32, reachable: usize) {
         let up_limit = (self.dice.below(2) == 0).then(|| 50_000 + self.dice.below(4_000_000) as u64);
         let reachable = self.dice.below(100) < reachable;
-        self.world.join(id, PeerInfo { reachable, up_limit, ..peer() });
+        let stays = self.dice.below(2) == 0;
+        self.world.join(id, PeerInfo { reachable, up_limit, stays, ..peer() });
         let (from, len) = (self.dice.below(self.pieces as usize), self.dice.below(self.pieces as usize));
         self.world.provide(id, 0, from as u32..(from + len) as u32);
         self.world.request(id, 0);
@@ -117,11 +118,10 @@ fn who_gives_more_than_it_gets_comes_first() {
             let bytes = swarm.state.files[swarm.state.file_ids[&FileId(0)]].bytes_of_run(&start.pieces);
             let offer = swarm.state.part(giver, swarm.state.file_ids[&FileId(0)]).expect("what it gives");
             let passed_over = |by_peers| {
-                let (_, is_served, balance) = swarm.claim_at(taker, by_peers, bytes, now);
+                let claim = swarm.claim_at(taker, by_peers, bytes, now);
                 let mut others = swarm.state.needy.iter().filter(|&other| other != taker && other != giver);
                 others.find(|&other| {
-                    let (_, other_is_served, other_balance) = swarm.claim_at(other, by_peers, 0, now);
-                    (other_is_served, other_balance) < (is_served, balance)
+                    swarm.claim_at(other, by_peers, 0, now) < claim
                         && swarm.lacks(other, giver)
                         && swarm.would_meet(giver, other, now)
                 })
@@ -285,11 +285,9 @@ impl Swarm {
             && !self.state.pairs.get(giver, taker).is_some_and(|pair| pair.is_apart(now))
     }
 
-    /// What [`Swarm::claim`] was before so many bytes were promised in one transfer.
-    fn claim_at(&self, taker: Key<Peer>, by_peers: bool, promised: u64, now: Time) -> (bool, bool, i64) {
+    /// What [`Swarm::claim`] was before so many bytes were promised in one transfer, but for what is the same for all here.
+    fn claim_at(&self, taker: Key<Peer>, by_peers: bool, promised: u64, now: Time) -> (bool, i64) {
         let peer = &self.state.peers[taker];
-        let bytes = (peer.taken + peer.down.in_flight - promised) as f64 - peer.given as f64;
-        let balance = (bytes * 1e6 / now.since(peer.joined).max(NEW_US) as f64) as i64;
-        (false, !peer.is_poor(by_peers, promised), balance)
+        (!peer.is_poor(by_peers, promised), peer.balance(now) - promised as i64)
     }
 }

@@ -257,6 +257,20 @@ fn peers_that_come_one_by_one_and_leave_when_done_are_served_quickly() {
     assert!(mean <= 22.0, "{mean}");
 }
 
+/// Whoever goes when it is done takes its uplink along: who has a thin one is not to be left to the origin. In the time of both halves,
+/// all could have it after 24 s; where most stay there is no harm in that some are done much earlier.
+#[test]
+fn who_goes_when_done_is_not_done_long_before_others() {
+    for rtt_us in [20_000, 100_000] {
+        let mut setup = scenario("leave").expect("a known scenario").setup(1);
+        setup.put_apart(rtt_us);
+        let summary = run(&setup).summary(&setup);
+        println!("leave, {rtt_us} us apart: {summary:?}");
+        assert_eq!(summary.finished, 16);
+        assert!(summary.makespan <= 30.0 && summary.mean <= 27.5, "{rtt_us} us: {summary:?}");
+    }
+}
+
 #[test]
 fn wrong_bytes_and_vanishing_peers_cost_little() {
     let ratio = worst("hostile", 1, |summary| {

@@ -61,6 +61,7 @@ pub(in crate::swarm) fn peer() -> PeerInfo {
         runs: true,
         puts: true,
         ahead: true,
+        stays: true,
         up_limit: None,
         down_limit: None,
         address: None,

@@ -39,6 +39,9 @@ pub const FEATURE_RUNS: &str = "runs";
 /// `register.features`: the client knows `transfer.wait_s`, and keeps a request for a piece that is on its way to it until it can
 /// answer it.
 pub const FEATURE_WAIT: &str = "wait";
+/// `register.features`: the client goes on giving what it has when it lacks nothing any more. Whoever does not say so is taken to go
+/// then, which the server prepares for.
+pub const FEATURE_STAY: &str = "stay";
 
 /// `registered.features`: files are cut into pieces of other sizes than powers of two.
 pub const FEATURE_PIECES: &str = "pieces";
