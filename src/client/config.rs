@@ -13,7 +13,7 @@ pub enum Seeding {
     Off,
     /// While a download of this client is under way.
     Downloading,
-    /// Until the client ends.
+    /// Until the client ends. Servers are told when they are connected to: what a client gives counts for it only then.
     Always,
 }
 

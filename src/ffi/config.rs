@@ -29,7 +29,7 @@ pub enum pdtp_seeding {
     PDTP_SEEDING_OFF = 0,
     /// While a download of this client is under way. The default.
     PDTP_SEEDING_DOWNLOADING = 1,
-    /// Until the client is freed.
+    /// Until the client is freed. Servers are told when they are connected to: what a client gives counts for it only then.
     PDTP_SEEDING_ALWAYS = 2,
 }
 

@@ -5,6 +5,9 @@ use std::net::IpAddr;
 
 use super::slab::IdHasher;
 
+/// The longest distance: nothing is known that two have in common.
+pub(super) const FARTHEST: u8 = 2;
+
 /// The network of an address and the larger one around it, each as a hash: nobody is kept from anything by being taken
 /// for near to somebody, which happens to one pair in four thousand million.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,10 +33,10 @@ impl Place {
         }
     }
 
-    /// How far it seems to be to another: 0 = same /24 or /48, 1 = same /16 or /32, 2 = no idea.
+    /// How far it seems to be to another: 0 = same /24 or /48, 1 = same /16 or /32, [`FARTHEST`] = no idea.
     pub(super) fn distance(self, other: Self) -> u8 {
         match () {
-            () if self.far == 0 || self.far != other.far => 2,
+            () if self.far == 0 || self.far != other.far => FARTHEST,
             () if self.near != other.near => 1,
             () => 0,
         }

@@ -20,6 +20,8 @@ pub struct Host {
     name: String,
     net: String,
     number: u32,
+    /// Its third byte of the address.
+    network: u8,
 }
 
 /// Runs a program that sets something up; whether that worked.
@@ -53,6 +55,11 @@ impl Net {
 
     /// Another machine, with a line as fast as this one is.
     pub fn host(&mut self) -> Host {
+        self.host_in(0)
+    }
+
+    /// The same, in one of several networks (/24), between which nothing is in the way.
+    pub fn host_in(&mut self, network: u8) -> Host {
         let number = u32::try_from(self.hosts.len()).unwrap() + 1;
         let (net, name) = (self.name.clone(), format!("{}-{number}", self.name));
         self.hosts.push(name.clone());
@@ -62,12 +69,12 @@ impl Net {
             format!("ip -n {net} link add p{number} type veth peer name eth0 netns {name}"),
             format!("ip -n {net} link set p{number} master br0"),
             format!("ip -n {net} link set p{number} up"),
-            format!("ip -n {name} addr add 10.77.0.{number}/24 dev eth0"),
+            format!("ip -n {name} addr add 10.77.{network}.{number}/16 dev eth0"),
             format!("ip -n {name} link set eth0 up"),
         ] {
             assert!(run(&line), "{line}");
         }
-        Host { name, net, number }
+        Host { name, net, number, network }
     }
 }
 
@@ -81,7 +88,7 @@ impl Drop for Net {
 
 impl Host {
     pub fn address(&self) -> String {
-        format!("10.77.0.{}", self.number)
+        format!("10.77.{}.{}", self.network, self.number)
     }
 
     /// A program on that machine.
@@ -109,7 +116,7 @@ impl Host {
 
     /// Narrows its line, Mbit/s.
     pub fn narrow(&self, up: u32, down: u32) {
-        let Self { name, net, number } = self;
+        let Self { name, net, number, .. } = self;
         for (place, device, rate) in [(name, "eth0".to_owned(), up), (net, format!("p{number}"), down)] {
             let line = format!(
                 "tc -n {place} qdisc replace dev {device} root tbf rate {rate}mbit burst 64kb latency 100ms"

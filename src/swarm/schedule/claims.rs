@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use super::FILES;
 use crate::swarm::bits::{mask, touched};
+use crate::swarm::places::FARTHEST;
 use crate::swarm::policy::Swarm;
 use crate::swarm::slab::Key;
 use crate::swarm::state::{Member, Peer};
@@ -19,9 +20,11 @@ pub(super) type Claim = (Reverse<i32>, bool, bool, i64);
 /// (in a crowd, more).
 pub(super) type OriginClaim = (Reverse<i32>, bool, (bool, bool), bool, (Reverse<Time>, bool), i64);
 
-/// Who is nearer by one step may have got as much more as the giver sends in this time, microseconds, and still come first: whoever is far
-/// from all others is never farther behind them than that.
-const NEARNESS_US: u64 = 250_000;
+/// Who is nearer by one step may have got, and have under way, as much more as the giver sends in this time, microseconds, and still come
+/// first: whoever is far from all others is never farther behind them than that.
+const NEARNESS_US: u64 = 500_000;
+/// Nor than this part of the file: a line may be taken for faster than it is.
+const NEARNESS: u64 = 32;
 
 impl Swarm {
     pub(super) fn priority_of(&self, member: Key<Member>) -> i32 {
@@ -43,11 +46,11 @@ impl Swarm {
         let m = &self.state.members[member];
         let (peer, file) = (&self.state.peers[m.peer], &self.state.files[m.file]);
         let g = &self.state.peers[giver];
-        let step = g.up.rate_or(self.state.config.initial_up, g.info.up_limit).saturating_mul(NEARNESS_US)
-            / 1_000_000;
-        let away = step as i64 * i64::from(self.distance(giver, m.peer));
-        let (waits, is_poor) = (self.needs_soon(member, now), peer.is_poor(by_peers, 0));
-        (Reverse(file.rules.priority), !waits, !is_poor, peer.balance(now) + away)
+        let sent = g.up.rate_or(self.state.config.initial_up, g.info.up_limit).saturating_mul(NEARNESS_US);
+        let nearer = u64::from(FARTHEST - self.distance(giver, m.peer));
+        let near = (sent / 1_000_000).min(file.size / NEARNESS) * nearer;
+        let (waits, is_poor) = (self.needs_soon(member, now), peer.is_poor(by_peers, near));
+        (Reverse(file.rules.priority), !waits, !is_poor, peer.balance(now) - near as i64)
     }
 
     /// How far two peers seem to be apart: see [`Place`](crate::swarm::places::Place).

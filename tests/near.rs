@@ -1,0 +1,80 @@
+//! Who is in the same network is asked first: what peers send each other stays there for the most part, without anybody being later.
+//!
+//! Makes network namespaces, so only as root.
+
+#![cfg(target_os = "linux")]
+
+pub mod common;
+#[path = "common/netns.rs"]
+pub mod netns;
+
+use std::collections::HashMap;
+
+use common::*;
+use netns::{Host, Net};
+use serde_json::Value;
+
+const MIB: usize = 1 << 20;
+
+fn start(host: &Host, program: &str, args: &[&str]) -> Proc {
+    let mut command = host.command(program);
+    command.args(args).env("XDG_CONFIG_HOME", "/nonexistent");
+    Proc::spawn(command)
+}
+
+/// The third byte of the address of each client that the server knows.
+fn networks(origin: &Host) -> HashMap<String, String> {
+    let mut command = origin.command("curl");
+    command.args(["-s", &format!("http://{}:6086/.pdtp/status", origin.address())]);
+    let run = Proc::spawn(command).finish(PATIENCE).expect(0);
+    let status: Value = serde_json::from_str(&run.text()).expect("status is JSON");
+    let text = |client: &Value, name: &str| client[name].as_str().unwrap().to_owned();
+    let network = |client: &Value| text(client, "address").split('.').nth(2).unwrap().to_owned();
+    status["clients"].as_array().unwrap().iter().map(|client| (text(client, "id"), network(client))).collect()
+}
+
+#[test]
+fn most_of_what_peers_send_stays_in_their_network() {
+    let Some(mut net) = Net::new() else {
+        return eprintln!("skipped: no network namespaces here (they need root and iproute2)");
+    };
+    let (served, state, here) = (make_tree(&[("big", 32 * MIB)]), scratch(), scratch());
+    let origin = net.host();
+    origin.narrow(20, 100);
+    let address = format!("{}:6086", origin.address());
+    let (dir, kept) = (served.path().to_str().unwrap(), state.path().to_str().unwrap());
+    let server =
+        start(&origin, env!("CARGO_BIN_EXE_pdtpd"), &["serve", dir, "--listen", &address, "--state", kept]);
+    wait_until("it serves", PATIENCE, || server.stdout().contains("6086"));
+    let uri = format!("pdtp://{}/big", origin.address());
+    let clients: Vec<_> = (0..8)
+        .map(|index| {
+            let host = net.host_in(1 + index % 2);
+            host.narrow(10, 50);
+            let target = here.path().join(format!("copy{index}"));
+            let args = ["get", "--json", "-v", &uri, "-o", target.to_str().unwrap(), "--seed-for", "1h"];
+            (start(&host, env!("CARGO_BIN_EXE_pdtp"), &args), (1 + index % 2).to_string(), target)
+        })
+        .collect();
+    let is_done = |client: &Proc| client.stdout().contains("\"seeding\"");
+    wait_until("all are done", PATIENCE, || clients.iter().all(|(client, ..)| is_done(client)));
+    let networks = networks(&origin);
+    let (mut near, mut all) = (0, 0);
+    for (client, network, target) in clients {
+        client.signal(libc::SIGINT);
+        let run = client.finish(PATIENCE).expect(0);
+        assert_same_file(&served.path().join("big"), &target);
+        let from_peers =
+            |event: &Value| event["event"] == "peer" && event["received"] == true && event["origin"] == false;
+        for event in run.json().iter().filter(|event| from_peers(event)) {
+            let bytes = event["bytes"].as_u64().unwrap();
+            all += bytes;
+            if networks[event["peer_id"].as_str().unwrap()] == network {
+                near += bytes;
+            }
+        }
+    }
+    // By chance it would be three sevenths; it was 0.66 and more. What is under way to eight at once is a good part of the file.
+    println!("{near} of {all} bytes stayed in their network: {:.2}", near as f64 / all as f64);
+    assert!(2 * near > all, "{near} of {all} bytes stayed in their network");
+}
