@@ -22,7 +22,7 @@ pub(super) type OriginClaim = (Reverse<i32>, bool, (bool, bool), bool, (Reverse<
 
 /// Who is nearer by one step may have got, and have under way, as much more as the giver sends in this time, microseconds, and still come
 /// first: whoever is far from all others is never farther behind them than that.
-const NEARNESS_US: u64 = 500_000;
+const NEARNESS_US: u64 = 250_000;
 /// Nor than this part of the file: a line may be taken for faster than it is.
 const NEARNESS: u64 = 32;
 
