@@ -52,16 +52,17 @@ fn most_of_what_peers_send_stays_in_their_network() {
             let host = net.host_in(1 + index % 2);
             host.narrow(10, 50);
             let target = here.path().join(format!("copy{index}"));
-            let args = ["get", "--json", "-v", &uri, "-o", target.to_str().unwrap(), "--seed-for", "1h"];
+            let args = ["get", "--json", "-v", &uri, "-o", target.to_str().unwrap()];
             (start(&host, env!("CARGO_BIN_EXE_pdtp"), &args), (1 + index % 2).to_string(), target)
         })
         .collect();
-    let is_done = |client: &Proc| client.stdout().contains("\"seeding\"");
-    wait_until("all are done", PATIENCE, || clients.iter().all(|(client, ..)| is_done(client)));
-    let networks = networks(&origin);
+    let mut known = HashMap::new();
+    wait_until("all are here", PATIENCE, || {
+        known = networks(&origin);
+        known.len() == clients.len()
+    });
     let (mut near, mut all) = (0, 0);
     for (client, network, target) in clients {
-        client.signal(libc::SIGINT);
         let run = client.finish(PATIENCE).expect(0);
         assert_same_file(&served.path().join("big"), &target);
         let from_peers =
@@ -69,12 +70,12 @@ fn most_of_what_peers_send_stays_in_their_network() {
         for event in run.json().iter().filter(|event| from_peers(event)) {
             let bytes = event["bytes"].as_u64().unwrap();
             all += bytes;
-            if networks[event["peer_id"].as_str().unwrap()] == network {
+            if known[event["peer_id"].as_str().unwrap()] == network {
                 near += bytes;
             }
         }
     }
-    // By chance it would be three sevenths; it was 0.60 to 0.85. What is under way to eight at once is a good part of the file.
+    // By chance it would be three sevenths; it was 0.55 to 0.76. What is under way to all at once is a good part of the file.
     println!("{near} of {all} bytes stayed in their network: {:.2}", near as f64 / all as f64);
     assert!(2 * near > all, "{near} of {all} bytes stayed in their network");
 }

@@ -22,8 +22,8 @@ pub(super) type OriginClaim = (Reverse<i32>, bool, (bool, bool), bool, (Reverse<
 
 /// Who is nearer by one step may have got, and have under way, as much more as the giver sends in this time, microseconds, and still come
 /// first: whoever is far from all others is never farther behind them than that.
-const NEARNESS_US: u64 = 250_000;
-/// Nor than this part of the file: a line may be taken for faster than it is.
+const NEARNESS_US: u64 = 400_000;
+/// Nor than this part of what it still lacks: all are to be done together, and a line may be taken for faster than it is.
 const NEARNESS: u64 = 32;
 
 impl Swarm {
@@ -48,8 +48,8 @@ impl Swarm {
         let g = &self.state.peers[giver];
         let sent = g.up.rate_or(self.state.config.initial_up, g.info.up_limit).saturating_mul(NEARNESS_US);
         let nearer = u64::from(FARTHEST - self.distance(giver, m.peer));
-        let near = (sent / 1_000_000).min(file.size / NEARNESS) * nearer;
-        let (waits, is_poor) = (self.needs_soon(member, now), peer.is_poor(by_peers, near));
+        let near = (sent / 1_000_000).min(u64::from(m.open) * u64::from(file.piece_size) / NEARNESS) * nearer;
+        let (waits, is_poor) = (self.needs_soon(member, now), peer.is_poor(by_peers, 0));
         (Reverse(file.rules.priority), !waits, !is_poor, peer.balance(now) - near as i64)
     }
 
