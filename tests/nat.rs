@@ -15,12 +15,6 @@ use tempfile::TempDir;
 
 const MIB: usize = 1 << 20;
 
-fn start(host: &Host, program: &str, args: &[&str]) -> Proc {
-    let mut command = host.command(program);
-    command.args(args).env("XDG_CONFIG_HOME", "/nonexistent");
-    Proc::spawn(command)
-}
-
 /// An origin, and clients that nobody can dial.
 struct World {
     net: Net,
@@ -41,7 +35,7 @@ impl World {
         let (dir, kept) = (served.path().to_str().unwrap(), state.path().to_str().unwrap());
         let mut all = vec!["serve", dir, "--listen", &address, "--state", kept];
         all.extend(args);
-        let server = start(&origin, env!("CARGO_BIN_EXE_pdtpd"), &all);
+        let server = origin.start(env!("CARGO_BIN_EXE_pdtpd"), &all);
         wait_until("it serves", PATIENCE, || server.stdout().contains("6086"));
         let mut world = Self { net, origin, server, served, here: scratch(), _state: state };
         world.closed().map(|_| world)
@@ -61,19 +55,11 @@ impl World {
         let uri = self.uri(path);
         let mut all = vec!["get", "--json", "-v", &uri, "-o", target.to_str().unwrap()];
         all.extend(args);
-        start(host, env!("CARGO_BIN_EXE_pdtp"), &all)
+        host.start(env!("CARGO_BIN_EXE_pdtp"), &all)
     }
 
     fn assert_same(&self, path: &str, name: &str) {
         assert_same_file(&self.served.path().join(path), &self.here.path().join(name));
-    }
-
-    /// What the server says of itself, asked on its own machine.
-    fn status(&self) -> Value {
-        let mut command = self.origin.command("curl");
-        command.args(["-s", &format!("http://{}:6086/.pdtp/status", self.origin.address())]);
-        let run = Proc::spawn(command).finish(PATIENCE).expect(0);
-        serde_json::from_str(&run.text()).expect("status is JSON")
     }
 }
 
@@ -121,6 +107,6 @@ fn what_is_brought_says_why_it_comes() {
         let why = event["because"].as_str().unwrap_or_default();
         assert!(event["received"] == true && event["reason"].is_string() && why.contains(' '), "{event}");
     }
-    let status = world.status();
+    let status = world.origin.status();
     assert_eq!(status["clients"].as_array().map(Vec::len), Some(1), "only who seeds is left: {status}");
 }

@@ -1,4 +1,4 @@
-//! Who is in the same network is asked first: what peers send each other stays there for the most part, without anybody being later.
+//! Who is in the same network is asked first: what peers send each other stays there for the most part.
 //!
 //! Makes network namespaces, so only as root.
 
@@ -16,18 +16,9 @@ use serde_json::Value;
 
 const MIB: usize = 1 << 20;
 
-fn start(host: &Host, program: &str, args: &[&str]) -> Proc {
-    let mut command = host.command(program);
-    command.args(args).env("XDG_CONFIG_HOME", "/nonexistent");
-    Proc::spawn(command)
-}
-
 /// The third byte of the address of each client that the server knows.
 fn networks(origin: &Host) -> HashMap<String, String> {
-    let mut command = origin.command("curl");
-    command.args(["-s", &format!("http://{}:6086/.pdtp/status", origin.address())]);
-    let run = Proc::spawn(command).finish(PATIENCE).expect(0);
-    let status: Value = serde_json::from_str(&run.text()).expect("status is JSON");
+    let status = origin.status();
     let text = |client: &Value, name: &str| client[name].as_str().unwrap().to_owned();
     let network = |client: &Value| text(client, "address").split('.').nth(2).unwrap().to_owned();
     status["clients"].as_array().unwrap().iter().map(|client| (text(client, "id"), network(client))).collect()
@@ -44,7 +35,7 @@ fn most_of_what_peers_send_stays_in_their_network() {
     let address = format!("{}:6086", origin.address());
     let (dir, kept) = (served.path().to_str().unwrap(), state.path().to_str().unwrap());
     let server =
-        start(&origin, env!("CARGO_BIN_EXE_pdtpd"), &["serve", dir, "--listen", &address, "--state", kept]);
+        origin.start(env!("CARGO_BIN_EXE_pdtpd"), &["serve", dir, "--listen", &address, "--state", kept]);
     wait_until("it serves", PATIENCE, || server.stdout().contains("6086"));
     let uri = format!("pdtp://{}/big", origin.address());
     let clients: Vec<_> = (0..8)
@@ -53,7 +44,7 @@ fn most_of_what_peers_send_stays_in_their_network() {
             host.narrow(10, 50);
             let target = here.path().join(format!("copy{index}"));
             let args = ["get", "--json", "-v", &uri, "-o", target.to_str().unwrap()];
-            (start(&host, env!("CARGO_BIN_EXE_pdtp"), &args), (1 + index % 2).to_string(), target)
+            (host.start(env!("CARGO_BIN_EXE_pdtp"), &args), (1 + index % 2).to_string(), target)
         })
         .collect();
     let mut known = HashMap::new();

@@ -20,12 +20,6 @@ const SOON: Duration = Duration::from_secs(8);
 /// The system's timer, which is 200 ms without being told otherwise.
 const TIMER_S: u32 = 30;
 
-fn start(host: &Host, program: &str, args: &[&str]) -> Proc {
-    let mut command = host.command(program);
-    command.args(args).env("XDG_CONFIG_HOME", "/nonexistent");
-    Proc::spawn(command)
-}
-
 /// Runs a program on that machine to its end.
 fn run(host: &Host, words: &str) -> String {
     let mut words = words.split(' ');
@@ -55,8 +49,7 @@ fn download_through(drops: impl Fn(&Host, &Host) -> Host) {
     let address = format!("{}:6086", origin.address());
     let dir = served.path().to_str().unwrap();
     let state = scratch();
-    let server = start(
-        &origin,
+    let server = origin.start(
         env!("CARGO_BIN_EXE_pdtpd"),
         &["serve", dir, "--listen", &address, "--state", state.path().to_str().unwrap()],
     );
@@ -66,7 +59,7 @@ fn download_through(drops: impl Fn(&Host, &Host) -> Host) {
     let crowded = drops(&origin, &client);
     run(&crowded, "tc qdisc add dev eth0 root bfifo limit 130");
     let pdtp = env!("CARGO_BIN_EXE_pdtp");
-    let get = start(&client, pdtp, &["get", "--json", &uri, "-o", target.to_str().unwrap()]);
+    let get = client.start(pdtp, &["get", "--json", &uri, "-o", target.to_str().unwrap()]);
     wait_until("something is dropped", PATIENCE, || dropped(&crowded) > 0);
     run(&crowded, "tc qdisc replace dev eth0 root pfifo");
     get.finish(SOON).expect(0);

@@ -49,14 +49,8 @@ fn make_films(dir: &Path) {
 }
 
 /// The program in a namespace, with its output collected.
-fn start(host: &Host, program: &str, args: &[&str]) -> Proc {
-    let mut command = host.command(program);
-    command.args(args).env("XDG_CONFIG_HOME", "/nonexistent");
-    Proc::spawn(command)
-}
-
 fn pdtp_on(host: &Host, args: &[&str]) -> Proc {
-    start(host, env!("CARGO_BIN_EXE_pdtp"), args)
+    host.start(env!("CARGO_BIN_EXE_pdtp"), args)
 }
 
 /// The checksum of each decoded frame of `from` seconds and a bit on, as FFmpeg's framemd5 gives it, without the time stamps
@@ -74,7 +68,7 @@ fn decoding(host: &Host, url: &str, from: u32, count: u32) -> Proc {
     let args =
         [DECODE, &["-ss", &from, "-i", url, "-map", "0:v", "-frames:v", &count, "-f", "framemd5", "-"]]
             .concat();
-    start(host, "ffmpeg", &args)
+    host.start("ffmpeg", &args)
 }
 
 #[test]
@@ -101,7 +95,7 @@ fn a_film_is_played_and_jumped_in_while_it_comes() {
         "--state",
         state.to_str().unwrap(),
     ];
-    let server = start(&origin, env!("CARGO_BIN_EXE_pdtpd"), &args);
+    let server = origin.start(env!("CARGO_BIN_EXE_pdtpd"), &args);
     wait_until("it listens", PATIENCE, || server.stdout().contains("pdtp://"));
     let uri = |name: &str| format!("pdtp://{}/{name}", origin.address());
 
@@ -160,7 +154,7 @@ fn a_film_is_played_and_jumped_in_while_it_comes() {
         let local = local.to_str().unwrap();
         // What it is: for the mp4 that takes a look at its end.
         let args = ["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0"];
-        let probed = start(&player, "ffprobe", &[&args[..], &[&url]].concat()).finish(LONG).expect(0).text();
+        let probed = player.start("ffprobe", &[&args[..], &[&url]].concat()).finish(LONG).expect(0).text();
         let duration: f64 = probed.trim().parse().unwrap_or_else(|_| panic!("{probed}"));
         assert!((duration - f64::from(SECONDS)).abs() < 1.0, "{duration}");
         // Jumps, there and back, compared frame by frame with the file itself.
@@ -183,10 +177,10 @@ fn a_film_is_played_and_jumped_in_while_it_comes() {
     // And all of it, to the last frame: every one decodes, and the bytes are those of the file.
     let whole = here.path().join("whole");
     let args = [DECODE, &["-xerror", "-i", &url, "-map", "0", "-f", "null", "-"]].concat();
-    let run = start(&player, "ffmpeg", &args).finish(LONG).expect(0);
+    let run = player.start("ffmpeg", &args).finish(LONG).expect(0);
     assert!(run.stderr.is_empty(), "{}", run.stderr);
     let args = ["-s", "-f", "-o", whole.to_str().unwrap(), &url];
-    start(&player, "curl", &args).finish(LONG).expect(0);
+    player.start("curl", &args).finish(LONG).expect(0);
     assert_same_file(&local, &whole);
 
     gateway.signal(libc::SIGINT);

@@ -7,6 +7,8 @@ use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::common::{PATIENCE, Proc};
+
 /// See the module.
 pub struct Net {
     name: String,
@@ -97,6 +99,20 @@ impl Host {
         command.args(["netns", "exec", &self.name]).arg(program);
         command.env_remove("RUST_LOG").env_remove("STATE_DIRECTORY");
         command
+    }
+
+    /// A program of ours, started on that machine, that reads nobody's configuration.
+    pub fn start(&self, program: &str, args: &[&str]) -> Proc {
+        let mut command = self.command(program);
+        command.args(args).env("XDG_CONFIG_HOME", "/nonexistent");
+        Proc::spawn(command)
+    }
+
+    /// What a server there says of itself, asked on its own machine.
+    pub fn status(&self) -> serde_json::Value {
+        let uri = format!("http://{}:6086/.pdtp/status", self.address());
+        let run = self.start("curl", &["-s", &uri]).finish(PATIENCE).expect(0);
+        serde_json::from_str(&run.text()).expect("status is JSON")
     }
 
     /// Has it refuse connections from elsewhere, as if it were behind a router that knows nothing of them. Needs nftables: whether

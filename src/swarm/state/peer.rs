@@ -35,9 +35,9 @@ pub(in crate::swarm) struct Peer {
     pub(in crate::swarm) info: Info,
 
     pub(in crate::swarm) down: Link,
-    /// Verified bytes.
-    pub(in crate::swarm) given: u64,
-    pub(in crate::swarm) taken: u64,
+    pub(in crate::swarm) lately: Lately,
+    /// The latest of the transfers in which it sends: see [`State::giving`](super::State::giving).
+    pub(super) giving: Option<Key<Transfer>>,
     /// When the first of those who came together with it came.
     pub(in crate::swarm) joined: Time,
 
@@ -51,9 +51,9 @@ pub(in crate::swarm) struct Peer {
 
     /// When something was last heard of it: from itself, or that what it sent has come.
     pub(in crate::swarm) heard: Time,
-    pub(in crate::swarm) lately: Lately,
-    /// The latest of the transfers in which it sends: see [`State::giving`](super::State::giving).
-    pub(super) giving: Option<Key<Transfer>>,
+    /// Verified bytes.
+    pub(in crate::swarm) given: u64,
+    pub(in crate::swarm) taken: u64,
     /// Where something is wanted, not had and not under way.
     pub(in crate::swarm) needs: Bag<Member>,
     /// Where it has something to give.

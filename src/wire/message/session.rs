@@ -40,7 +40,7 @@ pub const FEATURE_RUNS: &str = "runs";
 /// answer it.
 pub const FEATURE_WAIT: &str = "wait";
 /// `register.features`: the client goes on giving what it has when it lacks nothing any more. Whoever does not say so is taken to go
-/// then, which the server prepares for.
+/// then, and what it gives does not bring it anything sooner.
 pub const FEATURE_STAY: &str = "stay";
 
 /// `registered.features`: files are cut into pieces of other sizes than powers of two.
