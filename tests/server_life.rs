@@ -268,6 +268,25 @@ fn keeps_its_hashes_over_a_restart() {
 }
 
 #[test]
+fn a_state_directory_in_use_is_waited_for_but_not_for_long() {
+    let dir = make_tree(&[("a", 100_000)]);
+    let state = scratch();
+    let state = state.path().to_str().unwrap();
+    let mut first = Pdtpd::start(dir.path(), &["--state", state]);
+    let args = ["serve", dir.path().to_str().unwrap(), "--listen", "127.0.0.1:0", "--state", state];
+    let refused = Pdtpd::run(&args).expect(5);
+    assert!(refused.stderr.contains("another process uses it"), "{}", refused.stderr);
+    let inspected = Pdtpd::run(&["catalogue", state]).expect(5);
+    assert!(inspected.stderr.contains("another process uses it"), "{}", inspected.stderr);
+
+    let mut second = Proc::spawn(pdtpd(&args));
+    wait_until("it waits", PATIENCE, || second.stderr().contains("waiting a moment"));
+    first.kill9();
+    let port = Pdtpd::read_port(&mut second);
+    assert_eq!(common::http(port, "GET", "/a", &[]).status, 200);
+}
+
+#[test]
 fn its_catalogue_survives_a_kill_at_any_moment() {
     let served = scratch();
     for index in 0..400 {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redb::backends::InMemoryBackend;
 use redb::{
@@ -46,6 +46,12 @@ const KEY_LEN: usize = 12;
 pub(super) const FILE_NAME: &str = "catalogue.redb";
 /// What becomes of one that cannot be read.
 pub(super) const BROKEN_NAME: &str = "catalogue.redb.broken";
+
+/// One that is in use is waited for so long. A hub that was killed may have been about to start a helper: until that
+/// child has become another program, it keeps the lock of its dead parent.
+const LOCK_WAIT: Duration = Duration::from_secs(3);
+/// It is looked at again after so long.
+const LOCK_POLL: Duration = Duration::from_millis(10);
 
 /// Memory for pages of the database.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
@@ -559,8 +565,9 @@ fn open_in(dir: &Path) -> Result<Database, HubError> {
     };
     std::fs::create_dir_all(dir).map_err(|e| trouble("create the state directory", dir, &e))?;
     let path = dir.join(FILE_NAME);
-    let broken = match try_open(&path) {
+    let broken = match when_free(&path, || try_open(&path), |refusal| matches!(refusal, Refusal::InUse)) {
         Ok(db) => return Ok(db),
+        Err(Refusal::InUse) => return Err(trouble("open the catalogue", &path, &IN_USE)),
         Err(Refusal::Unusable(why)) => return Err(trouble("open the catalogue", &path, &why)),
         Err(Refusal::Broken(why)) => why,
     };
@@ -571,22 +578,49 @@ fn open_in(dir: &Path) -> Result<Database, HubError> {
     );
     std::fs::rename(&path, &aside).map_err(|e| trouble("set aside the broken catalogue", &path, &e))?;
     try_open(&path).map_err(|refusal| match refusal {
+        Refusal::InUse => trouble("create the catalogue", &path, &IN_USE),
         Refusal::Unusable(why) | Refusal::Broken(why) => trouble("create the catalogue", &path, &why),
     })
 }
 
+/// What is said of a database that another process has.
+pub(super) const IN_USE: &str = "another process uses it";
+
 /// Why a database was not opened.
 enum Refusal {
-    /// It is not for us to repair this: no permission, disk trouble, another process has it.
+    /// Another process has it.
+    InUse,
+    /// It is not for us to repair this: no permission, disk trouble.
     Unusable(String),
     /// Its content is no catalogue of ours.
     Broken(String),
 }
 
+/// Opens a database, as soon as it is free if that is soon.
+pub(super) fn when_free<T, E>(
+    path: &Path,
+    mut open: impl FnMut() -> Result<T, E>,
+    is_in_use: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let began = Instant::now();
+    let mut is_told = false;
+    loop {
+        match open() {
+            Err(error) if is_in_use(&error) && began.elapsed() < LOCK_WAIT => {}
+            other => return other,
+        }
+        if !is_told {
+            tracing::warn!(catalogue = %path.display(), "waiting a moment for another process to let go of it");
+            is_told = true;
+        }
+        std::thread::sleep(LOCK_POLL);
+    }
+}
+
 fn try_open(path: &Path) -> Result<Database, Refusal> {
     use std::io::ErrorKind::{InvalidData, UnexpectedEof};
     let db = builder().create(path).map_err(|error| match &error {
-        DatabaseError::DatabaseAlreadyOpen => Refusal::Unusable("another process uses it".to_owned()),
+        DatabaseError::DatabaseAlreadyOpen => Refusal::InUse,
         DatabaseError::Storage(StorageError::Io(io)) if !matches!(io.kind(), InvalidData | UnexpectedEof) => {
             Refusal::Unusable(error.to_string())
         }

@@ -7,7 +7,7 @@ use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _};
 use serde_json::json;
 
 use super::HubError;
-use super::catalogue::{FILE_NAME, FILES, FORMAT, PIECES, Record, digest_of, format_of};
+use super::catalogue::{FILE_NAME, FILES, FORMAT, IN_USE, PIECES, Record, digest_of, format_of, when_free};
 use super::stamp::Stamp;
 use crate::content::{Layout, PieceHashes};
 use crate::wire::{Digest, UrlPath};
@@ -74,8 +74,9 @@ impl Inspection {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(HubError::NotFound),
             Err(error) => return Err(HubError::Io(error.to_string())),
         };
-        let db = Database::open(&path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => HubError::Io("another process uses it".to_owned()),
+        let is_in_use = |error: &DatabaseError| matches!(error, DatabaseError::DatabaseAlreadyOpen);
+        let db = when_free(&path, || Database::open(&path), is_in_use).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => HubError::Io(IN_USE.to_owned()),
             other => HubError::Io(other.to_string()),
         })?;
         match format_of(&db).map_err(trouble)? {
