@@ -357,7 +357,10 @@ fn readers_give_to_others_what_they_have() {
     assert_received(&second, 8 * MIB);
     let stats = second.stats();
     assert!(stats.from_peers > 4 * MIB, "{stats:?}");
-    wait_until("the giver has counted it", PATIENCE, || first.stats().uploaded == stats.from_peers);
+    // The last pieces may be sent by both, or called off on their way: what the giver sent in vain, the origin brought.
+    wait_until("the giver has counted it", PATIENCE, || first.stats().uploaded >= stats.from_peers);
+    let uploaded = first.stats().uploaded;
+    assert!(uploaded <= stats.from_peers + stats.from_origin, "{uploaded}, {stats:?}");
 }
 
 #[test]

@@ -41,8 +41,12 @@ impl State {
     /// How many bytes a peer should be sending.
     pub(in crate::swarm) fn up_budget(&self, peer: Key<Peer>) -> u64 {
         let (config, key, peer) = (&self.config, peer, &self.peers[peer]);
-        // With one or two, there is nothing to be gained from having pieces early, and no line to be left idle.
-        let are_few = peer.is_origin() && peer.up.rate() > 0 && self.stats.peers <= FEW;
+        // With one or two, there is nothing to be gained from having pieces early, and no line to be left idle: unless one has
+        // nothing to do but to give.
+        let are_few = peer.is_origin()
+            && peer.up.rate() > 0
+            && self.stats.peers <= FEW
+            && self.needy.len() as u64 == self.stats.peers;
         let cover = if are_few { config.alone_us / self.stats.peers.max(1) } else { 0 };
         let cover = cover.max(peer.up.cover(config));
         // Of what line nothing is known, two pieces: it grows fast.

@@ -185,6 +185,22 @@ fn who_comes_second_gets_something_at_once() {
     }
 }
 
+/// Two lines bring it, if one of the two peers has all of it: what the origin has under way must leave it room, however soon the
+/// origin hears of what came.
+#[test]
+fn who_comes_when_another_has_all_gets_it_from_both() {
+    for (rtt_ms, up) in [(1, 20.0), (2, 10.0), (20, 20.0), (100, 20.0)] {
+        let late = Host { arrives: 40 * SECOND, ..peer(up, 100.0) };
+        let mut setup = with_origin(20.0, &[peer(up, 100.0), late], 32 * MIB, 1);
+        setup.put_apart(rtt_ms * 1000);
+        let late = &run(&setup).hosts[2];
+        let took = (late.done.unwrap() - late.arrived) as f64 / 1e6;
+        let best = (32 * MIB) as f64 / ((20.0 + up) * MBIT);
+        println!("late, {rtt_ms} ms, {up}: {:.3} of both lines", took / best);
+        assert!(took <= 1.13 * best, "{rtt_ms} ms, {up}: {took} s, at best {best} s");
+    }
+}
+
 /// Long runs are long by what both lines carry, whatever the origin sent to others before.
 #[test]
 fn a_slow_peer_that_is_alone_is_not_promised_minutes() {
@@ -374,6 +390,7 @@ fn who_is_far_from_all_others_is_done_with_them() {
         assert!(known.makespan < 1.02 * unknown.makespan, "{seed}: {} {}", known.makespan, unknown.makespan);
     }
 }
+
 /// Where everybody knows as many as it may, and all have everything, an acquaintance with somebody who lacks something is worth
 /// more than one of those.
 #[test]
