@@ -434,6 +434,10 @@ impl Swarm {
         self.cancel(transfers, out);
         self.state.remove_peer(key);
         self.touched.retain(|&other| other != key);
+        // Those who are left may send each other more.
+        if self.state.are_few() {
+            self.touched.extend(self.state.peer_ids.values());
+        }
         Some(())
     }
 

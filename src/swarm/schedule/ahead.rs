@@ -120,7 +120,7 @@ impl Swarm {
             && !m.have.contains(piece)
             && m.want.contains(piece)
             && !is_coming()
-            && to.can_receive_more_from_peers(&self.state.config)
+            && self.state.has_room_for_peers(m.peer)
             && !self.state.has_more_than_others(m.peer)
             && self.may_meet(giver, m.peer, asks, now) == Some(true)
     }

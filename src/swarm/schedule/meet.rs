@@ -35,7 +35,7 @@ impl Swarm {
             true if state.is_alone(giver) => t.can_receive_more_alone(&state.config),
             true if state.has_rest_for_peers(taker) => false,
             true => t.can_receive_more(&state.config) || self.may_be_filled(giver, taker),
-            false => t.can_receive_more_from_peers(&state.config) && !state.has_more_than_others(taker),
+            false => state.has_room_for_peers(taker) && !state.has_more_than_others(taker),
         };
         if !state.can_send_more(giver, now) || !has_room {
             return None;

@@ -123,7 +123,7 @@ impl Swarm {
             if !found && !self.help(giver, now, &mut work, out) {
                 for step in 0..files.min(FILES) {
                     let offer = self.state.peers[giver].offers.at((start + step) % files);
-                    self.state.set_idle(offer, true);
+                    self.state.found_nobody(offer, now);
                 }
                 return;
             }
@@ -220,7 +220,7 @@ impl Swarm {
         for offer in offers {
             let giver = self.state.members[offer].peer;
             if !self.state.can_send_more(giver, now) {
-                self.state.set_idle(offer, false);
+                self.state.is_busy(offer);
             } else if let Some(dials) = self.can_meet(giver, to, to, now) {
                 let turn = self.dice.next() as u32;
                 givers.push((self.state.load(giver), self.distance(giver, to), turn, offer, dials));

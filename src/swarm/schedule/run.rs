@@ -56,7 +56,7 @@ impl Swarm {
                 return None;
             }
         }
-        let run = self.run_from(begin, giver, offer, taker);
+        let run = self.run_from(begin, giver, offer, taker, now);
         let m = &self.state.members[taker];
         let file = &self.state.files[m.file];
         let again = m.repair().is_some_and(|repair| repair.contains(&piece));
@@ -111,6 +111,7 @@ impl Swarm {
         giver: Key<Peer>,
         offer: Option<Key<Member>>,
         taker: Key<Member>,
+        now: Time,
     ) -> Range<u32> {
         let state = &self.state;
         let m = &state.members[taker];
@@ -119,7 +120,7 @@ impl Swarm {
         let candidates = |index: usize| self.words[index] & have.map_or(u64::MAX, |have| have.word(index));
         let is_candidate = |piece: u32| candidates((piece / WORD) as usize) & (1 << (piece % WORD)) != 0;
         let class = file.rarity.class(piece);
-        let longest = self.longest_run(giver, taker);
+        let longest = self.longest_run(giver, taker, now);
         let longest = if state.is_alone(giver) { whole_blocks(piece, longest, file.pieces) } else { longest };
         // Neighbours of what is rarest, if there are enough to spread the rest of what is rare meanwhile.
         let any_class = self.is_carried_by_peers(giver, taker);
@@ -148,7 +149,7 @@ impl Swarm {
     }
 
     /// How many pieces one transfer may bring.
-    fn longest_run(&self, giver: Key<Peer>, taker: Key<Member>) -> u32 {
+    fn longest_run(&self, giver: Key<Peer>, taker: Key<Member>, now: Time) -> u32 {
         let state = &self.state;
         let m = &state.members[taker];
         let (from, to, file) = (&state.peers[giver], &state.peers[m.peer], &state.files[m.file]);
@@ -168,7 +169,10 @@ impl Swarm {
         // Who has little yet is to have something to pass on soon, so several transfers share a line. Later, shorter ones
         // spread nothing faster, and each costs an order, a request and a word of its end.
         let has_begun = u64::from(m.open) * HAS_BEGUN <= u64::from(file.pieces) * (HAS_BEGUN - 1);
-        let share = match has_begun && self.is_carried_by_peers(giver, taker) {
+        // When peers have nothing that others lack, all wait for the origin. It has its line to itself only if several are served at once:
+        // each receives from others, too, over a line that may be no faster.
+        let is_waited_for = from.is_origin() && file.waits_for_news(now);
+        let share = match has_begun && !is_waited_for && self.is_carried_by_peers(giver, taker) {
             // Where messages take long to come back, so do acknowledgements, as over an uplink that is full, and a new transfer is
             // slow for several round trips. A long one would keep the giver from being told anything else, and not fill its line.
             true => match from.up.rate().saturating_mul(to.down.lag_us()) / 1_000_000 / WINDOW {

@@ -43,11 +43,11 @@ impl State {
         let (config, key, peer) = (&self.config, peer, &self.peers[peer]);
         // With one or two, there is nothing to be gained from having pieces early, and no line to be left idle: unless one has
         // nothing to do but to give.
-        let are_few = peer.is_origin()
+        let are_all_served = peer.is_origin()
             && peer.up.rate() > 0
-            && self.stats.peers <= FEW
+            && self.are_few()
             && self.needy.len() as u64 == self.stats.peers;
-        let cover = if are_few { config.alone_us / self.stats.peers.max(1) } else { 0 };
+        let cover = if are_all_served { config.alone_us / self.stats.peers.max(1) } else { 0 };
         let cover = cover.max(peer.up.cover(config));
         // Of what line nothing is known, two pieces: it grows fast.
         let mut budget = peer.up.budget(0, peer.info.up_limit, cover, config);
@@ -95,6 +95,19 @@ impl State {
     pub(in crate::swarm) fn has_rest_for_peers(&self, taker: Key<Peer>) -> bool {
         let most = self.config.max_transfers_per_peer.div_ceil(2);
         self.stats.peers > FEW && u32::from(self.peers[taker].unusual().origins_transfers) >= most
+    }
+
+    /// Whether there are no more than two peers.
+    pub(in crate::swarm) fn are_few(&self) -> bool {
+        self.stats.peers <= FEW
+    }
+
+    /// Whether peers may send somebody more. To one or two, what an origin has under way is a long time of its line, and must not be in
+    /// the way of what they give each other.
+    pub(in crate::swarm) fn has_room_for_peers(&self, taker: Key<Peer>) -> bool {
+        let peer = &self.peers[taker];
+        let but = if self.are_few() { u64::from(peer.unusual().from_origins) } else { 0 };
+        peer.can_receive_more_from_peers(&self.config, but)
     }
 
     /// Whether somebody has so many transfers that what peers can send it is not to come from an origin as well: where most comes

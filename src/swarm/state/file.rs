@@ -24,11 +24,21 @@ pub(in crate::swarm) struct File {
     /// Those of them who could send more when they were last asked, and found nobody who needs it. Who has become busy
     /// meanwhile is taken out when that is noticed.
     pub(in crate::swarm) idle: Bag<Member>,
+    /// When one of them last found nobody, though somebody needs something.
+    pub(in crate::swarm) last_idle: Option<Time>,
     /// Those who need nothing but what is under way to them.
     pub(in crate::swarm) closing: Bag<Member>,
 }
 
+/// For so long it counts that a peer had nothing that others lack, microseconds.
+const IDLE_US: u64 = 500_000;
+
 impl File {
+    /// Whether peers wait for something that they can pass on.
+    pub(in crate::swarm) fn waits_for_news(&self, now: Time) -> bool {
+        self.last_idle.is_some_and(|at| now.since(at) < IDLE_US)
+    }
+
     /// How important it is, if that is more or less than usual and somebody needs something of it.
     pub(super) fn special(&self) -> Option<i32> {
         Some(self.rules.priority).filter(|&priority| priority != 0 && !self.hungry.is_empty())

@@ -226,18 +226,23 @@ impl State {
         self.readers.add(peer, &mut self.peers, Peer::reads);
     }
 
-    /// Notes whether a member that offers something has found nobody who needs it, and could send more.
-    pub(in crate::swarm) fn set_idle(&mut self, member: Key<Member>, is_idle: bool) {
-        let file = self.members[member].file;
-        if is_idle {
-            self.files[file].idle.add(member, &mut self.members, |m| &mut m.seats.idle);
-        } else {
-            self.files[file].idle.remove(member, &mut self.members, |m| &mut m.seats.idle);
+    /// Notes that a member that offers something has found nobody who needs it, and could send more.
+    pub(in crate::swarm) fn found_nobody(&mut self, member: Key<Member>, now: Time) {
+        let file = &mut self.files[self.members[member].file];
+        file.idle.add(member, &mut self.members, |m| &mut m.seats.idle);
+        if !file.hungry.is_empty() {
+            file.last_idle = Some(now);
         }
     }
 
+    /// Notes that it is busy now.
+    pub(in crate::swarm) fn is_busy(&mut self, member: Key<Member>) {
+        let file = self.members[member].file;
+        self.files[file].idle.remove(member, &mut self.members, |m| &mut m.seats.idle);
+    }
+
     fn stop_offering(&mut self, member: Key<Member>) {
-        self.set_idle(member, false);
+        self.is_busy(member);
         let (peer, file) = (self.members[member].peer, self.members[member].file);
         self.peers[peer].offers.remove(member, &mut self.members, |m| &mut m.seats.offers);
         self.files[file].holders.remove(member, &mut self.members, |m| &mut m.seats.holders);

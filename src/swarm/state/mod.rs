@@ -283,6 +283,7 @@ impl State {
             hungry: Bag::default(),
             holders: Bag::default(),
             idle: Bag::default(),
+            last_idle: None,
             closing: Bag::default(),
         });
         self.file_ids.insert(id, key);

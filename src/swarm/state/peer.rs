@@ -375,11 +375,11 @@ impl Peer {
     }
 
     /// Whether it should receive from peers, too: they leave some room, so that many slow ones cannot keep the
-    /// origin out, however large a piece is.
-    pub(in crate::swarm) fn can_receive_more_from_peers(&self, config: &Config) -> bool {
-        let budget = self.down_budget(config);
-        self.down.in_flight < budget / 4 * 3
-            && self.down.in_flight + u64::from(self.down.unit) < budget
+    /// origin out, however large a piece is. `but` bytes of what is under way do not count.
+    pub(super) fn can_receive_more_from_peers(&self, config: &Config, but: u64) -> bool {
+        let (budget, in_flight) = (self.down_budget(config), self.down.in_flight.saturating_sub(but));
+        in_flight < budget / 4 * 3
+            && in_flight + u64::from(self.down.unit) < budget
             && u32::from(self.down.transfers) < config.max_transfers_per_peer / 4 * 3
             && self.can_receive_one_more(config)
     }

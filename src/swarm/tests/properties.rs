@@ -280,7 +280,7 @@ impl Swarm {
 
     /// Whether two could be brought together if the giver had room.
     fn would_meet(&self, giver: Key<Peer>, taker: Key<Peer>, now: Time) -> bool {
-        self.state.peers[taker].can_receive_more_from_peers(&self.state.config)
+        self.state.has_room_for_peers(taker)
             && self.dials(giver, taker, giver, now).is_some()
             && !self.state.pairs.get(giver, taker).is_some_and(|pair| pair.is_apart(now))
     }

@@ -68,6 +68,35 @@ fn two_clients_are_never_slower_than_both_fetching_from_the_origin() {
     }
 }
 
+/// However soon the origin hears of what came: what it has under way must leave room for what the two give each other.
+#[test]
+fn two_clients_that_are_near_exchange_what_they_get() {
+    for (rtt_ms, origin, up, down) in
+        [(1, 20.0, 10.0, 50.0), (2, 20.0, 10.0, 50.0), (5, 20.0, 10.0, 50.0), (1, 50.0, 50.0, 50.0)]
+    {
+        for seed in 1..=3 {
+            let mut setup = with_origin(origin, &[peer(up, down), peer(up, down)], 32 * MIB, seed);
+            setup.put_apart(rtt_ms * 1000);
+            let ratio = makespan(&run(&setup).summary(&setup));
+            println!("2 clients, {rtt_ms} ms, {origin}/{up}/{down}, seed {seed}: {ratio:.3}");
+            assert!(ratio <= 1.08, "{rtt_ms} ms, {origin}/{up}/{down}: {ratio}");
+        }
+    }
+}
+
+/// Where an origin's line is no faster than those of the peers in either direction, all wait for what is new: it must not wait for the
+/// one it serves, to whom others send as well.
+#[test]
+fn an_origin_that_all_wait_for_is_not_idle() {
+    for seed in 1..=3 {
+        let mut setup = with_origin(50.0, &vec![peer(50.0, 50.0); 8], 32 * MIB, seed);
+        setup.put_apart(1000);
+        let ratio = makespan(&run(&setup).summary(&setup));
+        println!("equally fast both ways, seed {seed}: {ratio:.3}");
+        assert!(ratio <= 1.25, "{ratio}");
+    }
+}
+
 /// Lines at home, and an origin in a data centre: it is to be learned what its line carries, not what the one it serves receives.
 #[test]
 fn an_origin_faster_than_any_of_many_serves_many() {
