@@ -899,8 +899,14 @@ fn a_request_for_what_is_on_its_way_waits_for_it() {
     until_request(&mut peer, &served);
     let port = peer.listen_port;
 
-    let (status, ..) = ask_client(port, &get(&peer, &served, 70, 1..2, ""));
-    assert_eq!(status, 404, "nobody is kept waiting who does not want to");
+    let (status, _, said) = ask_client(port, &get(&peer, &served, 70, 1..2, ""));
+    let said = String::from_utf8_lossy(&said);
+    assert_eq!(
+        status,
+        404,
+        "nobody is kept waiting who does not want to: {said}, port {port} of {}",
+        client.stats().listen_port
+    );
     assert_eq!(completed(&mut peer, 70).error, Some(FailureKind::Gone));
     let (status, ..) = ask_client(port, &get(&peer, &served, 71, 1..2, "Prefer: wait=0\r\n"));
     assert_eq!(status, 404);
