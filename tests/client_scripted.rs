@@ -932,6 +932,29 @@ fn a_request_for_what_is_on_its_way_waits_for_it() {
     assert!([403, 404].contains(&status), "{status}");
 }
 
+/// Whom the server sends may be here before the greeting, with the secret, was read.
+#[test]
+fn a_token_that_is_here_before_the_greeting_is_good() {
+    let served = Served::new(42, 6 * PIECE as usize);
+    let server = Server::start();
+    let (client, local) = (client(|config| config.seeding = Seeding::Always), scratch());
+    let session = open(&client, &server);
+    let _transfer = start(&session, local.path());
+    let mut peer = server.accept();
+    // All it wants is asked for before it knows whom it asks.
+    while !matches!(peer.expect(), Message::Request(_)) {}
+    let mut stream = TcpStream::connect(("127.0.0.1", peer.listen_port)).unwrap();
+    stream.write_all(get(&peer, &served, 70, 1..2, "").as_bytes()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut answer = vec![0; 12];
+    let early = stream.read(&mut answer);
+    assert!(early.is_err(), "{}", String::from_utf8_lossy(&answer));
+    server.greet(&mut peer);
+    stream.set_read_timeout(WAIT).unwrap();
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, b"HTTP/1.1 404", "it is not here yet");
+}
+
 /// Who is told to wait gives the other side the time.
 #[test]
 fn a_giver_that_does_not_have_it_yet_is_given_time() {

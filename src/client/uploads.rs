@@ -30,6 +30,8 @@ use crate::wire::{self, ByteRange, Digest, FailureKind, Reason, UrlPath, limits}
 const MAX_CONNECTIONS: usize = 256;
 /// Exchanges with those who dialled us at once; more are told to come back.
 const MAX_UPLOADS: u32 = 64;
+/// Servers that have not greeted yet are waited for so long, together, before a token is taken for a bad one.
+const GREETINGS: Duration = Duration::from_secs(1);
 /// Connections the system holds until they are accepted.
 const BACKLOG: i32 = 256;
 
@@ -293,10 +295,23 @@ impl PeerService {
             connector: &wanted.peer_id,
             transfer,
         };
-        let found = self.inner.all_links().into_iter().find_map(|link| {
-            let good = |key: &Key| token::check_token(&key.secret, &scope, token, key.now());
-            link.keys().into_iter().find(good).map(|key| (link, key))
-        });
+        let find = || {
+            self.inner.all_links().into_iter().find_map(|link| {
+                let good = |key: &Key| token::check_token(&key.secret, &scope, token, key.now());
+                link.keys().into_iter().find(good).map(|key| (link, key))
+            })
+        };
+        let mut found = find();
+        if found.is_none() {
+            // Whoever was sent here by a server may be here before its greeting, with the secret, was read.
+            let greetings = async {
+                for link in self.inner.all_links().into_iter().filter(|link| link.keys().is_empty()) {
+                    link.key_soon().await;
+                }
+            };
+            let _ = timeout(GREETINGS, greetings).await;
+            found = find();
+        }
         let Some((link, key)) = found else { return Response::text(403, "the token is not good") };
         let proof = token::make_proof(&key.secret, token);
         let held = match link.files.get_soon(&wanted.path).await {

@@ -212,6 +212,12 @@ impl Server {
 
     pub fn welcome(&self) -> Peer {
         let mut peer = self.accept();
+        self.greet(&mut peer);
+        peer
+    }
+
+    /// Tells a client that has registered that it has.
+    pub fn greet(&self, peer: &mut Peer) {
         let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         peer.send(wire::Registered {
             version: 3,
@@ -224,7 +230,6 @@ impl Server {
             keepalive_s: 30,
             ..wire::Registered::default()
         });
-        peer
     }
 }
 
