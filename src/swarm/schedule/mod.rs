@@ -188,7 +188,8 @@ impl Swarm {
         {}
         loop {
             let peer = &self.state.peers[taker];
-            if peer.needs.is_empty() || !peer.can_receive_more(&self.state.config) {
+            let has_room = peer.can_receive_more(&self.state.config) || self.state.has_room_for_peers(taker);
+            if peer.needs.is_empty() || !has_room {
                 return;
             }
             let (urgent, files) = (peer.urgent(), peer.needs.len());

@@ -736,6 +736,36 @@ fn a_single_taker_on_loopback_soon_gets_full_runs_at_full_depth() {
     assert_eq!(world.has(1, 0), 512);
 }
 
+/// With two near each other, what an origin has under way to one is more than it may have under way at all. The other one sends it what
+/// it asks for now all the same: its line has nothing else to do.
+#[test]
+fn of_two_one_is_asked_for_what_it_has_whatever_the_origin_sends() {
+    let mut world = world_with(4_000);
+    world.add_file(1, 4_000);
+    world.add_file(2, 100);
+    for id in [1, 2] {
+        world.join(id, peer());
+        world.request(id, id - 1);
+    }
+    world.provide(1, 2, 0..100);
+    // As much is under way as it may have under way, but nothing from the other one.
+    let is_filled_by_origin = |world: &World| {
+        let state = &world.swarm.state;
+        let [one, two] = [1, 2].map(|id| state.peer_ids[&PeerId(id)]);
+        let may_receive = state.peers[two].can_receive_more(&state.config);
+        !may_receive && state.has_room_for_peers(two) && state.can_send_more(one, world.now)
+    };
+    let is_filled = (0..2_000).any(|_| {
+        step(&mut world);
+        is_filled_by_origin(&world)
+    });
+    assert!(is_filled);
+    world.request(2, 2);
+    let given = world.flights.values().map(|flight| &flight.assignment);
+    let mut given = given.filter(|it| (it.giver, it.taker, it.file) == (PeerId(1), PeerId(2), FileId(2)));
+    assert!(given.next().is_some(), "{:?}", world.flights);
+}
+
 /// Lets a millisecond pass, or until something is under way, and completes the oldest transfer.
 fn step(world: &mut World) {
     match world.flights.keys().next() {
