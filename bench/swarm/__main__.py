@@ -108,6 +108,11 @@ def measure(scenario, name, args):
             }
 
 
+def sent_again(run):
+    """For people. BitTorrent as it comes may use no TCP at all."""
+    return f"{run['retransmitted'] / run['segments']:.2%}" if run["segments"] else "unknown"
+
+
 def median_run(runs):
     """The run in the middle, by makespan."""
     return sorted(runs, key=lambda run: run["makespan_s"])[(len(runs) - 1) // 2]
@@ -170,7 +175,7 @@ def compare(scenario, args):
             run = measure(scenario, name, args)
             runs[name].append(run)
             print(f"  {scenario.name} {number + 1}/{args.runs} {name:28} makespan {run['makespan_s']:7.2f} s  "
-                  f"mean {run['mean_s']:7.2f} s  origin copies {run['origin_copies']:5.2f}  sent again {run['retransmitted'] / run['segments']:.2%}  "
+                  f"mean {run['mean_s']:7.2f} s  origin copies {run['origin_copies']:5.2f}  sent again {sent_again(run)}  "
                   f"load {run['load']:.1f}",
                   file=sys.stderr, flush=True)
             print(account.line(run["uplinks"]), file=sys.stderr, flush=True)
