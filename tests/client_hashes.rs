@@ -12,6 +12,7 @@ use std::net::TcpStream;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use common::{PATIENCE, Pdtpd, assert_same_file, make_file, pdtp_in, scratch, wait_until};
 use evil::Evil;
@@ -312,6 +313,34 @@ fn where_nobody_waits_for_pieces_roots_of_blocks_are_enough() {
     assert_eq!(ended_with(&mut peer, 2).0, None);
     assert_eq!(transfer.progress().done, bytes_of(&served, 64..PIECES).map(|_| 1).sum::<u64>());
     serve_to_the_end(&mut peer, &served, &honest, 0..64, &transfer);
+    assert!(std::fs::read(local.path().join("file")).unwrap() == served.bytes);
+}
+
+/// Each word to the server costs an acknowledgement on the line that brings the pieces.
+#[test]
+fn pieces_that_are_judged_together_are_told_together() {
+    let served = served(24);
+    let honest = HttpPeer::honest(served.bytes.clone());
+    let server = Server::start();
+    let (client, local) = (client(|_| {}), scratch());
+    let session = open(&client, &server);
+    let (transfer, mut peer) = begun(&server, &session, local.path(), &served);
+    let ordered = Instant::now();
+    peer.send(unhurried(&served, 1, &honest, 64..128));
+    let ask = asked(&mut peer);
+    // By then it is time to tell of the first piece that is found right.
+    wait_until("they are overdue", PATIENCE, || ordered.elapsed() > Duration::from_millis(300));
+    peer.send(served.tell_hashes(&ask));
+    let told = loop {
+        match peer.hear().unwrap() {
+            Message::Progress(progress) => break progress.pieces,
+            Message::Completed(_) => break Vec::new(),
+            _ => {}
+        }
+    };
+    // The end of the run says all, unless this machine is so busy that they take longer.
+    assert_ne!(told.len(), 1, "{told:?}");
+    serve_to_the_end(&mut peer, &served, &honest, 0..PIECES, &transfer);
     assert!(std::fs::read(local.path().join("file")).unwrap() == served.bytes);
 }
 

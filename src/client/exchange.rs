@@ -30,7 +30,9 @@ const MAX_QUEUED: usize = 1024;
 /// Least time between two `progress` messages of one exchange, after the first.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 /// The most that a server can ask for: it would take who says nothing for longer to be gone.
-const LONGEST_PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+const LONGEST_PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// Pieces that are judged together come one right after the other. Where nobody waits for them, they are told together as well.
+const TOGETHER: Duration = Duration::from_millis(25);
 /// Most pieces in one `progress`: fits a frame whatever their numbers.
 const MAX_PROGRESS_PIECES: usize = 4096;
 /// How long an exchange that was called off waits for what is being stored: a disk may have stopped answering.
@@ -180,7 +182,13 @@ where
         loop {
             tokio::select! {
                 result = &mut receiving => break result,
-                Some(piece) = came.recv() => taking.credit(piece),
+                Some(piece) = came.recv() => {
+                    let is_first = !taking.has_news();
+                    taking.credit(piece);
+                    if is_first && exchange.progress.is_some() {
+                        next_report = next_report.max(Instant::now() + TOGETHER);
+                    }
+                }
                 () = tokio::time::sleep_until(next_report.into()), if taking.has_news() => {}
                 () = held.stopped() => break Err(cancelled(started)),
                 () = called_off.notified() => break Err(cancelled(started)),

@@ -121,7 +121,11 @@ impl Swarm {
         let is_candidate = |piece: u32| candidates((piece / WORD) as usize) & (1 << (piece % WORD)) != 0;
         let class = file.rarity.class(piece);
         let longest = self.longest_run(giver, taker, now);
-        let longest = if state.is_alone(giver) { whole_blocks(piece, longest, file.pieces) } else { longest };
+        let most = (state.config.max_run_bytes / u64::from(file.piece_size)) as u32;
+        let longest = match state.is_alone(giver) {
+            true => whole_blocks(piece, longest, most, file.pieces),
+            false => longest,
+        };
         // Neighbours of what is rarest, if there are enough to spread the rest of what is rare meanwhile.
         let any_class = self.is_carried_by_peers(giver, taker);
         let is_rare = |piece| any_class || file.rarity.class(piece) <= class;
@@ -226,12 +230,15 @@ impl Swarm {
     }
 }
 
-/// So many pieces from `first` on that they end with a block.
-fn whole_blocks(first: u32, longest: u32, pieces: u32) -> u32 {
+/// So many pieces from `first` on that they end with a block, or with the file if little more than that is left: a short run at
+/// the end would be judged piece by piece, and need their hashes. No more than `most`.
+fn whole_blocks(first: u32, longest: u32, most: u32, pieces: u32) -> u32 {
     let end = first.saturating_add(longest);
-    match longest < 2 * BLOCK || end >= pieces {
-        true => longest,
-        false => end / BLOCK * BLOCK - first,
+    let is_by_blocks = longest >= 2 * BLOCK;
+    match is_by_blocks && end < pieces {
+        true if pieces - end <= longest / 4 && pieces - first <= most => pieces - first,
+        true => end / BLOCK * BLOCK - first,
+        false => longest,
     }
 }
 
