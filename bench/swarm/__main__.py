@@ -60,6 +60,8 @@ def measure(scenario, name, args):
         with Network(links, queue_ms=args.queue_ms, congestion=args.congestion) as network:
             system = systems.make(name, network, scratch, args)
             system.prepare()
+            for index in scenario.lies:
+                system.peers[index].garble()
             before = [host.traffic() for host in network.hosts]
             uplinks = account.Account(network)
             plan = [(number * scenario.every_s, 0, peer) for number, peer in enumerate(system.peers)]

@@ -16,13 +16,14 @@ class Scenario:
     every_s: float = 0  # a peer each so many seconds
     leaves: bool = False  # each leaves when it is done
     fails: tuple = ()  # (seconds, index of the peer, "vanish" or "kill")
+    lies: tuple = ()  # indices of peers that give wrong bytes
     rivals: tuple = ("bittorrent",)
     deadline_s: float = 400
 
     @property
     def optimum_s(self):
         """T* of Kumar and Ross (2006), where all begin together and nobody goes; it knows no framing."""
-        if self.every_s or self.fails or self.leaves:
+        if self.every_s or self.fails or self.leaves or self.lies:
             return None
         bits = self.size * 8
         ups, downs = [up * MBIT for up, _ in self.peers], [down * MBIT for _, down in self.peers]
@@ -42,6 +43,8 @@ SCENARIOS = {s.name: s for s in (
              fails=((5, 2, "vanish"), (8, 5, "kill"), (11, 9, "vanish"), (14, 13, "kill"))),
     Scenario("outage", "half of 16 vanish at once, without a word, after 8 s", EQUAL,
              fails=tuple((8, index, "vanish") for index in range(0, 16, 2))),
+    Scenario("lie", "one of 16 gives wrong bytes, and two vanish without a word", EQUAL, lies=(3,),
+             fails=((5, 2, "vanish"), (11, 9, "vanish"))),
     Scenario("fast", "16 peers of 10 up and 50 down, all at once, and an origin of 200", EQUAL, origin=200,
              rivals=("bittorrent", "http")),
     Scenario("ample", "16 peers of 4 up and 10 down, all at once, and an origin of 200, enough for all of them", ((4, 10),) * 16,
