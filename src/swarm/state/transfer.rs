@@ -48,6 +48,8 @@ pub(in crate::swarm) struct Transfer {
     /// Whether what was promised is counted as under way on both lines.
     pub(in crate::swarm) counts: Counts,
     pub(super) is_news_rare: bool,
+    /// Whether it comes on top of what peers share among them, so that the ledger does not count it.
+    pub(super) is_on_top: bool,
     /// How many givers, one after the other, it waits for to have it; 0: the giver has it.
     pub(in crate::swarm) waits: u8,
 }
@@ -145,6 +147,7 @@ impl State {
         if waits > 0 {
             self.peers[giver].unusually(|unusual| unusual.waiting += 1);
         }
+        let is_on_top = self.is_on_top(giver, taker);
         let age = now.since(self.peers[to].heard);
         let unheard = |link: &Link| if assignment.news_us.is_some() { link.unheard(age) } else { 0 };
         let [sent, received] = [&self.peers[giver].up, &self.peers[to].down].map(unheard);
@@ -197,6 +200,7 @@ impl State {
             taker_dials,
             counts: Counts::Yes,
             is_news_rare: assignment.news_us.is_some(),
+            is_on_top,
             waits,
         });
         if let Some(latest) = self.peers[giver].giving.replace(key) {
@@ -208,6 +212,20 @@ impl State {
         self.stats.active_transfers += 1;
         self.settle(taker);
         (assignment, key)
+    }
+
+    /// Whether what a giver sends comes on top of what peers share: from an origin, when there is nothing left that only origins have, and
+    /// peers carry more than they do.
+    fn is_on_top(&self, giver: Key<Peer>, taker: Key<Member>) -> bool {
+        let m = &self.members[taker];
+        let file = &self.files[m.file];
+        self.peers[giver].is_origin()
+            && !self.is_crowd()
+            && self.peers[m.peer].info.stays()
+            && file.hungry.len() > 2
+            && !file.rarity.has_unseen(file.pieces)
+            && self.peers_carry_more(m.peer)
+            && !self.serves_many(giver)
     }
 
     /// When to look at a transfer that begins now: when something of it should have been heard, or it is to be given up.
@@ -401,7 +419,9 @@ impl State {
             }
             let to = &mut self.peers[taker];
             to.taken += bytes;
-            to.lately.take(bytes, now);
+            if !t.is_on_top {
+                to.lately.take(bytes, now);
+            }
             if self.peers[giver].is_origin() {
                 self.stats.origin_bytes += bytes;
             } else {

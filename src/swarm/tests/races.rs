@@ -125,6 +125,16 @@ fn equal_peers_come_close_to_the_optimum() {
     assert!(ratio <= 1.05, "{ratio}");
 }
 
+/// What an origin sends when there is nothing new left is on top of what peers share, for one after the other: some are done earlier,
+/// and nobody later.
+#[test]
+fn some_equal_peers_are_done_earlier_than_the_last() {
+    for (name, mean) in [("equal16", 0.983), ("equal64", 1.009)] {
+        let ratio = worst(name, 2, |summary| summary.mean / summary.best.expect("all come at once and stay"));
+        assert!(ratio <= mean, "{name}: {ratio}");
+    }
+}
+
 /// Where the origin's line is like theirs there is a bound that knows of pieces.
 #[test]
 fn equal_peers_come_close_to_the_optimum_in_pieces() {
