@@ -30,7 +30,7 @@ const MAX_QUEUED: usize = 1024;
 /// Least time between two `progress` messages of one exchange, after the first.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 /// The most that a server can ask for: it would take who says nothing for longer to be gone.
-const LONGEST_PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+const LONGEST_PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 /// Pieces that are judged together come one right after the other. Where nobody waits for them, they are told together as well.
 const TOGETHER: Duration = Duration::from_millis(25);
 /// Most pieces in one `progress`: fits a frame whatever their numbers.

@@ -260,7 +260,7 @@ pub struct Config {
     pub margin_us: u64,
     /// What messages are assumed to take before anything was learned: see `rates`, microseconds.
     pub initial_lag_us: u64,
-    /// The time to cover for a peer that is alone with the origin, and so takes nothing away from others, and a quarter of
+    /// The time to cover for a peer that is alone with the origin, and so takes nothing away from others, and half of
     /// it for two, microseconds.
     pub alone_us: u64,
     /// How often it is to tell of what has come, microseconds.
@@ -289,8 +289,8 @@ impl Default for Config {
             in_flight: 128 * 1024..128 * 1024 * 1024,
             margin_us: 20_000,
             initial_lag_us: 20_000,
-            alone_us: 1_000_000,
-            alone_news_us: 1_000_000,
+            alone_us: 500_000,
+            alone_news_us: 250_000,
             max_run_bytes: 16 * 1024 * 1024,
             max_transfers_per_peer: 64,
             stall_us: 10_000_000,

@@ -9,7 +9,7 @@ use crate::swarm::types::*;
 use crate::wire::limits::ROOT_PIECES;
 
 /// How long a run for one who is alone with an origin takes at most, microseconds.
-pub(in crate::swarm) const RUN_ALONE_US: u64 = 3_200_000;
+pub(in crate::swarm) const RUN_ALONE_US: u64 = 1_600_000;
 /// Who is alone can judge a run by the roots of blocks of so many pieces, and need not be told their hashes (docs/protocol.md,
 /// `ask_hashes`), if it is two of them or more.
 pub(in crate::swarm) const BLOCK: u32 = ROOT_PIECES;
@@ -24,8 +24,6 @@ const CROWD: u64 = 100;
 const FIRST_IN_CROWD: u64 = 4;
 /// So few peers count as alone with an origin.
 const FEW: u64 = 2;
-/// Of the time that is covered for one who is alone, the part that is for two: they tell of single pieces, and soon.
-const FOR_TWO: u64 = 4;
 /// So many pieces for each peer are the last ones.
 const LAST_PIECES: u64 = 2;
 /// The first piece of a line has it to itself for no longer than this, microseconds: a fast one has sent it by then.
@@ -49,11 +47,7 @@ impl State {
             && peer.up.rate() > 0
             && self.are_few()
             && self.needy.len() as u64 == self.stats.peers;
-        let cover = match self.stats.peers {
-            ..2 if are_all_served => config.alone_us,
-            _ if are_all_served => config.alone_us / FOR_TWO,
-            _ => 0,
-        };
+        let cover = if are_all_served { config.alone_us / self.stats.peers.max(1) } else { 0 };
         let cover = cover.max(peer.up.cover(config));
         // Of what line nothing is known, two pieces: it grows fast.
         let mut budget = peer.up.budget(0, peer.info.up_limit, cover, config);
@@ -300,7 +294,7 @@ impl State {
 mod tests {
     use super::*;
 
-    /// Runs to one that wants no more than half a megabyte a second are too short for whole blocks, however fast its line is.
+    /// Runs to one that wants no more than a megabyte a second are too short for whole blocks, however fast its line is.
     #[test]
     fn what_may_have_come_unheard_is_no_more_than_is_wanted() {
         let mut line = Link::default();
@@ -309,6 +303,6 @@ mod tests {
         line.passed(4_000_000, mark, Time(0), Time(1_000_000), u64::MAX);
         assert_eq!(line.rate(), 4_000_000);
         assert_eq!(unheard_alone(&line, Limit::NONE), u64::from(BLOCK * piece));
-        assert_eq!(unheard_alone(&line, Some(500_000).into()), 0);
+        assert_eq!(unheard_alone(&line, Some(1_000_000).into()), 0);
     }
 }
