@@ -24,11 +24,9 @@ fn networks(origin: &Host) -> HashMap<String, String> {
     status["clients"].as_array().unwrap().iter().map(|client| (text(client, "id"), network(client))).collect()
 }
 
-#[test]
-fn most_of_what_peers_send_stays_in_their_network() {
-    let Some(mut net) = Net::new() else {
-        return eprintln!("skipped: no network namespaces here (they need root and iproute2)");
-    };
+/// What eight peers in two networks sent each other, bytes: within one of them, and in all. `None` where no networks can be made.
+fn sent() -> Option<(u64, u64)> {
+    let mut net = Net::new()?;
     let (served, state, here) = (make_tree(&[("big", 32 * MIB)]), scratch(), scratch());
     let origin = net.host();
     origin.narrow(20, 100);
@@ -66,7 +64,20 @@ fn most_of_what_peers_send_stays_in_their_network() {
             }
         }
     }
-    // By chance it would be three sevenths; it was 0.55 to 0.76. What is under way to all at once is a good part of the file.
     println!("{near} of {all} bytes stayed in their network: {:.2}", near as f64 / all as f64);
+    Some((near, all))
+}
+
+#[test]
+fn most_of_what_peers_send_stays_in_their_network() {
+    let (mut near, mut all) = (0, 0);
+    // What is under way to all at once is a good part of the file, so chance has its part in one swarm: 0.54 to 0.76, and 0.48 on a busy
+    // machine. By chance alone it would be three sevenths.
+    for _ in 0..2 {
+        let Some(swarm) = sent() else {
+            return eprintln!("skipped: no network namespaces here (they need root and iproute2)");
+        };
+        (near, all) = (near + swarm.0, all + swarm.1);
+    }
     assert!(2 * near > all, "{near} of {all} bytes stayed in their network");
 }
