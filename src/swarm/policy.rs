@@ -151,6 +151,7 @@ impl Swarm {
             return;
         }
         self.state.peers[key].unusually(|unusual| unusual.silences = 0);
+        self.state.is_back(key, &mut self.words);
         self.state.set_rest(key, None);
         self.touched.push(key);
         for transfer in self.transfers_of(key) {
@@ -434,10 +435,7 @@ impl Swarm {
         self.cancel(transfers, out);
         self.state.remove_peer(key);
         self.touched.retain(|&other| other != key);
-        // Those who are left may send each other more.
-        if self.state.are_few() {
-            self.touched.extend(self.state.peer_ids.values());
-        }
+        self.those_left_may_be_few();
         Some(())
     }
 
@@ -486,6 +484,15 @@ impl Swarm {
         self.state.forget_friends(peer);
         let transfers = self.transfers_of(peer);
         self.cancel(transfers, out);
+        self.state.is_gone(peer, &mut self.words);
+        self.those_left_may_be_few();
+    }
+
+    /// Two that are left of many may send each other more.
+    fn those_left_may_be_few(&mut self) {
+        if self.state.are_few() {
+            self.touched.extend(self.state.peer_ids.values());
+        }
     }
 
     /// What a peer gives and takes.

@@ -46,8 +46,8 @@ impl State {
         let are_all_served = peer.is_origin()
             && peer.up.rate() > 0
             && self.are_few()
-            && self.needy.len() as u64 == self.stats.peers;
-        let cover = if are_all_served { config.alone_us / self.stats.peers.max(1) } else { 0 };
+            && self.needy.len() as u64 == self.present;
+        let cover = if are_all_served { config.alone_us / self.present.max(1) } else { 0 };
         let cover = cover.max(peer.up.cover(config));
         // Of what line nothing is known, two pieces: it grows fast.
         let mut budget = peer.up.budget(0, peer.info.up_limit, cover, config);
@@ -94,12 +94,12 @@ impl State {
     /// would wait for the origin.
     pub(in crate::swarm) fn has_rest_for_peers(&self, taker: Key<Peer>) -> bool {
         let most = self.config.max_transfers_per_peer.div_ceil(2);
-        self.stats.peers > FEW && u32::from(self.peers[taker].unusual().origins_transfers) >= most
+        self.present > FEW && u32::from(self.peers[taker].unusual().origins_transfers) >= most
     }
 
     /// Whether there are no more than two peers.
     pub(in crate::swarm) fn are_few(&self) -> bool {
-        self.stats.peers <= FEW
+        self.present <= FEW
     }
 
     /// Whether peers may send somebody more. To one or two, what an origin has under way is a long time of its line, and must not be in
@@ -142,15 +142,15 @@ impl State {
 
     /// The size from which on that is so, bytes.
     pub(in crate::swarm) fn ends_from(&self) -> u64 {
-        match (FEW + 1..CROWD).contains(&self.stats.peers) {
-            true => self.open.div_ceil(LAST_PIECES * self.stats.peers),
+        match (FEW + 1..CROWD).contains(&self.present) {
+            true => self.open.div_ceil(LAST_PIECES * self.present),
             false => u64::MAX,
         }
     }
 
     /// Whether there are so many peers that not all are looked at.
     pub(in crate::swarm) fn is_crowd(&self) -> bool {
-        self.stats.peers >= CROWD
+        self.present >= CROWD
     }
 
     /// How many bytes keep a peer's line busy until an order for more is there.
@@ -281,7 +281,7 @@ impl State {
     /// send it, and each order, and each word of what has come, would be for nothing. Not before something is known of the line,
     /// nor where that sends the longest run in less than a second: orders are few there, and what limits is not the line.
     pub(in crate::swarm) fn is_alone(&self, giver: Key<Peer>) -> bool {
-        self.stats.peers == 1
+        self.present == 1
             && self.needy.len() == 1
             && self.origins.len() == 1
             && self.peers[giver].is_origin()

@@ -125,7 +125,7 @@ impl State {
             want: Ranges::default(),
             open: 0,
             flights: SmallVec::new(),
-            shares: self.peers[peer].gives(),
+            shares: self.peers[peer].gives() && !self.peers[peer].is_gone(),
             order: Order::default(),
             waiting: None,
             special: None,
@@ -156,7 +156,7 @@ impl State {
     pub(in crate::swarm) fn settle(&mut self, member: Key<Member>) {
         let m = &mut self.members[member];
         let (peer, file) = (m.peer, m.file);
-        if m.open == 0 && m.flights.is_empty() {
+        if m.open == 0 && m.flights.is_empty() && !self.peers[peer].is_gone() {
             m.want.clear();
             if m.repair().is_some() {
                 m.specially(|special| special.repair = None);
@@ -323,8 +323,11 @@ impl State {
         }
     }
 
-    /// Counts anew what a member needs and does not have coming.
+    /// Counts anew what a member needs and does not have coming: nothing while its peer is taken for gone.
     pub(in crate::swarm) fn recount(&mut self, member: Key<Member>, words: &mut Vec<u64>) {
+        if self.peers[self.members[member].peer].is_gone() {
+            return self.set_open(member, 0);
+        }
         self.need(member, words);
         self.set_open(member, words.iter().map(|word| word.count_ones()).sum());
     }

@@ -15,6 +15,8 @@ mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use smallvec::SmallVec;
+
 use super::bits::WORD;
 use super::cache::fetch;
 use super::crowd::Crowd;
@@ -32,7 +34,7 @@ use crate::wire::limits::MAX_PIECES;
 pub(super) use self::budget::{BLOCK, RUN_ALONE_US};
 pub(super) use self::file::File;
 pub(super) use self::member::{Flight, Member};
-pub(super) use self::peer::{Alarmed, Peer};
+pub(super) use self::peer::{Alarmed, Peer, Presence};
 #[cfg(test)]
 pub(super) use self::transfer::Counts;
 pub(super) use self::transfer::{Choice, Finding, MAX_DOUBLINGS, Transfer};
@@ -86,6 +88,8 @@ pub(super) struct State {
     /// Whether the operator has ever said anything about a file.
     pub(super) has_rules: bool,
     pub(super) stats: SwarmStats,
+    /// Of the peers, those that are not taken for gone.
+    pub(super) present: u64,
     /// When the first of those came with whom the next one may come together.
     together: Time,
     /// Bytes that somebody needs and that are not under way.
@@ -118,6 +122,7 @@ impl State {
             special_files: BTreeMap::new(),
             has_rules: false,
             stats: SwarmStats::default(),
+            present: 0,
             together: Time::default(),
             open: 0,
             crowd: Crowd::default(),
@@ -216,6 +221,7 @@ impl State {
             self.spreads.push(Spread::new());
         } else {
             self.stats.peers += 1;
+            self.present += 1;
             self.set_margin();
         }
         Some(key)
@@ -227,7 +233,7 @@ impl State {
             self.remove_member(member);
         }
         self.forget_friends(peer);
-        self.set_rest(peer, None);
+        self.forget_rest(peer);
         for (at, alarm) in
             [(self.peers[peer].feed, Alarm::Feed(peer)), (self.peers[peer].watch, Alarm::Watch(peer))]
         {
@@ -249,6 +255,7 @@ impl State {
                 }
             } else {
                 self.stats.peers -= 1;
+                self.present -= u64::from(!gone.is_gone());
                 self.set_margin();
             }
         }
@@ -305,16 +312,57 @@ impl State {
     /// Gives a peer nothing to do until then, or lets it do something again.
     pub(super) fn set_rest(&mut self, peer: Key<Peer>, until: Option<Time>) {
         let p = &mut self.peers[peer];
-        if !p.info.is_quiet && until.is_none() {
+        if !p.is_quiet() && until.is_none() {
             return;
         }
-        p.info.is_quiet = until.is_some();
-        if let Some(at) = p.unusually(|unusual| unusual.rests.replace(until)) {
-            self.alarms.remove(&(at, Alarm::Rest(peer)));
-        }
+        p.info.presence = match until {
+            None => Presence::Here,
+            Some(_) if p.is_gone() => Presence::Gone,
+            Some(_) => Presence::Asked,
+        };
+        self.forget_rest(peer);
         if let Some(at) = until {
+            self.peers[peer].unusually(|unusual| unusual.rests.replace(until));
             self.alarms.insert((at, Alarm::Rest(peer)));
         }
+    }
+
+    fn forget_rest(&mut self, peer: Key<Peer>) {
+        if let Some(at) = self.peers[peer].unusual().rests.get() {
+            self.peers[peer].unusually(|unusual| unusual.rests = Alarmed::NEVER);
+            self.alarms.remove(&(at, Alarm::Rest(peer)));
+        }
+    }
+
+    /// A peer without transfers, of which nothing is heard, is taken for gone: nobody can get what it has, and what it needs is not
+    /// what there is still to do. It keeps both, for when it [is back](Self::is_back).
+    pub(super) fn is_gone(&mut self, peer: Key<Peer>, words: &mut Vec<u64>) {
+        if !self.peers[peer].is_gone() && !self.peers[peer].is_origin() {
+            self.peers[peer].info.presence = Presence::Gone;
+            self.present -= 1;
+            self.presence_changed(peer, words);
+        }
+    }
+
+    /// One that had been taken for gone is there.
+    pub(super) fn is_back(&mut self, peer: Key<Peer>, words: &mut Vec<u64>) {
+        if self.peers[peer].is_gone() {
+            self.set_rest(peer, None);
+            self.present += 1;
+            self.presence_changed(peer, words);
+        }
+    }
+
+    fn presence_changed(&mut self, peer: Key<Peer>, words: &mut Vec<u64>) {
+        let p = &self.peers[peer];
+        let shares = p.gives() && !p.is_gone();
+        let members: SmallVec<[Key<Member>; 4]> = p.members.iter().collect();
+        for member in members {
+            self.set_shares(member, shares);
+            self.recount(member, words);
+            self.settle(member);
+        }
+        self.set_margin();
     }
 
     /// What is known of the two sides of a transfer that ends will be needed at once. What is farther away comes later.

@@ -133,8 +133,17 @@ pub(in crate::swarm) struct Info {
     pub(in crate::swarm) is_distrusted: bool,
     /// How reliable it was lately as a giver, from verified outcomes: 255 = every transfer went well.
     pub(super) trust: u8,
-    /// Whether it rests.
-    pub(super) is_quiet: bool,
+    pub(super) presence: Presence,
+}
+
+/// Whether a peer is still there, as far as its silence tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::swarm) enum Presence {
+    Here,
+    /// It was asked for a sign of life and has not given any yet: it rests.
+    Asked,
+    /// It did not answer. Until it does, what it has and what it needs counts for nothing.
+    Gone,
 }
 
 /// See [`PeerInfo::puts`], [`PeerInfo::ahead`] and [`PeerInfo::stays`]: a bit for each, as there is room for a byte.
@@ -186,7 +195,7 @@ impl From<PeerInfo> for Info {
             habits,
             is_distrusted: false,
             trust: u8::MAX / 2,
-            is_quiet: false,
+            presence: Presence::Here,
         }
     }
 }
@@ -332,7 +341,12 @@ impl Peer {
 
     /// Whether it was asked for a sign of life and gave none.
     pub(in crate::swarm) fn is_quiet(&self) -> bool {
-        self.info.is_quiet
+        self.info.presence != Presence::Here
+    }
+
+    /// Whether it is taken for gone.
+    pub(in crate::swarm) fn is_gone(&self) -> bool {
+        self.info.presence == Presence::Gone
     }
 
     /// How long something of it may be late, microseconds: a part of that passes before it is pinged, and half of it before one that

@@ -209,10 +209,12 @@ impl Swarm {
                 if m.shares {
                     m.have.iter().chain(coming).for_each(|piece| copies[piece as usize] += 1);
                 }
-                state.need(member, &mut words);
-                assert_eq!(m.open, words.iter().map(|word| word.count_ones()).sum::<u32>());
-                let is_in = |bag: &Bag<Member>| bag.iter().any(|other| other == member);
                 let peer = &state.peers[m.peer];
+                state.need(member, &mut words);
+                let open = words.iter().map(|word| word.count_ones()).sum::<u32>();
+                assert_eq!(m.open, if peer.is_gone() { 0 } else { open });
+                assert!(!(peer.is_gone() && m.is_offer()), "nobody can get what it has");
+                let is_in = |bag: &Bag<Member>| bag.iter().any(|other| other == member);
                 assert_eq!(is_in(&file.hungry), m.open > 0);
                 assert_eq!(is_in(&peer.needs), m.open > 0);
                 assert_eq!(is_in(&file.holders), m.is_offer());
@@ -229,6 +231,8 @@ impl Swarm {
         let open = |member: &Member| u64::from(member.open) * u64::from(state.files[member.file].piece_size);
         let all = state.file_ids.values().flat_map(|&file| state.files[file].members.iter());
         assert_eq!(state.open, all.map(|member| open(&state.members[member])).sum::<u64>());
+        let present = |key: &&Key<Peer>| !state.peers[**key].is_origin() && !state.peers[**key].is_gone();
+        assert_eq!(state.present, state.peer_ids.values().filter(present).count() as u64);
         for &key in state.peer_ids.values() {
             let peer = &state.peers[key];
             let is_in = |bag: &Bag<Peer>| bag.iter().any(|other| other == key);

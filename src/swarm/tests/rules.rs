@@ -1244,6 +1244,81 @@ fn who_gives_no_sign_of_life_is_pinged_given_up_and_keeps_nobody_waiting() {
     assert!(coming(&world, 2) > 0);
 }
 
+/// For so long, what comes from the origin to those who are not mute goes well, and nothing else comes.
+fn origin_goes_on(world: &mut World, micros: u64) {
+    let until = world.now.plus(micros);
+    while world.now < until {
+        world.pass(1000);
+        let mut all = world.flights.values().map(|flight| &flight.assignment);
+        let goes_on = |run: &&Assignment| run.giver == PeerId(0) && !world.mute.contains(&run.taker.0);
+        let Some(Assignment { transfer, pieces, .. }) = all.find(goes_on).cloned() else { continue };
+        world.pass(pieces.len() as u64 * PIECE_US);
+        if world.flights.contains_key(&transfer) {
+            world.complete(transfer);
+        }
+    }
+}
+
+/// Three peers, of which the first has what nobody else has and then says nothing any more, and an origin.
+fn one_is_gone() -> World {
+    let mut world = world_with(2000);
+    (1..=3).for_each(|id| world.join(id, peer()));
+    world.provide(1, 0, 0..1000);
+    world.request(1, 0);
+    world.request(2, 0);
+    world.mute.insert(1);
+    for _ in 0..100 {
+        origin_goes_on(&mut world, SECOND / 10);
+        if world.swarm.state.peers[world.swarm.state.peer_ids[&PeerId(1)]].is_gone() {
+            return world;
+        }
+    }
+    panic!("not missed: {:?}", world.pings);
+}
+
+#[test]
+fn what_one_had_who_is_gone_is_as_rare_as_if_it_had_left() {
+    let mut world = one_is_gone();
+    let unseen = |world: &World| {
+        let state = &world.swarm.state;
+        let rarity = &state.files[state.file_ids[&FileId(0)]].rarity;
+        (0..1000).filter(|&piece| rarity.copies(piece) == 0).collect::<Vec<_>>()
+    };
+    let only_its = unseen(&world);
+    assert!(!only_its.is_empty(), "what only it had nobody has");
+    // Who comes now gets that from the origin, as what is new, and passes it on.
+    world.join(4, peer());
+    let known = world.starts.len();
+    world.request(4, 0);
+    origin_goes_on(&mut world, SECOND);
+    let new = world.starts[known..].iter().filter(|start| start.reason == Reason::Origin);
+    assert!(new.flat_map(|start| start.pieces.clone()).any(|piece| only_its.contains(&piece)));
+    world.mute.clear();
+    for _ in 0..100 {
+        origin_goes_on(&mut world, SECOND / 10);
+    }
+    assert!(unseen(&world).is_empty(), "it is back");
+}
+
+#[test]
+fn who_is_left_with_one_that_is_gone_is_alone() {
+    let mut world = one_is_gone();
+    world.send(Event::PeerLeft { peer: PeerId(3) });
+    let is_alone = |world: &World| world.swarm.state.is_alone(world.swarm.state.origins[0]);
+    assert!(is_alone(&world));
+    let open = world.swarm.state.open;
+    world.mute.clear();
+    for _ in 0..100 {
+        origin_goes_on(&mut world, SECOND / 10);
+        if !is_alone(&world) {
+            break;
+        }
+    }
+    assert!(!is_alone(&world), "it is back");
+    assert!(world.swarm.state.open > open, "and lacks what it lacked");
+    assert!(coming(&world, 1) > 0);
+}
+
 #[test]
 fn what_was_promised_to_one_that_may_be_gone_is_promised_to_others() {
     let mut world = two_takers();
