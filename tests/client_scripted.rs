@@ -280,6 +280,46 @@ fn a_run_is_told_piece_by_piece_and_can_be_called_off() {
     drop(go_on);
 }
 
+/// What the order before has said need not be said again. What was never said is nothing that could be done, or refused.
+#[test]
+fn an_order_leaves_out_what_the_one_before_has_said() {
+    let served = Served::new(45, 8 * PIECE as usize);
+    let (one, other) = (HttpPeer::honest(served.bytes.clone()), HttpPeer::honest(served.bytes.clone()));
+    let server = Server::start();
+    let (client, local) = (client(|_| {}), scratch());
+    let session = open(&client, &server);
+    let transfer = start(&session, local.path());
+    let mut peer = server.welcome();
+    assert!(peer.features.iter().any(|feature| feature == wire::FEATURE_BRIEF));
+    until_request(&mut peer, &served);
+    let piece = u64::from(PIECE);
+    let same_file = |order: wire::Transfer| wire::Transfer { url: String::new(), root: None, ..order };
+    let same_giver = |order: wire::Transfer| wire::Transfer {
+        host: String::new(),
+        port: 0,
+        peer_id: String::new(),
+        ..order
+    };
+    let order = |id, giver: &HttpPeer, first: u64| {
+        served.transfer(id, giver.address, first * piece..(first + 2) * piece)
+    };
+    peer.send(same_giver(same_file(order(1, &one, 0))));
+    for full_or_brief in [
+        order(2, &one, 0),
+        same_giver(same_file(order(3, &one, 2))),
+        same_file(order(4, &other, 4)),
+        same_giver(order(5, &other, 6)),
+    ] {
+        let id = full_or_brief.id.unwrap();
+        peer.send(full_or_brief);
+        assert_eq!(completed(&mut peer, id).error, None);
+    }
+    transfer.wait(WAIT).unwrap();
+    assert!(std::fs::read(local.path().join("file")).unwrap() == served.bytes);
+    let requests = |giver: &HttpPeer| giver.requests.load(std::sync::atomic::Ordering::SeqCst);
+    assert_eq!((requests(&one), requests(&other)), (2, 2));
+}
+
 /// A server with one client need not hear of each piece at once; but no server gets a client to be silent for long.
 #[test]
 fn pieces_are_told_as_seldom_as_the_server_wants() {

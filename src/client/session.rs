@@ -71,6 +71,8 @@ pub(super) struct Conn {
     old: OnceLock<Old>,
     /// The server cuts files into pieces of any size.
     any_pieces: AtomicBool,
+    /// What the latest `transfer` said.
+    said: Mutex<wire::Said>,
 }
 
 /// The connection has ended.
@@ -633,6 +635,7 @@ impl Link {
             server_id: OnceLock::new(),
             old: OnceLock::new(),
             any_pieces: AtomicBool::new(false),
+            said: Mutex::default(),
         });
         // An empty queue takes a message.
         let _ = conn.out.try_send(Outgoing::Now(register.into()));
@@ -680,7 +683,8 @@ impl Link {
 
     async fn registration(self: &Arc<Self>, opening: Opening) -> Result<wire::Register, Error> {
         let config = self.inner.config();
-        let mut features = vec![wire::FEATURE_RUNS.to_owned(), wire::FEATURE_WAIT.to_owned()];
+        let mut features =
+            [wire::FEATURE_RUNS, wire::FEATURE_WAIT, wire::FEATURE_BRIEF].map(str::to_owned).to_vec();
         let mut listen_port = 0;
         if config.seeding != Seeding::Off {
             features.push(wire::FEATURE_GIVE.to_owned());
@@ -974,7 +978,16 @@ impl Link {
             Message::Reading(reading) => conn.asks.on_reading(&reading),
             Message::Listing(listing) => conn.asks.on_listing(listing),
             Message::TellVerify(tell) => conn.asks.on_verify(tell),
-            Message::Transfer(transfer) => exchange::accept(self, conn, transfer),
+            Message::Transfer(mut transfer) => {
+                let mut said = conn.said.lock().unwrap_or_else(PoisonError::into_inner);
+                match said.fill_in(&mut transfer) {
+                    true => exchange::accept(self, conn, transfer),
+                    // It cannot be refused either, where it is not clear of what.
+                    false => {
+                        tracing::debug!(?transfer, "the first transfer leaves out what none before has said")
+                    }
+                }
+            }
             Message::Cancel(cancel) => match self.exchanges().get(&cancel.id) {
                 Some(called_off) => called_off.notify_one(),
                 None => self.files.called_off(conn, cancel.id),

@@ -168,6 +168,10 @@ pub(super) fn word<'de, T: Deserialize<'de>>(text: String) -> Option<T> {
 }
 
 /// For `skip_serializing_if`.
+pub(super) fn is_zero(n: &u16) -> bool {
+    *n == 0
+}
+
 pub(super) fn is_false(b: &bool) -> bool {
     !b
 }

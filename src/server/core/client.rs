@@ -82,6 +82,8 @@ pub(crate) struct Session {
     pub(crate) pending: usize,
     /// A GET of this client that waits, or soon will, for what the origin is first to send.
     pub(crate) early: Option<Early>,
+    /// What its latest `transfer` said, if it need not be told so again.
+    pub(crate) said: Option<wire::Said>,
     /// What it watches.
     pub(crate) watching: Watching,
     /// Transfers that have ended, and of which it has not said so as giver. Of version 2 only.

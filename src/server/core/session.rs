@@ -194,6 +194,7 @@ impl Core {
             outstanding: 0,
             pending: 0,
             early: None,
+            said: has(wire::FEATURE_BRIEF).then(wire::Said::default).filter(|_| is_v3),
             watching: Default::default(),
             last_words: Default::default(),
             cancelled: Default::default(),

@@ -340,6 +340,46 @@ fn who_can_wait_is_told_for_how_long() {
 }
 
 #[test]
+fn who_can_take_it_is_not_told_again_what_it_was_just_told() {
+    for is_brief in [false, true] {
+        let mut rig = Rig::new(&[("f", 100 * PIECE), ("g", 100 * PIECE)]);
+        let mut register = v3("a");
+        register.features.extend(is_brief.then(|| wire::FEATURE_BRIEF.to_owned()));
+        rig.connect(A);
+        rig.say(A, register);
+        rig.feed(Input::Probed { conn: A, ok: true });
+        rig.say(A, request("f"));
+        rig.say(A, request("g"));
+        let (mut said, mut told) = (wire::Said::default(), Vec::new());
+        for _ in 0..1000 {
+            rig.pass(1000);
+            for mut transfer in rig.transfers(A) {
+                let is_short = transfer.host.is_empty() && transfer.port == 0 && transfer.peer_id.is_empty();
+                assert_eq!(is_short, is_brief && !told.is_empty(), "{transfer:?}: it is always the origin");
+                let is_short = transfer.url.is_empty() && transfer.root.is_none();
+                assert!(said.fill_in(&mut transfer));
+                let is_same = told.last().is_some_and(|last| *last == transfer.url);
+                assert_eq!(is_short, is_brief && is_same);
+                let name = if transfer.url == url("f") { "f" } else { "g" };
+                assert_eq!(
+                    (transfer.url.clone(), transfer.root),
+                    (url(name), Some(rig.version(name).root()))
+                );
+                assert_eq!(transfer.peer_id, rig.core.identity.id);
+                told.push(transfer.url);
+                let (id, range) = (transfer.id, transfer.range);
+                let bytes = Some(range.max.unwrap() + 1 - range.min);
+                rig.say(A, wire::Completed { id, bytes, ms: Some(10), ..Default::default() });
+            }
+        }
+        assert!(
+            told.len() > 8 && told.iter().any(|one| *one != told[0]),
+            "one file after the other: {told:?}"
+        );
+    }
+}
+
+#[test]
 fn version_2_hears_only_its_own_words() {
     let mut rig = Rig::new(&[("f", 3 * PIECE)]);
     rig.join_v2(A, "old");

@@ -167,6 +167,10 @@ impl Core {
             Open { assignment: assignment.clone(), started: self.now.time, is_given: false },
         );
         if !self.going_down {
+            let session = self.clients.get_mut(&conn).and_then(Client::session_mut);
+            if let Some(said) = session.and_then(|session| session.said.as_mut()) {
+                said.leave_out(&mut message);
+            }
             self.send(conn, message);
         }
         Some(())

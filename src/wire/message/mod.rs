@@ -276,7 +276,10 @@ impl Message {
                 "hashes are not a multiple of 32 bytes, or too many"
             }
             Self::Listing(m) if m.entries.len() > limits::MAX_LIST_ENTRIES => "too many entries",
-            Self::Transfer(m) if m.host.is_empty() => "no host",
+            // All are absent where they were said before.
+            Self::Transfer(m) if m.host.is_empty() && !(m.peer_id.is_empty() && m.port == 0) => "no host",
+            Self::Transfer(m) if m.port == 0 && !m.host.is_empty() => "no port",
+            Self::Transfer(m) if m.peer_id.is_empty() && !m.host.is_empty() => "no peer_id",
             Self::Transfer(m) if m.range.max.is_none() => "range without max",
             // What a server says here is written into HTTP header fields towards a stranger.
             Self::Transfer(m) if !m.token.iter().chain(&m.proof).all(|text| is_token(text)) => {

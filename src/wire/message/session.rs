@@ -43,6 +43,10 @@ pub const FEATURE_WAIT: &str = "wait";
 /// then, and what it gives does not bring it anything sooner.
 pub const FEATURE_STAY: &str = "stay";
 
+/// `register.features`: the client need not be told again in a `transfer` what the one before has said
+/// ([`Said`](super::Said)).
+pub const FEATURE_BRIEF: &str = "brief";
+
 /// `registered.features`: files are cut into pieces of other sizes than powers of two.
 pub const FEATURE_PIECES: &str = "pieces";
 

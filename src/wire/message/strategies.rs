@@ -312,19 +312,21 @@ fn entry() -> impl Strategy<Value = Entry> {
 fn transfer() -> BoxedStrategy<Message> {
     let method = select(vec![TransferMethod::Get, TransferMethod::Put]);
     let range = any::<(u64, u64)>().prop_map(|(a, b)| ByteRange::new(a.min(b), a.max(b)));
-    let usual = ("[0-9a-f.:]{1,20}", of(text()), any::<u16>(), method, url(), range, text());
+    let side = ("[0-9a-f.:]{1,20}", 1u16.., "[!-~]{1,20}").boxed();
+    let side = prop_oneof![side, Just(Default::default())];
+    let usual = (side, of(text()), method, prop_oneof![url(), Just(String::new())], range);
     let words = (of("[!-~]{0,80}"), of("[!-~]{0,80}"), of(reason()), any::<bool>(), any::<Option<u64>>());
     let more = (any::<Option<u64>>(), of(digest()), any::<Option<u64>>());
     message((usual, more, words).prop_map(
         |(
-            (host, peer, port, method, url, range, peer_id),
+            ((host, port, peer_id), peer, method, url, range),
             (id, root, wait_s),
             (token, proof, reason, early, progress_ms),
         )| {
             Transfer {
                 id,
+                peer: peer.filter(|_| !String::is_empty(&host)),
                 host,
-                peer,
                 port,
                 method,
                 url,

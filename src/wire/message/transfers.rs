@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::wire::json::{is_false, known_word, null_is_absent, word};
+use crate::wire::json::{is_false, is_zero, known_word, null_is_absent, word};
 use crate::wire::token::Method as TransferMethod;
 use crate::wire::{ByteRange, Digest};
 
@@ -93,17 +93,19 @@ pub struct Transfer {
     /// Number of this transfer. Version 3 only, like all below it that may be absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
-    /// Address of the side to be dialled.
-    #[serde(default, deserialize_with = "null_is_absent")]
+    /// Address of the side to be dialled. Absent (empty), with `port` and `peer_id`, if [`Said`] knows it.
+    #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "String::is_empty")]
     pub host: String,
     /// The draft's name for `host`: read when there is no `host`, written for version 2 clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
     /// Its port.
+    #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "is_zero")]
     pub port: u16,
     /// `get` or `put`.
     pub method: TransferMethod,
-    /// File.
+    /// File. Absent (empty), with `root`, if [`Said`] knows it.
+    #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "String::is_empty")]
     pub url: String,
     /// Version.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,6 +113,7 @@ pub struct Transfer {
     /// Bytes, `max` always present: one piece or a run of consecutive pieces.
     pub range: ByteRange,
     /// Client id of the side to be dialled.
+    #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "String::is_empty")]
     pub peer_id: String,
     /// To be shown to it as `X-PDTP-Token`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,6 +135,49 @@ pub struct Transfer {
     /// has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_s: Option<u64>,
+}
+
+/// What the latest `transfer` on a connection said, which the next one need not say again to who knows
+/// [`FEATURE_BRIEF`](super::FEATURE_BRIEF): of which file, and who is to be dialled. Both sides keep one for each connection, and show it
+/// each `transfer` in the order in which they go over it.
+#[derive(Debug, Clone, Default)]
+pub struct Said {
+    file: Option<(String, Option<Digest>)>,
+    side: Option<(String, u16, String)>,
+}
+
+impl Said {
+    /// Takes out of a `transfer` what need not be said.
+    pub fn leave_out(&mut self, transfer: &mut Transfer) {
+        let file = (std::mem::take(&mut transfer.url), transfer.root.take());
+        if self.file.as_ref() != Some(&file) {
+            (transfer.url, transfer.root) = file.clone();
+            self.file = Some(file);
+        }
+        let port = std::mem::take(&mut transfer.port);
+        let side = (std::mem::take(&mut transfer.host), port, std::mem::take(&mut transfer.peer_id));
+        if self.side.as_ref() != Some(&side) {
+            (transfer.host, transfer.port, transfer.peer_id) = side.clone();
+            self.side = Some(side);
+        }
+    }
+
+    /// Puts in what was not said; false if nothing was said before either.
+    pub fn fill_in(&mut self, transfer: &mut Transfer) -> bool {
+        match &self.file {
+            _ if !transfer.url.is_empty() => self.file = Some((transfer.url.clone(), transfer.root)),
+            Some((url, root)) => (transfer.url, transfer.root) = (url.clone(), *root),
+            None => return false,
+        }
+        match &self.side {
+            _ if !transfer.peer_id.is_empty() => {
+                self.side = Some((transfer.host.clone(), transfer.port, transfer.peer_id.clone()));
+            }
+            Some(side) => (transfer.host, transfer.port, transfer.peer_id) = side.clone(),
+            None => return false,
+        }
+        true
+    }
 }
 
 /// `transfer.reason`.
