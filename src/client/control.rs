@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Error, ErrorKind};
-use crate::peer::while_sending;
+use crate::peer::{acknowledge_together, while_sending};
 use crate::wire::{Dialect, FrameReader, Message, WireError, limits};
 
 /// Head start of one address before the next is tried beside it (RFC 8305 calls it Connection Attempt Delay).
@@ -145,6 +145,7 @@ impl Incoming {
             }
             let buffer = self.frames.buffer_mut();
             buffer.reserve(READ_BUFFER);
+            acknowledge_together(self.stream.as_ref());
             if self.stream.read_buf(buffer).await.map_err(ReadError::Io)? == 0 {
                 return Err(ReadError::Io(io::ErrorKind::UnexpectedEof.into()));
             }

@@ -22,7 +22,7 @@ mod sys;
 pub use body::{Claim, FileSpan, Finished, PieceSink, Ready, ReceiveError, Received};
 pub use limit::RateLimiter;
 pub(crate) use push::while_sending;
-pub(crate) use sys::block_pipe_signals;
+pub(crate) use sys::{acknowledge_together, block_pipe_signals};
 
 /// Header fields of PDTP, as written (read without regard to case).
 pub mod field {

@@ -57,9 +57,27 @@ pub(super) fn backlog(_stream: &TcpStream) -> Backlog {
     Backlog::Nothing
 }
 
+/// What comes next is acknowledged together with what is said in answer, or with the next word that comes, and after 40 ms in any case
+/// (Linux, `TCP_ATO_MIN`), rather than at once: a segment for each word that is heard costs those who share the line. Call it before
+/// each read, as what is lost on the way makes the system forget it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn acknowledge_together(stream: &TcpStream) {
+    // Without it there are some segments more.
+    let _ = socket2::SockRef::from(stream).set_tcp_quickack(false);
+}
+
+/// Left to this system.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn acknowledge_together(_stream: &TcpStream) {}
+
 /// Segments that came out of order so far: what lay between was lost, or overtaken.
 #[cfg(all(target_os = "linux", any(target_env = "gnu", target_env = "musl")))]
 pub(super) fn out_of_order(stream: &TcpStream) -> u32 {
+    about(stream).map_or(0, |about| about.tcpi_rcv_ooopack)
+}
+
+#[cfg(all(target_os = "linux", any(target_env = "gnu", target_env = "musl")))]
+fn about(stream: &TcpStream) -> Option<libc::tcp_info> {
     use std::os::fd::AsRawFd as _;
     // SAFETY: whole numbers, of which none is invalid. Older kernels (before Linux 5.4) do not tell the last, and leave it 0.
     #[allow(unsafe_code, reason = "plain data")]
@@ -76,7 +94,7 @@ pub(super) fn out_of_order(stream: &TcpStream) -> u32 {
             &raw mut length,
         )
     };
-    if result == 0 { about.tcpi_rcv_ooopack } else { 0 }
+    (result == 0).then_some(about)
 }
 
 /// Not known on this system.
@@ -231,6 +249,33 @@ mod tests {
                 assert!(times < 50, "{some}");
             }
         }
+    }
+
+    /// Words that one side says one after the other, and the other side hears: how many acknowledgements come, and how long it takes.
+    async fn segments_back(together: bool) -> (u32, std::time::Duration) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut speaker = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut listener, _) = listener.accept().await.unwrap();
+        speaker.set_nodelay(true).unwrap();
+        let (begun, before) = (std::time::Instant::now(), about(&speaker).unwrap().tcpi_segs_in);
+        for _ in 0..50 {
+            speaker.write_all(b"a word").await.unwrap();
+            if together {
+                acknowledge_together(&listener);
+            }
+            listener.read_exact(&mut [0; 6]).await.unwrap();
+        }
+        (about(&speaker).unwrap().tcpi_segs_in - before, begun.elapsed())
+    }
+
+    #[tokio::test]
+    async fn what_is_heard_together_is_acknowledged_together() {
+        let (each, _) = segments_back(false).await;
+        let (together, time) = segments_back(true).await;
+        // Every other one at least is acknowledged at once.
+        let most = 25 + time.as_millis() / 40 + 5;
+        assert!(each >= 45 && u128::from(together) <= most, "{each}; together {together} in {time:?}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::core::{ConnId, Input};
 use super::dispatcher::Event;
 use super::outbox::Outbox;
-use crate::peer::while_sending;
+use crate::peer::{acknowledge_together, while_sending};
 use crate::wire::{Dialect, FrameReader, Message, WireError, limits};
 
 /// Read at once, bytes.
@@ -98,6 +98,7 @@ async fn read(
         }
         let buffer = frames.buffer_mut();
         buffer.reserve(READ_SIZE);
+        acknowledge_together(stream);
         match stream.try_read_buf(buffer) {
             Ok(0) if frames.is_between_frames() => return Ok(()),
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),

@@ -230,16 +230,16 @@ impl Swarm {
     }
 }
 
-/// So many pieces from `first` on that they end with a block, or with the file if little more than that is left: a short run at
-/// the end would be judged piece by piece, and need their hashes. No more than `most`.
+/// About `longest` pieces from `first` on, but so many that they end with a block, or with the file if little more than that is left: a
+/// short run at the end would be judged piece by piece, and need their hashes. No more than `most`.
 fn whole_blocks(first: u32, longest: u32, most: u32, pieces: u32) -> u32 {
-    let end = first.saturating_add(longest);
-    let is_by_blocks = longest >= 2 * BLOCK;
-    match is_by_blocks && end < pieces {
-        true if pieces - end <= longest / 4 && pieces - first <= most => pieces - first,
-        true => end / BLOCK * BLOCK - first,
-        false => longest,
+    if longest < 2 * BLOCK {
+        return longest;
     }
+    let nearest = first.saturating_add(longest).saturating_add(BLOCK / 2).min(first.saturating_add(most));
+    let end = nearest / BLOCK * BLOCK;
+    let is_rest_short = pieces.saturating_sub(end) <= BLOCK.max(longest / 4);
+    if is_rest_short && pieces - first <= most { pieces - first } else { end - first }
 }
 
 /// The first candidate in a range.
@@ -248,4 +248,28 @@ pub(super) fn first(range: &Range<u32>, candidates: impl Fn(usize) -> u64) -> Op
         let word = candidates(index) & mask(range, index);
         (word != 0).then(|| index as u32 * WORD + word.trailing_zeros())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_for_one_who_is_alone_end_with_the_nearest_block() {
+        for (first, longest, most, run) in [
+            (0, 60, 256, 64),
+            (0, 55, 256, 48),
+            (2, 60, 256, 62),
+            // Short ones stay as they are.
+            (0, 31, 256, 31),
+            // No more than may be under way.
+            (0, 60, 63, 48),
+            // What would be left of the file is not worth a run of its own.
+            (448, 55, 256, 64),
+            (432, 60, 256, 80),
+            (432, 60, 79, 64),
+        ] {
+            assert_eq!(whole_blocks(first, longest, most, 512), run, "{first}, {longest}, {most}");
+        }
+    }
 }

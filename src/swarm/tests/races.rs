@@ -175,7 +175,7 @@ fn who_is_alone_needs_few_orders() {
         assert_eq!(start.news_us.is_some(), start.pieces.len() > 1, "{start:?}");
         runs.push(start.pieces.clone());
     });
-    assert!(runs.len() <= 14, "512 pieces in runs of {runs:?}");
+    assert!(runs.len() <= 12, "512 pieces in runs of {runs:?}");
     // They end with a block, which is judged as a whole.
     let long: Vec<_> = runs.iter().filter(|run| run.len() >= 32).collect();
     assert!(long.len() >= 8 && long.iter().all(|run| run.end % 16 == 0), "{runs:?}");
