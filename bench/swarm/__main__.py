@@ -35,7 +35,7 @@ from net import Network, NetError, allowed, why_not  # noqa: E402
 from scenarios import MBIT, MIB, SCENARIOS  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-DEFAULT = ["equal", "fast", "ample", "differ", "arrive", "leave", "fail", "outage", "alone", "pair"]
+DEFAULT = ["equal", "fast", "ample", "differ", "arrive", "leave", "fail", "outage", "lie", "alone", "pair"]
 # The settings of BitTorrent that are tried. The best of each scenario is what ours is compared with.
 BITTORRENT = ["tuned", "default", "tuned-4", "tuned-all", "tuned-super", "tuned-all-super"]
 BITTORRENT_SHORT = ["tuned", "tuned-super"]
