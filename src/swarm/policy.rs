@@ -151,7 +151,7 @@ impl Swarm {
             return;
         }
         self.state.peers[key].unusually(|unusual| unusual.silences = 0);
-        self.state.is_back(key, &mut self.words);
+        self.state.count_in(key, &mut self.words);
         self.state.set_rest(key, None);
         self.touched.push(key);
         for transfer in self.transfers_of(key) {
@@ -484,7 +484,7 @@ impl Swarm {
         self.state.forget_friends(peer);
         let transfers = self.transfers_of(peer);
         self.cancel(transfers, out);
-        self.state.is_gone(peer, &mut self.words);
+        self.state.count_out(peer, &mut self.words);
         self.those_left_may_be_few();
     }
 

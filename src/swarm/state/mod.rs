@@ -335,8 +335,8 @@ impl State {
     }
 
     /// A peer without transfers, of which nothing is heard, is taken for gone: nobody can get what it has, and what it needs is not
-    /// what there is still to do. It keeps both, for when it [is back](Self::is_back).
-    pub(super) fn is_gone(&mut self, peer: Key<Peer>, words: &mut Vec<u64>) {
+    /// what there is still to do. It keeps both, for when it [is back](Self::count_in).
+    pub(super) fn count_out(&mut self, peer: Key<Peer>, words: &mut Vec<u64>) {
         if !self.peers[peer].is_gone() && !self.peers[peer].is_origin() {
             self.peers[peer].info.presence = Presence::Gone;
             self.present -= 1;
@@ -345,7 +345,7 @@ impl State {
     }
 
     /// One that had been taken for gone is there.
-    pub(super) fn is_back(&mut self, peer: Key<Peer>, words: &mut Vec<u64>) {
+    pub(super) fn count_in(&mut self, peer: Key<Peer>, words: &mut Vec<u64>) {
         if self.peers[peer].is_gone() {
             self.set_rest(peer, None);
             self.present += 1;
