@@ -979,8 +979,9 @@ impl Link {
             Message::Listing(listing) => conn.asks.on_listing(listing),
             Message::TellVerify(tell) => conn.asks.on_verify(tell),
             Message::Transfer(mut transfer) => {
-                let mut said = conn.said.lock().unwrap_or_else(PoisonError::into_inner);
-                match said.fill_in(&mut transfer) {
+                let is_clear =
+                    conn.said.lock().unwrap_or_else(PoisonError::into_inner).fill_in(&mut transfer);
+                match is_clear {
                     true => exchange::accept(self, conn, transfer),
                     // It cannot be refused either, where it is not clear of what.
                     false => {

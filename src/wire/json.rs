@@ -172,6 +172,7 @@ pub(super) fn is_zero(n: &u16) -> bool {
     *n == 0
 }
 
+/// The same.
 pub(super) fn is_false(b: &bool) -> bool {
     !b
 }
